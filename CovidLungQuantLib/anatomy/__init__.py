@@ -1,0 +1,1 @@
+"""Anatomy from CT: lungs and, inside them, finer structures."""

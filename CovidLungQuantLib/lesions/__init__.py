@@ -1,0 +1,1 @@
+"""The lesion network: preprocessing, architecture, weights and inference."""

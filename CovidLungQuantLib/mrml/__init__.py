@@ -1,0 +1,1 @@
+"""Quantifications as MRML nodes, and back. The scene is always passed in."""

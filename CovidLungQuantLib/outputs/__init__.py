@@ -1,0 +1,1 @@
+"""Quantifications as files: table, report, segmentation, scene."""

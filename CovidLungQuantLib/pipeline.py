@@ -1,0 +1,176 @@
+"""The one way through: CT → lungs → lesions → numbers. The only file that knows the order.
+
+The button, the script, the command line and the batch all call `quantify`; after a manual
+correction only `measure` runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from CovidLungQuantLib import __version__
+from CovidLungQuantLib.anatomy.lungs import segment_lungs, split_left_right
+from CovidLungQuantLib.ct import (
+    CTVolume,
+    ScanWarning,
+    lps_oriented,
+    orient_like,
+    restore_orientation,
+)
+from CovidLungQuantLib.labels import BACKGROUND_VALUE
+from CovidLungQuantLib.lesions.inference import segment_lesions
+from CovidLungQuantLib.lesions.weights import load_model
+from CovidLungQuantLib.measures.volumes import Measurements, measure_lungs
+from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may choose.
+
+    Attributes:
+        device: "auto", "cpu", "cuda" or "mps".
+        model: name of a shipped model or path of a weights file; None is the default model.
+    """
+
+    device: str = "auto"
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a result; every field is written next to the numbers.
+
+    `model_sha256` is None where no network ran (measuring only).
+    """
+
+    software_version: str
+    model_name: str | None
+    model_sha256: str | None
+    device: str | None
+    options: dict[str, str | None]
+    timings_s: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Quantification:
+    """A finished run.
+
+    Attributes:
+        ct: the scan it belongs to.
+        labels: uint8 (z, y, x) on the scan's own grid; values as in `labels.py`.
+        lungs: uint8 (z, y, x), `LEFT_LUNG_VALUE` / `RIGHT_LUNG_VALUE` wherever `labels` > 0.
+        measurements: per region.
+        warnings: of the scan and of the run.
+        provenance: what made it.
+    """
+
+    ct: CTVolume
+    labels: np.ndarray
+    lungs: np.ndarray
+    measurements: Measurements
+    warnings: tuple[ScanWarning, ...] = field(default=())
+    provenance: Provenance | None = None
+
+
+def quantify(
+    ct: CTVolume, options: Options | None = None, progress: ProgressCallback = no_progress
+) -> Quantification:
+    """Segment the lungs and lesions of `ct` and measure them.
+
+    Raises:
+        BadInputError: no lungs found, unknown model or device.
+        OutOfResourcesError: memory ran out, also on the CPU.
+        Cancelled: `progress` raised it.
+    """
+    options = options or Options()
+    timings: dict[str, float] = {}
+    progress(0.0, "Loading the model")
+    with _timed(timings, "model"):
+        model = load_model(options.model)
+    upright, orientation = lps_oriented(ct)
+    with _timed(timings, "lungs"):
+        anatomy = segment_lungs(
+            upright.hu, upright.geometry.spacing_mm, subrange(progress, 0.02, 0.25)
+        )
+    with _timed(timings, "lesions"):
+        lesions = segment_lesions(
+            upright.hu,
+            upright.geometry.spacing_mm,
+            anatomy,
+            model,
+            options.device,
+            subrange(progress, 0.25, 0.92),
+        )
+    labels = restore_orientation(lesions.labels, orientation)
+    with _timed(timings, "measuring"):
+        measured = measure(ct, labels, subrange(progress, 0.92, 1.0))
+    return Quantification(
+        ct=ct,
+        labels=labels,
+        lungs=measured.lungs,
+        measurements=measured.measurements,
+        warnings=(*measured.warnings, *anatomy.warnings, *lesions.warnings),
+        provenance=Provenance(
+            software_version=__version__,
+            model_name=model.name,
+            model_sha256=model.sha256,
+            device=lesions.device,
+            options=asdict(options),
+            timings_s=timings,
+        ),
+    )
+
+
+def measure(
+    ct: CTVolume, labels: np.ndarray, progress: ProgressCallback = no_progress
+) -> Quantification:
+    """Measure a label map that already exists; no network runs.
+
+    Left and right lung are derived from the label map alone, so the same label map always gives the
+    same numbers, whoever drew it.
+
+    Args:
+        ct: the scan.
+        labels: uint8 (z, y, x) on the scan's grid; values as in `labels.py`.
+        progress: progress callback.
+    """
+    timings: dict[str, float] = {}
+    with _timed(timings, "measuring"):
+        progress(0.0, "Telling left from right lung")
+        upright, orientation = lps_oriented(ct)
+        upright_labels = orient_like(labels, orientation)
+        lungs = restore_orientation(
+            split_left_right(upright_labels > BACKGROUND_VALUE, upright.geometry.spacing_mm),
+            orientation,
+        )
+        progress(0.6, "Measuring")
+        measurements = measure_lungs(ct.hu, labels, lungs, ct.geometry.voxel_volume_ml)
+        progress(1.0, "Measured")
+    return Quantification(
+        ct=ct,
+        labels=labels,
+        lungs=lungs,
+        measurements=measurements,
+        warnings=ct.warnings,
+        provenance=Provenance(
+            software_version=__version__,
+            model_name=None,
+            model_sha256=None,
+            device=None,
+            options={},
+            timings_s=timings,
+        ),
+    )
+
+
+@contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    timings[name] = time.perf_counter() - start
