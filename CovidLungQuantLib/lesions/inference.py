@@ -1,0 +1,317 @@
+"""From a CT to a label map: the network slice by slice, then one rule that joins it with the lungs.
+
+Slices stream through: memory does not grow with the length of the scan beyond the CT and its label
+map. `preprocessing` states how the 11 slices of a window are chosen at any slice spacing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+from CovidLungQuantLib.ct import ScanWarning
+from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
+from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, HIGH_OPACITY, NORMAL_LUNG
+from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, class_probabilities
+from CovidLungQuantLib.lesions.preprocessing import (
+    InPlaneBox,
+    body_box,
+    group_bounds,
+    group_centres,
+    slices_per_group,
+    window_indices,
+    working_slice,
+    working_step_mm,
+)
+from CovidLungQuantLib.lesions.weights import LoadedModel
+from CovidLungQuantLib.progress import ProgressCallback, no_progress
+
+DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
+WINDOWS_PER_BATCH = {"cpu": 8, "cuda": 32, "mps": 8}
+# The network looks at slices this far above and below the lungs found beforehand.
+MARGIN_MM = 15.0
+# A lesion that hides the lung's edge may reach this far beyond the lungs found beforehand.
+LESION_REACH_MM = 10.0
+REACH_GRID_MM = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class LesionSegmentation:
+    """The result on the grid of the CT it was made from.
+
+    Attributes:
+        labels: uint8 (z, y, x), values of `labels.py`.
+        warnings: such as a fall-back to the CPU.
+        device: where the network ran.
+    """
+
+    labels: np.ndarray
+    warnings: tuple[ScanWarning, ...]
+    device: str
+
+
+def choose_device(choice: str) -> str:
+    """The device for `choice`; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        BadInputError: not a known device, or this computer has none.
+    """
+    available = available_devices()
+    if choice == "auto":
+        return available[-1]
+    if choice not in DEVICE_CHOICES:
+        raise BadInputError(f"“{choice}” is not a device; use one of {', '.join(DEVICE_CHOICES)}.")
+    if choice not in available:
+        raise BadInputError(
+            f"This computer offers PyTorch no {choice.upper()} device; use --device auto or cpu."
+        )
+    return choice
+
+
+def available_devices() -> list[str]:
+    """Devices PyTorch can use here, slowest first."""
+    devices = ["cpu"]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    if torch.cuda.is_available():
+        devices.append("cuda")
+    return devices
+
+
+def segment_lesions(
+    hu: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    anatomy: LungAnatomy,
+    model: LoadedModel,
+    device: str = "auto",
+    progress: ProgressCallback = no_progress,
+) -> LesionSegmentation:
+    """Label every voxel background, normal lung, GGO or high opacity.
+
+    Args:
+        hu: int16 (z, y, x), upright (x to the patient's left, y to the back, z to the head).
+        spacing_mm: voxel size (x, y, z).
+        anatomy: lungs, body and airways of the same scan.
+        model: from `load_model`.
+        device: "auto", "cpu", "cuda" or "mps".
+        progress: called after every batch; may raise `Cancelled`.
+
+    Raises:
+        BadInputError: unknown or missing device.
+        OutOfResourcesError: memory ran out even for single windows on the CPU.
+    """
+    runner = _WindowRunner(model.network, choose_device(device))
+    box = body_box(hu, spacing_mm)
+    network_labels = np.zeros(hu.shape, np.uint8)
+    for index, labels in _native_slices(hu, spacing_mm, anatomy, box, runner, progress):
+        network_labels[index][box.slices] = labels
+    progress(1.0, "Joining lungs and lesions")
+    return LesionSegmentation(
+        reconcile(network_labels, anatomy, spacing_mm), tuple(runner.warnings), runner.device
+    )
+
+
+def reconcile(
+    network_labels: np.ndarray, anatomy: LungAnatomy, spacing_mm: tuple[float, float, float]
+) -> np.ndarray:
+    """Join the network's labels with the lungs found beforehand. The rule:
+
+    Inside the lungs found beforehand every voxel is lung: GGO or high opacity where the network
+    says so, else normal. Outside them, what the network calls GGO or high opacity is added where
+    it lies in the body, not in the airways, and at most `LESION_REACH_MM` from those lungs
+    (consolidation that hides the lung's edge). Nothing else is lung.
+
+    Args:
+        network_labels: uint8 (z, y, x).
+        anatomy: of the same grid.
+        spacing_mm: voxel size (x, y, z).
+
+    Returns:
+        uint8 (z, y, x).
+    """
+    lungs = anatomy.lungs > 0
+    lesion = network_labels >= GGO.value
+    beyond = lesion & ~lungs & anatomy.body & ~anatomy.airways
+    beyond &= _within_reach(lungs, spacing_mm, LESION_REACH_MM)
+    labels = np.where(lungs, np.uint8(NORMAL_LUNG.value), np.uint8(BACKGROUND_VALUE))
+    keep = (lesion & lungs) | beyond
+    labels[keep] = network_labels[keep]
+    return labels
+
+
+def _within_reach(
+    mask: np.ndarray, spacing_mm: tuple[float, float, float], reach_mm: float
+) -> np.ndarray:
+    """Voxels at most about `reach_mm` from `mask`; worked out on a grid of `REACH_GRID_MM`."""
+    steps = [max(1, int(REACH_GRID_MM / spacing)) for spacing in reversed(spacing_mm)]
+    coarse = mask[:: steps[0], :: steps[1], :: steps[2]]
+    if not coarse.any():
+        return np.zeros_like(mask)
+    sampling = [step * spacing for step, spacing in zip(steps, reversed(spacing_mm), strict=True)]
+    near = ndimage.distance_transform_edt(~coarse, sampling=sampling) <= reach_mm
+    for axis, step in enumerate(steps):
+        near = np.repeat(near, step, axis=axis) if step > 1 else near
+    return near[: mask.shape[0], : mask.shape[1], : mask.shape[2]]
+
+
+def decide_labels(probabilities: Tensor) -> Tensor:
+    """Most probable of background, normal lung and lesion; then the more probable kind of lesion.
+
+    Args:
+        probabilities: (classes, height, width).
+
+    Returns:
+        uint8 (height, width).
+    """
+    lesion = probabilities[GGO.value] + probabilities[HIGH_OPACITY.value]
+    kind = torch.where(
+        probabilities[HIGH_OPACITY.value] > probabilities[GGO.value],
+        HIGH_OPACITY.value,
+        GGO.value,
+    )
+    other = torch.where(
+        probabilities[NORMAL_LUNG.value] > probabilities[BACKGROUND_VALUE],
+        NORMAL_LUNG.value,
+        BACKGROUND_VALUE,
+    )
+    is_lesion = lesion > torch.maximum(
+        probabilities[BACKGROUND_VALUE], probabilities[NORMAL_LUNG.value]
+    )
+    return torch.where(is_lesion, kind, other).to(torch.uint8)
+
+
+def _native_slices(
+    hu: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    anatomy: LungAnatomy,
+    box: InPlaneBox,
+    runner: _WindowRunner,
+    progress: ProgressCallback,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (slice index, uint8 labels of the box) for every native slice near the lungs.
+
+    Native slices between the centres of two working slices take the linear mix of both.
+    """
+    config = runner.network.config
+    group = slices_per_group(spacing_mm[2], config)
+    bounds = group_bounds(len(hu), group)
+    centres = group_centres(len(hu), group)
+    windows = window_indices(len(bounds), working_step_mm(spacing_mm[2], config), config)
+    occupied = np.flatnonzero(anatomy.lungs.any(axis=(1, 2)))
+    margin = MARGIN_MM / spacing_mm[2]
+    first, last = occupied[0] - margin, occupied[-1] + margin
+    targets = [
+        index for index, (start, stop) in enumerate(bounds) if stop - 1 >= first and start <= last
+    ]
+    shape = (box.y1 - box.y0, box.x1 - box.x0)
+    planes = runner.run(
+        lambda index: working_slice(hu, bounds[index], box, config), windows, targets, progress
+    )
+    previous: tuple[float, Tensor] | None = None
+    next_native = bounds[targets[0]][0]
+    for target, small in planes:
+        plane = torch.nn.functional.interpolate(
+            small[None], size=shape, mode="bilinear", align_corners=False
+        )[0]
+        centre = centres[target]
+        stop = bounds[target][1] if target == targets[-1] else int(np.floor(centre)) + 1
+        for native in range(next_native, stop):
+            if previous is None or native >= centre:
+                mixed = plane
+            else:
+                weight = (native - previous[0]) / (centre - previous[0])
+                mixed = torch.lerp(previous[1], plane, weight)
+            yield native, decide_labels(mixed).numpy()
+        next_native = max(next_native, stop)
+        previous = (centre, plane)
+
+
+class _WindowRunner:
+    """Runs windows in batches, computing each slice's gates once and forgetting it when passed."""
+
+    def __init__(self, network: ConvLSTMAttentionNetwork, device: str) -> None:
+        self.warnings: list[ScanWarning] = []
+        self.network = network.eval()
+        self._use(device)
+
+    def _use(self, device: str) -> None:
+        self.device = device
+        self.batch_size = WINDOWS_PER_BATCH[device]
+        self.network.to(device)
+        self._slices: dict[int, Tensor] = {}
+        self._gates: dict[int, Tensor] = {}
+
+    @torch.inference_mode()
+    def run(
+        self,
+        load_slice,
+        windows: np.ndarray,
+        targets: list[int],
+        progress: ProgressCallback,
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield (target, float32 probabilities (classes, size, size) on the CPU) in order."""
+        done = 0
+        while done < len(targets):
+            progress(
+                done / len(targets),
+                f"Segmenting slice {done + 1} of {len(targets)} ({self.device})",
+            )
+            batch = targets[done : done + self.batch_size]
+            try:
+                probabilities = self._run_batch(load_slice, windows[batch])
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                self._use_less_memory(error)
+                continue
+            yield from zip(batch, probabilities, strict=True)
+            done += len(batch)
+
+    def _run_batch(self, load_slice, windows: np.ndarray) -> Tensor:
+        needed, positions = np.unique(windows, return_inverse=True)
+        for index in [index for index in self._slices if index < needed[0]]:
+            del self._slices[index], self._gates[index]
+        with torch.autocast(self.device, dtype=torch.float16, enabled=self.device == "cuda"):
+            missing = [int(index) for index in needed if int(index) not in self._slices]
+            if missing:
+                new = torch.from_numpy(np.stack([load_slice(index) for index in missing]))
+                new = new[:, None].to(self.device)
+                gates = self.network.input_gates(new)
+                self._slices.update(zip(missing, new, strict=True))
+                self._gates.update(zip(missing, gates, strict=True))
+            output = self.network.segment(
+                torch.stack([self._slices[int(index)] for index in needed]),
+                torch.stack([self._gates[int(index)] for index in needed]),
+                torch.from_numpy(positions.reshape(windows.shape)).to(self.device),
+            )
+        return class_probabilities(output.logits).cpu()
+
+    def _use_less_memory(self, error: Exception) -> None:
+        """Halve the batch; from a single window on, go to the CPU; there, give up."""
+        self._slices.clear()
+        self._gates.clear()
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+        if self.batch_size > 1:
+            self.batch_size //= 2
+            self._warn(
+                "smaller_batches", "Memory was short, so the network ran in smaller batches."
+            )
+        elif self.device != "cpu":
+            self._warn(
+                "cpu_fallback",
+                f"The {self.device.upper()} device ran out of memory; the network ran on the CPU.",
+            )
+            self._use("cpu")
+        else:
+            raise OutOfResourcesError(
+                "There is not enough memory to run the network; close other programs and try again."
+            ) from error
+
+    def _warn(self, code: str, message: str) -> None:
+        if all(warning.code != code for warning in self.warnings):
+            self.warnings.append(ScanWarning(code, message))

@@ -1,0 +1,165 @@
+"""From a CT to what the network sees: body crop, working slices, scaled HU.
+
+The rule for slice spacing, the same in training and inference: neighbouring slices thinner than the
+window step (3 mm) are averaged in groups into working slices of about that step; thicker ones stay
+as they are. A window then takes the working slices nearest to −15, −12 … +15 mm around its target
+(repeating a thick one where needed), so that the network always sees the same stretch of lung.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from CovidLungQuantLib.lesions.network import NetworkConfig
+
+BODY_THRESHOLD_HU = -500
+BODY_GRID_MM = 4.0
+
+
+@dataclass(frozen=True)
+class InPlaneBox:
+    """Rows y0…y1 and columns x0…x1 (ends excluded), the same on every slice."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Row and column slices for indexing the last two axes."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+
+def body_box(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> InPlaneBox:
+    """In-plane bounding box of the body, without table and clothes.
+
+    Args:
+        hu: int16 (z, y, x), upright.
+        spacing_mm: voxel size (x, y, z).
+
+    Returns:
+        The box; the whole slice where no body stands out.
+    """
+    steps = [max(1, round(BODY_GRID_MM / spacing)) for spacing in reversed(spacing_mm)]
+    coarse = hu[:: steps[0], :: steps[1], :: steps[2]] > BODY_THRESHOLD_HU
+    # A slice-wise opening with a disc of about 12 mm takes away table, sheets and cables.
+    disc = _disc(3)
+    padded = np.pad(coarse, ((0, 0), (3, 3), (3, 3)), mode="edge")
+    opened = ndimage.binary_opening(padded, structure=disc[None])[:, 3:-3, 3:-3]
+    components, count = ndimage.label(opened)
+    if count == 0:
+        return InPlaneBox(0, hu.shape[1], 0, hu.shape[2])
+    sizes = np.bincount(components.ravel())
+    sizes[0] = 0
+    body = components == sizes.argmax()
+    rows = np.flatnonzero(body.any(axis=(0, 2)))
+    columns = np.flatnonzero(body.any(axis=(0, 1)))
+    return InPlaneBox(
+        max(0, (int(rows[0]) - 1) * steps[1]),
+        min(hu.shape[1], (int(rows[-1]) + 2) * steps[1]),
+        max(0, (int(columns[0]) - 1) * steps[2]),
+        min(hu.shape[2], (int(columns[-1]) + 2) * steps[2]),
+    )
+
+
+def slices_per_group(spacing_z_mm: float, config: NetworkConfig) -> int:
+    """How many neighbouring slices are averaged into one working slice."""
+    return max(1, int(config.window_step_mm / spacing_z_mm + 0.25))
+
+
+def group_bounds(slice_count: int, group_size: int) -> list[tuple[int, int]]:
+    """First and past-the-last slice of each working slice; the last group may be smaller."""
+    return [
+        (start, min(start + group_size, slice_count)) for start in range(0, slice_count, group_size)
+    ]
+
+
+def group_centres(slice_count: int, group_size: int) -> np.ndarray:
+    """Position of each working slice, in native slice indices."""
+    return np.array(
+        [(start + stop - 1) / 2.0 for start, stop in group_bounds(slice_count, group_size)]
+    )
+
+
+def working_slice(
+    hu: np.ndarray, bounds: tuple[int, int], box: InPlaneBox, config: NetworkConfig
+) -> np.ndarray:
+    """One working slice: averaged, cropped, resized, scaled.
+
+    Args:
+        hu: int16 (z, y, x).
+        bounds: first and past-the-last native slice.
+        box: in-plane crop.
+        config: gives the working size and HU window.
+
+    Returns:
+        float32 (working_size, working_size) in 0…1.
+    """
+    rows, columns = box.slices
+    low, high = config.hu_window
+    group = np.clip(hu[bounds[0] : bounds[1], rows, columns].astype(np.float32), low, high)
+    scaled = (group.mean(axis=0) - low) / (high - low)
+    return resize_plane(scaled, (config.working_size, config.working_size))
+
+
+def window_indices(count: int, working_step_mm: float, config: NetworkConfig) -> np.ndarray:
+    """Which working slices make up each window.
+
+    Args:
+        count: number of working slices.
+        working_step_mm: distance between them.
+        config: gives the window's length and step.
+
+    Returns:
+        int64 (count, window_length); the ends of the scan are repeated.
+    """
+    half = config.window_length // 2
+    offsets = np.arange(-half, half + 1) * (config.window_step_mm / working_step_mm)
+    # Rounds halves away from the target on both sides alike.
+    steps = np.sign(offsets) * np.floor(np.abs(offsets) + 0.5)
+    steps = steps.astype(np.int64)
+    return np.clip(np.arange(count)[:, None] + steps[None, :], 0, count - 1)
+
+
+def working_step_mm(spacing_z_mm: float, config: NetworkConfig) -> float:
+    """Distance between working slices; within a quarter of the window step it counts as it."""
+    step = spacing_z_mm * slices_per_group(spacing_z_mm, config)
+    near = abs(step / config.window_step_mm - 1.0) <= 0.25
+    return config.window_step_mm if near else step
+
+
+def resize_plane(plane: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resize (…, y, x) float32 by area averaging when shrinking, linearly when growing.
+
+    Pixel centres map as in torch's `align_corners=False`, which the way back uses too.
+    """
+    resized = plane
+    for axis, size in zip((-2, -1), shape, strict=True):
+        resized = _resize_axis(resized, axis, size)
+    return resized
+
+
+def _resize_axis(array: np.ndarray, axis: int, size: int) -> np.ndarray:
+    """Apply a (size × length) weight matrix along one axis."""
+    weights = _resize_weights(array.shape[axis], size)
+    moved = np.moveaxis(array, axis, -1) @ weights.T
+    return np.moveaxis(moved, -1, axis)
+
+
+def _resize_weights(length: int, size: int) -> np.ndarray:
+    """Triangle filter as wide as the coarser of the two grids (antialiased linear)."""
+    ratio = length / size
+    support = max(1.0, ratio)
+    centres = (np.arange(size) + 0.5) * ratio - 0.5
+    distance = np.abs(np.arange(length)[None, :] - np.clip(centres, 0, length - 1)[:, None])
+    weights = np.clip(1.0 - distance / support, 0.0, None)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _disc(radius: int) -> np.ndarray:
+    grid = np.arange(-radius, radius + 1)
+    return grid[:, None] ** 2 + grid[None, :] ** 2 <= radius**2

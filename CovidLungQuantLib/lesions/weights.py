@@ -1,0 +1,127 @@
+"""Model files: weights with the configuration to rebuild the network, checked by SHA-256.
+
+A shipped model is three files in `resources/models`: NAME.pt, NAME.pt.sha256 and NAME.md, its card.
+Any other model is given by the path of its .pt file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkConfig
+
+MODELS_FOLDER = Path(__file__).resolve().parent.parent / "resources" / "models"
+MODEL_SUFFIX = ".pt"
+CHECKSUM_SUFFIX = ".pt.sha256"
+FORMAT_NAME = "covidlungquant-model-1"
+DEFAULT_MODEL_NAME = "convlstm-attention-1"
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A network ready for inference, on the CPU, and what identifies it."""
+
+    network: ConvLSTMAttentionNetwork
+    config: NetworkConfig
+    name: str
+    sha256: str
+
+
+def available_models() -> list[str]:
+    """Names of the shipped models, the default first."""
+    names = sorted(file.name[: -len(MODEL_SUFFIX)] for file in MODELS_FOLDER.glob("*.pt"))
+    return sorted(names, key=lambda name: name != DEFAULT_MODEL_NAME)
+
+
+def model_path(name_or_path: str | None) -> Path:
+    """File of a shipped model by name, or of any model by path; None is the default model.
+
+    Raises:
+        BadInputError: there is no such model.
+    """
+    name = name_or_path or DEFAULT_MODEL_NAME
+    shipped = MODELS_FOLDER / f"{name}{MODEL_SUFFIX}"
+    if Path(name).name == name and shipped.is_file():
+        return shipped
+    if Path(name).is_file():
+        return Path(name)
+    raise BadInputError(
+        f"There is no model “{name}”; choose one of {', '.join(available_models())} "
+        "or give the path of a model file."
+    )
+
+
+def load_model(name_or_path: str | None = None) -> LoadedModel:
+    """Load a model after checking its SHA-256.
+
+    The checksum beside the file must agree; a file without one (a user's own) is only named by its
+    hash.
+
+    Raises:
+        BadInputError: no such model, checksum mismatch, or not a model of this software.
+    """
+    path = model_path(name_or_path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    checksum_file = path.with_name(path.name[: -len(path.suffix)] + CHECKSUM_SUFFIX)
+    if checksum_file.is_file() and checksum_file.read_text().split()[0] != sha256:
+        raise BadInputError(
+            f"The model file {path.name} is damaged or was changed (its SHA-256 is not the one in "
+            f"{checksum_file.name}); install it again."
+        )
+    if path.parent == MODELS_FOLDER and not checksum_file.is_file():
+        raise BadInputError(f"The checksum of model {path.stem} is missing; install it again.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["format"] != FORMAT_NAME:
+            raise KeyError("format")
+        config = _config_from(content["network_config"])
+        network = ConvLSTMAttentionNetwork(config)
+        network.load_state_dict({key: value.float() for key, value in content["weights"].items()})
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise BadInputError(
+            f"{path.name} is not a model of this software; choose a file made by its training."
+        ) from error
+    network.eval()
+    return LoadedModel(network, config, path.stem, sha256)
+
+
+def save_model(path: Path, network: ConvLSTMAttentionNetwork) -> str:
+    """Write a model file and its checksum; returns the SHA-256.
+
+    Both are written beside and renamed, so that a reader never meets half a file.
+    """
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.partial")
+    torch.save(
+        {
+            "format": FORMAT_NAME,
+            "network_config": asdict(network.config),
+            "weights": {
+                key: value.detach().cpu().contiguous()
+                for key, value in network.state_dict().items()
+            },
+        },
+        partial,
+    )
+    sha256 = hashlib.sha256(partial.read_bytes()).hexdigest()
+    partial.replace(path)
+    checksum_file = path.with_name(path.name[: -len(path.suffix)] + CHECKSUM_SUFFIX)
+    checksum_file.write_text(f"{sha256}  {path.name}\n")
+    return sha256
+
+
+def _config_from(values: dict) -> NetworkConfig:
+    return NetworkConfig(**{**values, "hu_window": tuple(values["hu_window"])})

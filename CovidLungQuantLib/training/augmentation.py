@@ -1,0 +1,84 @@
+"""Random changes to training samples that imitate other scanners, patients and positions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """How far to go; geometry defaults are those of Grodecki et al. 2021.
+
+    Attributes:
+        rotation_degrees, translation_pixels, scale_range: in-plane geometry.
+        flip: mirror left and right.
+        hu_shift, hu_gain: HU calibration, largest change as share of the HU window, and as factor.
+        noise: largest SD of added noise, as share of the HU window.
+        sharpness: largest strength of unsharp masking (positive) or blurring (negative).
+    """
+
+    rotation_degrees: float = 10.0
+    translation_pixels: float = 10.0
+    scale_range: tuple[float, float] = (0.9, 1.05)
+    flip: bool = True
+    hu_shift: float = 0.02
+    hu_gain: float = 0.05
+    noise: float = 0.02
+    sharpness: float = 0.7
+
+
+def augment(
+    slices: Tensor, targets: Tensor, config: AugmentationConfig, random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Change one sample; the same change for all its slices.
+
+    Args:
+        slices: float32 (slices, size, size) in 0…1.
+        targets: float32 (windows, channels, size, size).
+        config: how far to go.
+        random: source of randomness.
+    """
+    grid = _affine_grid(slices.shape[-1], config, random)
+    slices = functional.grid_sample(slices[None], grid, padding_mode="zeros", align_corners=False)[
+        0
+    ]
+    outside = 1.0 - functional.grid_sample(
+        torch.ones_like(slices[None, :1]), grid, align_corners=False
+    )
+    flat = targets.flatten(0, 1)[None]
+    moved = functional.grid_sample(flat, grid, align_corners=False).view_as(targets).clone()
+    moved[:, 0] += outside[0]
+    return _change_intensity(slices, config, random), moved
+
+
+def _affine_grid(size: int, config: AugmentationConfig, random: np.random.Generator) -> Tensor:
+    angle = math.radians(random.uniform(-config.rotation_degrees, config.rotation_degrees))
+    scale = 1.0 / random.uniform(*config.scale_range)
+    mirror = -1.0 if config.flip and random.random() < 0.5 else 1.0
+    shift = random.uniform(-config.translation_pixels, config.translation_pixels, 2) * 2.0 / size
+    matrix = torch.tensor(
+        [
+            [mirror * scale * math.cos(angle), -scale * math.sin(angle), shift[0]],
+            [mirror * scale * math.sin(angle), scale * math.cos(angle), shift[1]],
+        ],
+        dtype=torch.float32,
+    )
+    return functional.affine_grid(matrix[None], [1, 1, size, size], align_corners=False)
+
+
+def _change_intensity(
+    slices: Tensor, config: AugmentationConfig, random: np.random.Generator
+) -> Tensor:
+    strength = random.uniform(-config.sharpness, config.sharpness)
+    blurred = functional.avg_pool2d(slices[:, None], 3, stride=1, padding=1)[:, 0]
+    slices = slices + strength * (slices - blurred)
+    gain = 1.0 + random.uniform(-config.hu_gain, config.hu_gain)
+    slices = slices * gain + random.uniform(-config.hu_shift, config.hu_shift)
+    noise = torch.from_numpy(random.standard_normal(tuple(slices.shape), dtype=np.float32))
+    return (slices + noise * random.uniform(0.0, config.noise)).clamp_(0.0, 1.0)

@@ -1,0 +1,97 @@
+"""`python -m CovidLungQuantLib.training.cross_validation DATASET FOLD0.pt FOLD1.pt … -o TABLE.csv`.
+
+Each case is segmented by the model of the fold that left it out, through the very steps of
+`pipeline.quantify`, and compared with its reader.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from CovidLungQuantLib.anatomy.lungs import segment_lungs
+from CovidLungQuantLib.lesions.weights import load_model
+from CovidLungQuantLib.training.data import case_names, fold_names, read_annotated_scan
+from CovidLungQuantLib.training.evaluation import (
+    MINIMUM_EXTENT_PERCENT,
+    CaseAgreement,
+    evaluate_case,
+)
+
+
+def cross_validate(
+    dataset: Path,
+    model_files: Sequence[Path],
+    same_patient: Sequence[Sequence[str]] = (),
+    predictions_folder: Path | None = None,
+) -> list[CaseAgreement]:
+    """Figures for every case of `dataset`, each from the model that never saw it."""
+    results = []
+    for fold, model_file in enumerate(model_files):
+        model = load_model(str(model_file))
+        _, test = fold_names(case_names(dataset), fold, len(model_files), same_patient)
+        for name in test:
+            scan = read_annotated_scan(dataset / name)
+            anatomy = segment_lungs(scan.hu, scan.spacing_mm)
+            agreement, labels = evaluate_case(scan, anatomy, model)
+            print(
+                f"{name}: lesion Dice {agreement.lesion_dice:.3f} (threshold "
+                f"{agreement.threshold_lesion_dice:.3f}), lung Dice {agreement.lung_dice:.3f}, "
+                f"extent {agreement.extent_percent:.1f} % "
+                f"(reader {agreement.reference_extent_percent:.1f} %)",
+                flush=True,
+            )
+            results.append(agreement)
+            if predictions_folder is not None:
+                predictions_folder.mkdir(parents=True, exist_ok=True)
+                sitk.WriteImage(
+                    sitk.GetImageFromArray(labels), str(predictions_folder / f"{name}.nrrd"), True
+                )
+    return sorted(results, key=lambda agreement: agreement.case)
+
+
+def mean_lesion_dice(results: Sequence[CaseAgreement]) -> tuple[float, float]:
+    """Mean lesion Dice of the network and of the threshold, over cases with enough lesion."""
+    counted = [
+        result for result in results if result.reference_extent_percent > MINIMUM_EXTENT_PERCENT
+    ]
+    return (
+        float(np.mean([result.lesion_dice for result in counted])),
+        float(np.mean([result.threshold_lesion_dice for result in counted])),
+    )
+
+
+def write_table(path: Path, results: Sequence[CaseAgreement]) -> None:
+    """One row a case."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(CaseAgreement)])
+        writer.writeheader()
+        writer.writerows(asdict(result) for result in results)
+
+
+def main() -> None:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(description="Evaluate cross-validation models.")
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("models", type=Path, nargs="+", help="model of fold 0, fold 1, …")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="table to write (CSV)")
+    parser.add_argument("--predictions", type=Path, help="folder for the predicted label maps")
+    parser.add_argument("--same-patient", action="append", default=[], metavar="CASE,CASE")
+    arguments = parser.parse_args()
+    same_patient = [group.split(",") for group in arguments.same_patient]
+    results = cross_validate(
+        arguments.dataset, arguments.models, same_patient, arguments.predictions
+    )
+    write_table(arguments.output, results)
+    network, threshold = mean_lesion_dice(results)
+    print(f"Mean lesion Dice {network:.3f}; threshold in the reader's lungs {threshold:.3f}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""Annotated cases for training: reading a dataset folder and drawing samples from it.
+
+A dataset is a folder with one folder a case: `ct.nrrd` (HU), `labels.nrrd` (values of `labels.py`;
+4 = lesion whose class the reader did not state) and optionally `case.json`, whose
+`class_inferred_slices` lists slices on which the class was not the reader's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.labels import (
+    BACKGROUND_VALUE,
+    CLASS_COUNT,
+    LESION_LABELS,
+    UNCLASSIFIED_LESION_VALUE,
+)
+from CovidLungQuantLib.lesions.network import NetworkConfig
+from CovidLungQuantLib.lesions.preprocessing import (
+    InPlaneBox,
+    body_box,
+    group_bounds,
+    resize_plane,
+    slices_per_group,
+    window_indices,
+    working_slice,
+    working_step_mm,
+)
+
+CT_FILE_NAME = "ct.nrrd"
+LABELS_FILE_NAME = "labels.nrrd"
+CASE_FILE_NAME = "case.json"
+TARGET_CHANNELS = CLASS_COUNT + 1  # the four classes and "lesion of unknown class"
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedScan:
+    """A case as it lies on disk.
+
+    Attributes:
+        name: of the case folder.
+        hu: int16 (z, y, x).
+        labels: uint8 (z, y, x); on slices whose class was inferred, lesions carry
+            `UNCLASSIFIED_LESION_VALUE`.
+        spacing_mm: voxel size (x, y, z).
+    """
+
+    name: str
+    hu: np.ndarray
+    labels: np.ndarray
+    spacing_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingCase:
+    """A case on the network's grid.
+
+    Attributes:
+        name: of the case.
+        slices: float16 (working slices, size, size), scaled HU.
+        targets: float16 (working slices, TARGET_CHANNELS, size, size), share of each class.
+        windows: int64 (working slices, window_length).
+        lesion_slices: indices of the working slices that hold lesion.
+    """
+
+    name: str
+    slices: np.ndarray
+    targets: np.ndarray
+    windows: np.ndarray
+    lesion_slices: np.ndarray
+
+
+def case_names(dataset: Path) -> list[str]:
+    """Names of the cases in a dataset folder, sorted.
+
+    Raises:
+        BadInputError: the folder holds none.
+    """
+    names = sorted(folder.parent.name for folder in Path(dataset).glob(f"*/{LABELS_FILE_NAME}"))
+    if not names:
+        raise BadInputError(
+            f"No case with {CT_FILE_NAME} and {LABELS_FILE_NAME} was found in {dataset}; "
+            "give the folder that holds one folder for each case."
+        )
+    return names
+
+
+def read_annotated_scan(folder: Path) -> AnnotatedScan:
+    """Read one case folder.
+
+    Raises:
+        BadInputError: CT and labels do not lie on the same grid.
+    """
+    folder = Path(folder)
+    ct_image = sitk.ReadImage(str(folder / CT_FILE_NAME))
+    labels_image = sitk.ReadImage(str(folder / LABELS_FILE_NAME))
+    if ct_image.GetSize() != labels_image.GetSize():
+        raise BadInputError(
+            f"CT and labels of case {folder.name} differ in size; export them on the same grid."
+        )
+    labels = sitk.GetArrayFromImage(labels_image).astype(np.uint8)
+    information_file = folder / CASE_FILE_NAME
+    information = json.loads(information_file.read_text()) if information_file.exists() else {}
+    for index in information.get("class_inferred_slices", []):
+        lesion = np.isin(labels[index], [label.value for label in LESION_LABELS])
+        labels[index][lesion] = UNCLASSIFIED_LESION_VALUE
+    return AnnotatedScan(
+        folder.name,
+        sitk.GetArrayFromImage(ct_image).astype(np.int16),
+        labels,
+        ct_image.GetSpacing(),
+    )
+
+
+def training_case(scan: AnnotatedScan, config: NetworkConfig, first_slice: int = 0) -> TrainingCase:
+    """Bring a scan to the network's grid by the rules of inference.
+
+    Args:
+        scan: the annotated scan.
+        config: of the network.
+        first_slice: where grouping thin slices starts; training varies it.
+    """
+    box = body_box(scan.hu, scan.spacing_mm)
+    hu, labels = scan.hu[first_slice:], scan.labels[first_slice:]
+    group = slices_per_group(scan.spacing_mm[2], config)
+    bounds = group_bounds(len(hu), group)
+    targets = np.stack([_target_shares(labels, bound, box, config) for bound in bounds])
+    lesion_share = targets[:, [label.value for label in LESION_LABELS]].sum(axis=1)
+    lesion_share = lesion_share + targets[:, UNCLASSIFIED_LESION_VALUE]
+    return TrainingCase(
+        name=scan.name,
+        slices=np.stack([working_slice(hu, bound, box, config) for bound in bounds]).astype(
+            np.float16
+        ),
+        targets=targets,
+        windows=window_indices(len(bounds), working_step_mm(scan.spacing_mm[2], config), config),
+        lesion_slices=np.flatnonzero((lesion_share > 0.5).any(axis=(1, 2))),
+    )
+
+
+def _target_shares(
+    labels: np.ndarray, bounds: tuple[int, int], box: InPlaneBox, config: NetworkConfig
+) -> np.ndarray:
+    rows, columns = box.slices
+    group = labels[bounds[0] : bounds[1], rows, columns]
+    shares = np.stack(
+        [(group == value).astype(np.float32).mean(axis=0) for value in range(TARGET_CHANNELS)]
+    )
+    return resize_plane(shares, (config.working_size, config.working_size)).astype(np.float16)
+
+
+def patients(names: Sequence[str], same_patient: Sequence[Sequence[str]] = ()) -> list[list[str]]:
+    """Group case names by patient; cases not named in `same_patient` are a patient each."""
+    remaining = sorted(names)
+    grouped: list[list[str]] = []
+    for name in sorted(names):
+        if name not in remaining:
+            continue
+        group = next((list(group) for group in same_patient if name in group), [name])
+        members = [member for member in remaining if member in group]
+        grouped.append(members)
+        remaining = [member for member in remaining if member not in members]
+    return grouped
+
+
+def fold_names(
+    names: Sequence[str], fold: int, fold_count: int, same_patient: Sequence[Sequence[str]] = ()
+) -> tuple[list[str], list[str]]:
+    """Training and test cases of one fold; a patient is never in both.
+
+    Patients are dealt out in order of name, one to each fold in turn.
+    """
+    groups = patients(names, same_patient)
+    test = [name for group in groups[fold::fold_count] for name in group]
+    return [name for name in sorted(names) if name not in test], test
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Neighbouring targets of one case with every slice their windows need.
+
+    Attributes:
+        slices: float32 (slices, size, size).
+        targets: float32 (windows, TARGET_CHANNELS, size, size).
+        windows: int64 (windows, window_length), indices into `slices`.
+    """
+
+    slices: np.ndarray
+    targets: np.ndarray
+    windows: np.ndarray
+
+
+def draw_sample(
+    case: TrainingCase,
+    target_count: int,
+    lesion_share: float,
+    random: np.random.Generator,
+) -> Sample:
+    """Draw `target_count` neighbouring targets, around a lesion with chance `lesion_share`."""
+    count = len(case.slices)
+    if len(case.lesion_slices) and random.random() < lesion_share:
+        middle = int(random.choice(case.lesion_slices))
+    else:
+        middle = int(random.integers(count))
+    start = int(np.clip(middle - random.integers(target_count), 0, max(0, count - target_count)))
+    targets = np.arange(start, min(start + target_count, count))
+    needed, positions = np.unique(case.windows[targets], return_inverse=True)
+    return Sample(
+        slices=case.slices[needed].astype(np.float32),
+        targets=case.targets[targets].astype(np.float32),
+        windows=positions.reshape(len(targets), -1).astype(np.int64),
+    )
+
+
+assert BACKGROUND_VALUE == 0 and UNCLASSIFIED_LESION_VALUE == CLASS_COUNT  # channel = value

@@ -1,0 +1,122 @@
+"""How well label maps agree with a reader's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+from CovidLungQuantLib.labels import (
+    BACKGROUND_VALUE,
+    GGO,
+    HIGH_OPACITY,
+    NORMAL_LUNG,
+    UNCLASSIFIED_LESION_VALUE,
+)
+from CovidLungQuantLib.lesions.inference import segment_lesions
+from CovidLungQuantLib.lesions.weights import LoadedModel
+from CovidLungQuantLib.training.data import AnnotatedScan
+
+THRESHOLD_BASELINE_HU = -650.0
+# Cases with less lesion than this say nothing about Dice and are left out of means.
+MINIMUM_EXTENT_PERCENT = 0.5
+
+
+@dataclass(frozen=True)
+class CaseAgreement:
+    """Agreement of one case; volumes in mL, Dice NaN where neither side has a voxel.
+
+    Class figures are taken on the slices whose classes the reader stated.
+    """
+
+    case: str
+    reference_extent_percent: float
+    extent_percent: float
+    reference_lesion_ml: float
+    lesion_ml: float
+    lesion_dice: float
+    lung_dice: float
+    lesion_inside_lungs_percent: float
+    sure_slices: int
+    ggo_dice: float
+    high_opacity_dice: float
+    reference_ggo_ml: float
+    ggo_ml: float
+    reference_high_opacity_ml: float
+    high_opacity_ml: float
+    threshold_lesion_dice: float
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    """2·|A ∩ B| / (|A| + |B|) of two boolean arrays; NaN where both are empty."""
+    total = np.count_nonzero(first) + np.count_nonzero(second)
+    if total == 0:
+        return float("nan")
+    return 2.0 * np.count_nonzero(first & second) / total
+
+
+def threshold_lesions(scan: AnnotatedScan) -> np.ndarray:
+    """The baseline: lightly smoothed HU above −650 inside the reader's own lungs, as booleans."""
+    smooth = ndimage.gaussian_filter(scan.hu.astype(np.float32), (0, 1, 1))
+    return (smooth > THRESHOLD_BASELINE_HU) & (scan.labels > BACKGROUND_VALUE)
+
+
+def evaluate_case(
+    scan: AnnotatedScan, anatomy: LungAnatomy, model: LoadedModel
+) -> tuple[CaseAgreement, np.ndarray]:
+    """Run `model` on a scan and compare; returns the figures and the label map."""
+    labels = segment_lesions(scan.hu, scan.spacing_mm, anatomy, model, "cpu").labels
+    return compare_with_reader(scan, anatomy, labels), labels
+
+
+def compare_with_reader(
+    scan: AnnotatedScan, anatomy: LungAnatomy, labels: np.ndarray
+) -> CaseAgreement:
+    """Figures for one label map, uint8 (z, y, x), against the reader's."""
+    voxel_ml = float(np.prod(scan.spacing_mm)) / 1000.0
+    reference_lesion = scan.labels >= GGO.value
+    lesion = labels >= GGO.value
+    sure = (scan.labels == GGO.value) | (scan.labels == HIGH_OPACITY.value)
+    sure_slices = sure.any(axis=(1, 2)) & ~(scan.labels == UNCLASSIFIED_LESION_VALUE).any(
+        axis=(1, 2)
+    )
+
+    def on_sure_slices(label_map: np.ndarray, value: int) -> np.ndarray:
+        return label_map[sure_slices] == value
+
+    def volume_ml(mask: np.ndarray) -> float:
+        return np.count_nonzero(mask) * voxel_ml
+
+    ggo = on_sure_slices(labels, GGO.value)
+    reference_ggo = on_sure_slices(scan.labels, GGO.value)
+    high_opacity = on_sure_slices(labels, HIGH_OPACITY.value)
+    reference_high_opacity = on_sure_slices(scan.labels, HIGH_OPACITY.value)
+    lungs = labels >= NORMAL_LUNG.value
+    reference_lungs = scan.labels >= NORMAL_LUNG.value
+    return CaseAgreement(
+        case=scan.name,
+        reference_extent_percent=_percent(reference_lesion, reference_lungs),
+        extent_percent=_percent(lesion, lungs),
+        reference_lesion_ml=volume_ml(reference_lesion),
+        lesion_ml=volume_ml(lesion),
+        lesion_dice=dice(lesion, reference_lesion),
+        lung_dice=dice(lungs, reference_lungs),
+        lesion_inside_lungs_percent=_percent(
+            reference_lesion & (anatomy.lungs > 0), reference_lesion
+        ),
+        sure_slices=int(sure_slices.sum()),
+        ggo_dice=dice(ggo, reference_ggo),
+        high_opacity_dice=dice(high_opacity, reference_high_opacity),
+        reference_ggo_ml=volume_ml(reference_ggo),
+        ggo_ml=volume_ml(ggo),
+        reference_high_opacity_ml=volume_ml(reference_high_opacity),
+        high_opacity_ml=volume_ml(high_opacity),
+        threshold_lesion_dice=dice(threshold_lesions(scan), reference_lesion),
+    )
+
+
+def _percent(part: np.ndarray, whole: np.ndarray) -> float:
+    count = np.count_nonzero(whole)
+    return 100.0 * np.count_nonzero(part) / count if count else float("nan")

@@ -1,0 +1,99 @@
+"""Region mutual information with binary cross-entropy (Zhao et al. 2019), for partial labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from CovidLungQuantLib.labels import (
+    BACKGROUND_VALUE,
+    GGO,
+    HIGH_OPACITY,
+    NORMAL_LUNG,
+    UNCLASSIFIED_LESION_VALUE,
+)
+from CovidLungQuantLib.lesions.network import lesion_logits
+
+RMI_POOLING = 4
+RMI_RADIUS = 3
+RMI_RIDGE = 5e-4
+
+
+def segmentation_loss(logits: Tensor, targets: Tensor, rmi_weight: float = 0.5) -> Tensor:
+    """(1 − w)·BCE + w·RMI over background, normal, lesion, and the kinds of lesion where known.
+
+    A slice with lesion of unknown class teaches only that there is lesion, not which.
+
+    Args:
+        logits: (windows, 4, height, width).
+        targets: shares (windows, 5, height, width); the last channel is lesion of unknown class.
+        rmi_weight: w, 0.5 in the paper.
+    """
+    always_logits = torch.cat(
+        [
+            logits[:, BACKGROUND_VALUE : BACKGROUND_VALUE + 1],
+            logits[:, NORMAL_LUNG.value : NORMAL_LUNG.value + 1],
+            lesion_logits(logits),
+        ],
+        dim=1,
+    )
+    lesion = targets[:, [GGO.value, HIGH_OPACITY.value, UNCLASSIFIED_LESION_VALUE]].sum(
+        dim=1, keepdim=True
+    )
+    always_targets = torch.cat([targets[:, [BACKGROUND_VALUE, NORMAL_LUNG.value]], lesion], dim=1)
+    loss = _bce_and_rmi(always_logits, always_targets, rmi_weight)
+    known = targets[:, UNCLASSIFIED_LESION_VALUE].flatten(1).amax(dim=1) == 0
+    if known.any():
+        classes = [GGO.value, HIGH_OPACITY.value]
+        loss = loss + known.float().mean() * _bce_and_rmi(
+            logits[known, GGO.value :], targets[known][:, classes], rmi_weight
+        )
+    return loss
+
+
+def _bce_and_rmi(logits: Tensor, targets: Tensor, rmi_weight: float) -> Tensor:
+    """Both terms, summed over classes and averaged over windows."""
+    bce = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    bce = bce.mean(dim=(0, 2, 3)).sum()
+    return (1.0 - rmi_weight) * bce + rmi_weight * region_mutual_information(
+        logits.sigmoid(), targets
+    )
+
+
+def region_mutual_information(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """RMI term of Zhao et al. 2019: ½ log det(M + εI) / 9, summed over classes, mean over images.
+
+    M is the (unnormalised) covariance of the 3×3 neighbourhoods of the labels that the predictions
+    leave unexplained, both average-pooled by 4 and taken in double precision.
+
+    Args:
+        probabilities, targets: (images, classes, height, width).
+    """
+    predicted = _neighbourhoods(probabilities.double())
+    expected = _neighbourhoods(targets.double())
+    size = predicted.shape[2]
+    ridge = RMI_RIDGE * torch.eye(size, dtype=torch.double, device=predicted.device)
+    covariance_expected = expected @ expected.transpose(2, 3)
+    covariance_predicted = predicted @ predicted.transpose(2, 3)
+    cross = expected @ predicted.transpose(2, 3)
+    explained = cross @ torch.linalg.solve(covariance_predicted + ridge, cross.transpose(2, 3))
+    remaining = covariance_expected - explained + ridge
+    terms = 0.5 * torch.logdet(remaining) / size
+    return terms.sum(dim=1).mean().to(probabilities.dtype)
+
+
+def _neighbourhoods(maps: Tensor) -> Tensor:
+    """(images, classes, height, width) → mean-free 3×3 patches (images, classes, 9, patches)."""
+    pooled = functional.avg_pool2d(maps, RMI_POOLING)
+    images, classes, height, width = pooled.shape
+    rows, columns = height - RMI_RADIUS + 1, width - RMI_RADIUS + 1
+    patches = torch.stack(
+        [
+            pooled[:, :, row : row + rows, column : column + columns].reshape(images, classes, -1)
+            for row in range(RMI_RADIUS)
+            for column in range(RMI_RADIUS)
+        ],
+        dim=2,
+    )
+    return patches - patches.mean(dim=3, keepdim=True)
