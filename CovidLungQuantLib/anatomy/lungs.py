@@ -1,0 +1,301 @@
+"""Body, airways and both lungs from a chest CT, by adaptive threshold and morphology.
+
+The way through: a coarse grid of about 2 mm → body → trachea and main bronchi → air-filled lung →
+left and right → dense lesions taken back in → the border redrawn on the native grid. Arrays are
+(z, y, x) and upright: x grows to the patient's Left, y to Posterior, z to Superior.
+
+The adaptive threshold is the one of Hu, Hoffman and Reinhardt, IEEE Trans. Med. Imaging 2001
+(the mean of the means on either side of it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from CovidLungQuantLib.anatomy.airways import find_airways
+from CovidLungQuantLib.anatomy.grids import CoarseGrid
+from CovidLungQuantLib.anatomy.morphology import (
+    close,
+    dilate,
+    erode,
+    largest_component,
+)
+from CovidLungQuantLib.anatomy.sides import split_left_right
+from CovidLungQuantLib.ct import ScanWarning
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.progress import ProgressCallback, no_progress
+
+__all__ = ["LungAnatomy", "segment_lungs", "split_left_right"]
+
+Spacing = tuple[float, float, float]
+
+NO_LUNGS_MESSAGE = "No lungs were found in this scan; choose a CT of the chest."
+
+# The coarse grid has whole voxels of the scan, up to these sizes.
+COARSE_IN_PLANE_MM = 2.2
+COARSE_SLICE_MM = 2.5
+SMOOTHING_MM = 0.8
+HIGHEST_HU = 400.0
+LOWEST_HU = -1024.0
+
+BODY_HU = -500.0
+TABLE_THICKNESS_MM = 4.0
+# Lung against soft tissue lies half-way between about -850 (or -600 in disease) and +40 HU.
+LUNG_THRESHOLD_RANGE_HU = (-550.0, -320.0)
+START_THRESHOLD_HU = -500.0
+
+AIRWAY_WALL_MM = 2.1
+SMALLEST_LUNGS_ML = 200.0
+SMALLEST_LUNG_PART_ML = 80.0
+SMALLEST_ISLAND_ML = 0.1
+ISLAND_REACH_MM = 12.0
+# Gas in stomach, bowel or outside is darker than any lung, and even; a large lung may be as dark
+# (emphysema) but has vessels.
+GAS_CORE_HU = -945.0
+LARGE_LUNG_PART_ML = 1000.0
+LUNG_TEXTURE_HU = -900.0
+
+VESSEL_CLOSING_MM = 7.0
+COSTAL_CLOSING_MM = 30.0
+
+LUNG_VOLUME_RANGE_ML = (1000.0, 9000.0)
+CUT_AREA_MM2 = 500.0
+
+
+@dataclass(frozen=True, eq=False)
+class LungAnatomy:
+    """What `segment_lungs` found, on the grid of the scan, arrays (z, y, x).
+
+    Attributes:
+        lungs: uint8, `LEFT_LUNG_VALUE` and `RIGHT_LUNG_VALUE`, 0 elsewhere; dense lesions, small
+            vessels and small bronchi belong to the lung, trachea and main bronchi do not.
+        body: bool, the trunk with everything in it; table and clothes excluded.
+        airways: bool, lumen of trachea and main bronchi, as far as they can be followed safely.
+        warnings: what the user should know.
+    """
+
+    lungs: np.ndarray
+    body: np.ndarray
+    airways: np.ndarray
+    warnings: tuple[ScanWarning, ...] = field(default=())
+
+
+def segment_lungs(
+    hu: np.ndarray, spacing_mm: Spacing, progress: ProgressCallback = no_progress
+) -> LungAnatomy:
+    """Find body, airways and both lungs.
+
+    Args:
+        hu: int16 Hounsfield units (z, y, x), upright (x→Left, y→Posterior, z→Superior).
+        spacing_mm: voxel size (x, y, z).
+        progress: progress callback; may raise `Cancelled`.
+
+    Raises:
+        BadInputError: there are no lungs in the scan.
+    """
+    progress(0.0, "Finding the body")
+    grid = CoarseGrid.of(hu.shape, spacing_mm, COARSE_IN_PLANE_MM, COARSE_SLICE_MM)
+    coarse = _smooth(grid.reduce(hu), grid.spacing_mm)
+    body = _find_body(coarse, grid.spacing_mm)
+    if not body.any():
+        raise BadInputError(NO_LUNGS_MESSAGE)
+    threshold_hu = _adaptive_threshold(coarse[body])
+    progress(0.2, "Finding the airways")
+    airways = find_airways(coarse, body, grid.spacing_mm)
+    progress(0.35, "Finding the lungs")
+    air = _find_air_filled_lung(coarse, body, airways, threshold_hu, grid.spacing_mm)
+    if air.sum() * grid.voxel_volume_ml < SMALLEST_LUNGS_ML:
+        raise BadInputError(NO_LUNGS_MESSAGE)
+    air_sides = split_left_right(air, grid.spacing_mm)
+    progress(0.5, "Taking dense lesions into the lungs")
+    closed = _close_lungs(coarse, air_sides, airways, grid.spacing_mm)
+    progress(0.7, "Drawing the borders of the lungs")
+    lungs = _redraw_on_native_grid(hu, grid, closed, air_sides > 0, airways, threshold_hu)
+    progress(1.0, "Found the lungs")
+    return LungAnatomy(
+        lungs=lungs,
+        body=grid.enlarge(body),
+        airways=grid.enlarge(airways),
+        warnings=_warnings(lungs, spacing_mm),
+    )
+
+
+def _smooth(hu: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+    """Light in-plane smoothing where the grid is fine enough to show noise; HU are clipped."""
+    sigma = [0.0, SMOOTHING_MM / spacing_mm[1], SMOOTHING_MM / spacing_mm[0]]
+    return ndimage.gaussian_filter(np.clip(hu, LOWEST_HU, HIGHEST_HU), sigma, mode="nearest")
+
+
+def _find_body(hu: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+    """The trunk with everything in it, slice by slice; without the table."""
+    dense = hu > BODY_HU
+    opened = np.zeros_like(dense)
+    for index, plane in enumerate(dense):
+        core = erode(plane, TABLE_THICKNESS_MM / 2, spacing_mm)
+        opened[index] = plane & dilate(core, TABLE_THICKNESS_MM / 2, spacing_mm)
+    body = largest_component(opened)
+    for plane in body:
+        _close_cut_sides(plane)
+        plane[:] = ndimage.binary_fill_holes(plane)
+    return body
+
+
+def _close_cut_sides(plane: np.ndarray) -> None:
+    """Where the body is cut by a side of the image, close that side, in place."""
+    for side in (plane[0], plane[-1], plane[:, 0], plane[:, -1]):
+        hits = np.flatnonzero(side)
+        if hits.size:
+            side[hits[0] : hits[-1] + 1] = True
+
+
+def _adaptive_threshold(hu: np.ndarray) -> float:
+    """Half-way between the mean of the lung and the mean of the tissue in the body."""
+    threshold = START_THRESHOLD_HU
+    for _ in range(50):
+        low, high = hu[hu < threshold], hu[hu >= threshold]
+        if not low.size or not high.size:
+            break
+        updated = float(low.mean() + high.mean()) / 2
+        if abs(updated - threshold) < 0.5:
+            break
+        threshold = updated
+    return float(np.clip(threshold, *LUNG_THRESHOLD_RANGE_HU))
+
+
+def _find_air_filled_lung(
+    hu: np.ndarray,
+    body: np.ndarray,
+    airways: np.ndarray,
+    threshold_hu: float,
+    spacing_mm: Spacing,
+) -> np.ndarray:
+    """Aerated lung: air inside the body that is neither airway nor gas in stomach or bowel."""
+    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
+    air = body & (hu < threshold_hu) & ~dilate(airways, AIRWAY_WALL_MM, spacing_mm)
+    components, count = ndimage.label(air)
+    sizes_ml = np.bincount(components.ravel(), minlength=count + 1) * voxel_ml
+    boxes = ndimage.find_objects(components)
+    is_lung = np.zeros(count + 1, bool)
+    candidates = np.flatnonzero(sizes_ml[1:] >= SMALLEST_ISLAND_ML) + 1
+    for part in candidates:
+        box = boxes[part - 1]
+        is_lung[part] = not _is_gas(hu[box], components[box] == part, sizes_ml[part])
+    large = is_lung & (sizes_ml >= SMALLEST_LUNG_PART_ML)
+    lungs = large[components]
+    if not lungs.any():
+        return lungs
+    reach = dilate(lungs, ISLAND_REACH_MM, spacing_mm)
+    for part in np.flatnonzero(is_lung & ~large):
+        box = boxes[part - 1]
+        here = components[box] == part
+        if reach[box][here].mean() > 0.5:
+            lungs[box] |= here
+    return lungs
+
+
+def _is_gas(hu: np.ndarray, part: np.ndarray, volume_ml: float) -> bool:
+    """Whether a part of the air in the body is bare gas (stomach, bowel, outside), not lung."""
+    core = ndimage.binary_erosion(part, border_value=1)
+    values = hu[core] if core.any() else hu[part]
+    if np.median(values) > GAS_CORE_HU:
+        return False
+    return volume_ml < LARGE_LUNG_PART_ML or np.percentile(values, 90) < LUNG_TEXTURE_HU
+
+
+def _close_lungs(
+    hu: np.ndarray, sides: np.ndarray, airways: np.ndarray, spacing_mm: Spacing
+) -> np.ndarray:
+    """Take vessels and dense lesions into each lung; uint8 side values."""
+    closed = sides.copy()
+    for side in (RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE):
+        lung = sides == side
+        if not lung.any():
+            continue
+        filled = close(lung, VESSEL_CLOSING_MM, spacing_mm)
+        closed[ndimage.binary_fill_holes(filled) & (closed == 0)] = side
+    closed[airways] = 0
+    return closed
+
+
+def _redraw_on_native_grid(
+    hu: np.ndarray,
+    grid: CoarseGrid,
+    closed: np.ndarray,
+    aerated: np.ndarray,
+    airways: np.ndarray,
+    threshold_hu: float,
+) -> np.ndarray:
+    """Lung border on the scan's own grid: by HU where lung is aerated, smooth where it is dense."""
+    nearest = ndimage.distance_transform_edt(
+        closed == 0, return_distances=False, return_indices=True
+    )
+    sides = closed[tuple(nearest)]
+    lungs = np.zeros(grid.fine_shape, np.uint8)
+    matrix_z, matrix_y, matrix_x = (grid.interpolation(axis) for axis in range(3))
+    inside = (closed > 0).astype(np.float32)
+    dense = inside * ~aerated
+    rows, columns = (np.arange(n) // f for n, f in zip(hu.shape[1:], grid.factors[1:], strict=True))
+    for index in range(hu.shape[0]):
+        weights = matrix_z[index]
+        used = np.flatnonzero(weights)
+        plane = np.tensordot(weights[used], inside[used], axes=1)
+        if not plane.any():
+            continue
+        share = matrix_y @ plane @ matrix_x.T
+        dense_share = matrix_y @ np.tensordot(weights[used], dense[used], axes=1) @ matrix_x.T
+        lung = share > 0.5
+        border = (share > 0.05) & (share < 0.95) & (dense_share < 0.25)
+        lung[border] = hu[index][border] < threshold_hu
+        lung = ndimage.uniform_filter(lung.astype(np.float32), 3, mode="nearest") > 0.5
+        plane_sides = sides[index // grid.factors[0]]
+        lungs[index] = lung * plane_sides[rows][:, columns]
+    return lungs
+
+
+def _warnings(lungs: np.ndarray, spacing_mm: Spacing) -> tuple[ScanWarning, ...]:
+    """What is unusual about the lungs that were found."""
+    x_mm, y_mm, z_mm = spacing_mm
+    found = lungs > 0
+    warnings = []
+    ends_mm2 = {
+        "bottom": found[0].sum() * x_mm * y_mm,
+        "top": found[-1].sum() * x_mm * y_mm,
+        "side": max(
+            found[:, :, [0, -1]].sum(axis=(0, 1)).max() * y_mm * z_mm,
+            found[:, [0, -1], :].sum(axis=(0, 2)).max() * x_mm * z_mm,
+        ),
+    }
+    cut = [name for name, area_mm2 in ends_mm2.items() if area_mm2 > CUT_AREA_MM2]
+    if cut:
+        warnings.append(
+            ScanWarning(
+                "lungs-cut",
+                f"The lungs are cut at the {' and '.join(cut)} of the scan, so volumes are too small "
+                "and percentages hold for the part seen only.",
+            )
+        )
+    counts = np.bincount(lungs.ravel(), minlength=3)
+    for value, name in ((RIGHT_LUNG_VALUE, "right"), (LEFT_LUNG_VALUE, "left")):
+        if not counts[value]:
+            warnings.append(
+                ScanWarning(
+                    "one-lung",
+                    f"No {name} lung was found; check whether it is absent, collapsed or outside the "
+                    "scan.",
+                )
+            )
+    volume_ml = int(found.sum()) * float(np.prod(spacing_mm)) / 1000.0
+    lowest_ml, highest_ml = LUNG_VOLUME_RANGE_ML
+    if not lowest_ml <= volume_ml <= highest_ml:
+        warnings.append(
+            ScanWarning(
+                "lung-volume",
+                f"The lungs measure {volume_ml:.0f} mL, outside the usual {lowest_ml:.0f} to "
+                f"{highest_ml:.0f} mL; check the lung borders and the scan's voxel size.",
+            )
+        )
+    return tuple(warnings)
