@@ -1,0 +1,65 @@
+"""What every node here shares: its place in the subject hierarchy; no trace of a failed call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+VOLUME_REFERENCE_ROLE = "CovidLungQuant.volume"
+
+
+@contextmanager
+def no_new_nodes_on_error(scene: Any) -> Iterator[None]:
+    """Remove every node that was added inside the `with` block if the block raises."""
+    before = set(_nodes(scene))
+    try:
+        yield
+    except BaseException:
+        for node in _nodes(scene):
+            if node not in before and scene.IsNodePresent(node):
+                scene.RemoveNode(node)
+        raise
+
+
+def place_beside(scene: Any, node: Any, sibling: Any) -> None:
+    """Put `node` under the subject-hierarchy item (study, folder) that holds `sibling`."""
+    hierarchy = scene.GetSubjectHierarchyNode()
+    parent = hierarchy.GetItemParent(hierarchy_item(scene, sibling))
+    hierarchy.SetItemParent(hierarchy_item(scene, node), parent)
+
+
+def hierarchy_item(scene: Any, node: Any) -> int:
+    """Return the subject-hierarchy item of a node; without Slicer's plugins, make it first."""
+    hierarchy = scene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(node)
+    return item if item else hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+
+def results_of(scene: Any, volume_node: Any) -> tuple[Any | None, Any | None]:
+    """Return the newest (segmentation node, table node) made for a volume; None where missing."""
+    return (
+        _newest_referring(scene, "vtkMRMLSegmentationNode", volume_node),
+        _newest_referring(scene, "vtkMRMLTableNode", volume_node),
+    )
+
+
+def remember_volume(node: Any, volume_node: Any) -> None:
+    """Let `results_of` find `node` again, also after the scene was saved and loaded."""
+    node.SetNodeReferenceID(VOLUME_REFERENCE_ROLE, volume_node.GetID())
+
+
+def _newest_referring(scene: Any, class_name: str, volume_node: Any) -> Any | None:
+    nodes = [scene.GetNthNodeByClass(i, class_name) for i in range(_count(scene, class_name))]
+    for node in reversed(nodes):
+        if node.GetNodeReferenceID(VOLUME_REFERENCE_ROLE) == volume_node.GetID():
+            return node
+    return None
+
+
+def _count(scene: Any, class_name: str) -> int:
+    return scene.GetNumberOfNodesByClass(class_name)
+
+
+def _nodes(scene: Any) -> list[Any]:
+    return [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]

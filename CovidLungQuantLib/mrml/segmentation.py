@@ -1,0 +1,374 @@
+"""A quantification's label map as a segmentation node, and back.
+
+Writing: `segmentation_to_node(scene, quantification, volume_node, segmentation_node=None)`.
+Reading: `segmentation_from_node(segmentation_node, volume_node)` → (labels, warnings).
+After a correction by hand: `note_edits(segmentation_node, labels)`.
+
+Slicer's scene, and nodes in it, are arguments; nothing here touches the application.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from CovidLungQuantLib.ct import ScanWarning
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS, LESION_LABELS, NORMAL_LUNG, Label
+from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, remember_volume
+from CovidLungQuantLib.mrml.volumes import (
+    RAS_TO_LPS,
+    fill_image,
+    geometry_of,
+    node_to_world,
+    numpy_matrix,
+    voxels,
+)
+from CovidLungQuantLib.terminology import label_of_terminology_entry, terminology_entry
+
+if TYPE_CHECKING:
+    from CovidLungQuantLib.pipeline import Quantification
+
+SOFTWARE_NAME = "CovidLungQuant"
+ALGORITHM_TYPE_TAG = "DICOM.SegmentAlgorithmType"
+ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmName"
+AUTOMATIC = "AUTOMATIC"
+SEMIAUTOMATIC = "SEMIAUTOMATIC"
+LABELS_SHA256_ATTRIBUTE = "CovidLungQuant.labelsSHA256"
+# Two grids are the same lattice if no voxel centre is further off than this part of a voxel.
+LATTICE_TOLERANCE_VOXELS = 0.01
+
+
+def segmentation_to_node(
+    scene: Any,
+    quantification: Quantification,
+    volume_node: Any,
+    segmentation_node: Any | None = None,
+) -> Any:
+    """Write the label map of `quantification` as one segmentation node and return the node.
+
+    The three segments share one layer, keep fixed ids, and carry name, colour, opacity, terminology
+    and the DICOM algorithm tags. The node has the volume's reference geometry and transform and
+    lies beside it in the subject hierarchy.
+
+    Args:
+        scene: the MRML scene.
+        quantification: its `labels` are on the grid of `volume_node`.
+        volume_node: the scalar volume node that was quantified.
+        segmentation_node: updated in place if given: segments that stand for one of the labels
+            (see `segmentation_from_node`) are replaced, all others are kept. None adds a node.
+
+    Raises:
+        BadInputError: the label map does not fit the volume. The scene is then as it was.
+    """
+    shape = geometry_of(volume_node).shape
+    if quantification.labels.shape != shape:
+        raise BadInputError(
+            f"The label map has {quantification.labels.shape} voxels (z, y, x) and the volume"
+            f' "{volume_node.GetName()}" {shape}; segment the volume again.'
+        )
+    segments = _make_segments(quantification, volume_node)
+    with no_new_nodes_on_error(scene):
+        if segmentation_node is None:
+            segmentation_node = scene.AddNewNodeByClass(
+                "vtkMRMLSegmentationNode", f"{volume_node.GetName()} segmentation"
+            )
+            place_beside(scene, segmentation_node, volume_node)
+        modify_state = segmentation_node.StartModify()
+        try:
+            _replace_segments(segmentation_node, volume_node, segments)
+            segmentation_node.SetAttribute(
+                LABELS_SHA256_ATTRIBUTE, _labels_sha256(quantification.labels)
+            )
+            remember_volume(segmentation_node, volume_node)
+            _set_display(segmentation_node)
+        finally:
+            segmentation_node.EndModify(modify_state)
+    return segmentation_node
+
+
+def segmentation_from_node(
+    segmentation_node: Any, volume_node: Any
+) -> tuple[np.ndarray, tuple[ScanWarning, ...]]:
+    """Return (labels, warnings): a segmentation node as a label map on the volume's grid.
+
+    A segment stands for a label if it has the label's id, else if it has its terminology type, else
+    if it has its name; several segments of one label are joined. Where segments overlap, the higher
+    label value wins (high opacity over GGO over normal lung). Missing lesion segments count as
+    empty. Each of these that is not plain is said in a warning, as are segments that stand for no
+    label and voxels that had to be resampled or lie outside the volume.
+
+    Returns:
+        labels: uint8 (z, y, x); values as in `labels.py`.
+        warnings: to be shown with the measurements.
+
+    Raises:
+        BadInputError: there is no normal-lung segment, nothing is segmented, or a transform bends.
+    """
+    if segmentation_node is None:
+        raise BadInputError("No segmentation is selected; press Segment first.")
+    name = segmentation_node.GetName()
+    warnings: list[ScanWarning] = []
+    segment_ids = _segment_ids_by_label(segmentation_node, warnings)
+    if not segment_ids[NORMAL_LUNG.value]:
+        raise BadInputError(
+            f'The segmentation "{name}" has no segment "{NORMAL_LUNG.name}", without which extents'
+            " cannot be computed; segment the volume again."
+        )
+    for label in LESION_LABELS:
+        if not segment_ids[label.value]:
+            warnings.append(
+                ScanWarning(
+                    "segment_missing",
+                    f'The segmentation "{name}" has no segment "{label.name}"; it counts as empty.',
+                )
+            )
+    labels = np.full(geometry_of(volume_node).shape, BACKGROUND_VALUE, dtype=np.uint8)
+    overlap_voxels = 0
+    for label in LABELS:
+        mask = np.zeros(labels.shape, dtype=bool)
+        for segment_id in segment_ids[label.value]:
+            mask |= _segment_mask(segmentation_node, segment_id, volume_node, warnings)
+        overlap_voxels += int(np.count_nonzero(labels[mask]))
+        labels[mask] = label.value
+    if overlap_voxels:
+        warnings.append(
+            ScanWarning(
+                "segments_overlap",
+                f"Segments overlap in {overlap_voxels} voxels; there high opacity counts before"
+                " GGO, and GGO before normal lung.",
+            )
+        )
+    if not labels.any():
+        raise BadInputError(
+            f'The segmentation "{name}" is empty within the volume "{volume_node.GetName()}";'
+            " segment the volume again or select the segmentation that belongs to it."
+        )
+    return labels, tuple(dict.fromkeys(warnings))
+
+
+def note_edits(segmentation_node: Any, labels: np.ndarray) -> bool:
+    """Mark the segments as semi-automatic if `labels`, read from the node, are not as written.
+
+    Returns whether they were edited. DICOM SEG export says so then.
+    """
+    if segmentation_node.GetAttribute(LABELS_SHA256_ATTRIBUTE) == _labels_sha256(labels):
+        return False
+    for ids in _segment_ids_by_label(segmentation_node, []).values():
+        for segment_id in ids:
+            segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+            if _tag(segment, ALGORITHM_TYPE_TAG) == AUTOMATIC:
+                segment.SetTag(ALGORITHM_TYPE_TAG, SEMIAUTOMATIC)
+    return True
+
+
+def _make_segments(quantification: Quantification, volume_node: Any) -> dict[str, Any]:
+    """Return segment id → vtkSegment; all share one image, each under its label's value."""
+    import slicer
+
+    image = slicer.vtkOrientedImageData()
+    fill_image(image, quantification.labels.astype(np.uint8, copy=False))
+    _set_geometry(image, volume_node)
+    representation = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
+    terminology_tag = slicer.vtkSegment.GetTerminologyEntryTagName()
+    provenance = quantification.provenance
+    model_name = provenance.model_name if provenance is not None else None
+    segments = {}
+    for label in LABELS:
+        segment = slicer.vtkSegment()
+        segment.SetName(label.name)
+        segment.SetColor(*label.color)
+        segment.SetLabelValue(label.value)
+        segment.AddRepresentation(representation, image)
+        segment.SetTag(terminology_tag, terminology_entry(label))
+        # A label map that no network made here was drawn or corrected by a person.
+        segment.SetTag(ALGORITHM_TYPE_TAG, AUTOMATIC if model_name else SEMIAUTOMATIC)
+        segment.SetTag(ALGORITHM_NAME_TAG, model_name or SOFTWARE_NAME)
+        segments[label.segment_id] = segment
+    return segments
+
+
+def _set_geometry(image: Any, volume_node: Any) -> None:
+    """Give an oriented image exactly the spacing, origin and directions of a volume node."""
+    directions_ras = np.zeros((3, 3))
+    volume_node.GetIJKToRASDirections(directions_ras)
+    image.SetSpacing(volume_node.GetSpacing())
+    image.SetOrigin(volume_node.GetOrigin())
+    image.SetDirections(directions_ras.tolist())
+
+
+def _replace_segments(segmentation_node: Any, volume_node: Any, segments: dict[str, Any]) -> None:
+    segmentation = segmentation_node.GetSegmentation()
+    for ids in _segment_ids_by_label(segmentation_node, []).values():
+        for segment_id in ids:
+            segmentation.RemoveSegment(segment_id)
+    segmentation_node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    segmentation_node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    segmentation_node.SetSourceRepresentationToBinaryLabelmap()
+    for segment_id, segment in segments.items():
+        segmentation.AddSegment(segment, segment_id)
+
+
+def _set_display(segmentation_node: Any) -> None:
+    segmentation_node.CreateDefaultDisplayNodes()
+    display = segmentation_node.GetDisplayNode()
+    for label in LABELS:
+        display.SetSegmentOpacity2DFill(label.segment_id, label.opacity)
+        display.SetSegmentOpacity2DOutline(label.segment_id, label.opacity)
+        display.SetSegmentOpacity3D(label.segment_id, label.opacity)
+
+
+def _segment_ids_by_label(
+    segmentation_node: Any, warnings: list[ScanWarning]
+) -> dict[int, list[str]]:
+    """Return label value → ids of the segments that stand for it; warn about the others."""
+    segmentation = segmentation_node.GetSegmentation()
+    found: dict[int, list[str]] = {label.value: [] for label in LABELS}
+    for index in range(segmentation.GetNumberOfSegments()):
+        segment_id = segmentation.GetNthSegmentID(index)
+        segment = segmentation.GetSegment(segment_id)
+        label = _label_of(segment_id, segment, warnings)
+        if label is None:
+            warnings.append(
+                ScanWarning(
+                    "segment_ignored",
+                    f'The segment "{segment.GetName()}" is none of '
+                    f"{', '.join(label.name for label in LABELS)}; it is not measured.",
+                )
+            )
+        else:
+            found[label.value].append(segment_id)
+    return found
+
+
+def _label_of(segment_id: str, segment: Any, warnings: list[ScanWarning]) -> Label | None:
+    by_terminology = label_of_terminology_entry(_tag(segment, segment.GetTerminologyEntryTagName()))
+    for label in LABELS:
+        if segment_id == label.segment_id:
+            if by_terminology not in (None, label):
+                warnings.append(
+                    ScanWarning(
+                        "segment_retagged",
+                        f'The segment "{segment.GetName()}" was made as {label.name} and is'
+                        f" measured as such, though its terminology now says"
+                        f" {by_terminology.name}.",
+                    )
+                )
+            return label
+    if by_terminology is not None:
+        return by_terminology
+    for label in LABELS:
+        if segment.GetName().strip().casefold() == label.name.casefold():
+            return label
+    return None
+
+
+def _segment_mask(
+    segmentation_node: Any, segment_id: str, volume_node: Any, warnings: list[ScanWarning]
+) -> np.ndarray:
+    """Return one segment as a boolean mask (z, y, x) on the volume's grid."""
+    import slicer
+
+    shape = geometry_of(volume_node).shape
+    segment_name = segmentation_node.GetSegmentation().GetSegment(segment_id).GetName()
+    image = slicer.vtkOrientedImageData()
+    if not segmentation_node.GetBinaryLabelmapRepresentation(segment_id, image):
+        raise BadInputError(
+            f'The segment "{segment_name}" has no binary label map; create one in the Segmentations'
+            " module, then try again."
+        )
+    if image.IsEmpty():
+        return np.zeros(shape, dtype=bool)
+    segment_voxels = voxels(image) != 0
+    to_volume = _index_to_volume_index(image, segmentation_node, volume_node)
+    shift_xyz = _lattice_shift(to_volume, image.GetDimensions())
+    if shift_xyz is None:
+        mask = _resampled(segment_voxels, to_volume, shape)
+        warnings.append(
+            ScanWarning(
+                "segmentation_resampled",
+                f'The segmentation "{segmentation_node.GetName()}" lies on another voxel grid than'
+                f' the volume "{volume_node.GetName()}" and was resampled (nearest voxel).',
+            )
+        )
+        return mask
+    mask = np.zeros(shape, dtype=bool)
+    inside_volume, inside_segment = _overlapping_slices(
+        shift_xyz[::-1], segment_voxels.shape, shape
+    )
+    mask[inside_volume] = segment_voxels[inside_segment]
+    outside_voxels = int(np.count_nonzero(segment_voxels)) - int(np.count_nonzero(mask))
+    if outside_voxels:
+        warnings.append(
+            ScanWarning(
+                "segment_outside_volume",
+                f'{outside_voxels} voxels of the segment "{segment_name}" lie outside the volume'
+                " and are not measured.",
+            )
+        )
+    return mask
+
+
+def _index_to_volume_index(image: Any, segmentation_node: Any, volume_node: Any) -> np.ndarray:
+    """Return the 4×4 matrix from array index (x, y, z) of a segment's image to the volume's."""
+    import vtk
+
+    image_to_ras = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(image_to_ras)
+    extent_start = np.eye(4)
+    extent_start[:3, 3] = image.GetExtent()[::2]
+    image_to_world = node_to_world(segmentation_node) @ numpy_matrix(image_to_ras) @ extent_start
+    volume_to_world = node_to_world(volume_node) @ RAS_TO_LPS @ geometry_of(volume_node).ijk_to_lps
+    return np.linalg.solve(volume_to_world, image_to_world)
+
+
+def _lattice_shift(
+    to_volume: np.ndarray, dimensions_xyz: tuple[int, int, int]
+) -> tuple[int, int, int] | None:
+    """Return the whole-voxel shift (x, y, z) between two grids, or None if they are not aligned."""
+    shift = np.round(to_volume[:3, 3])
+    residual = to_volume[:3] - np.column_stack([np.eye(3), shift])
+    corner = np.array([*dimensions_xyz, 1.0])
+    if (np.abs(residual) @ corner > LATTICE_TOLERANCE_VOXELS).any():
+        return None
+    return tuple(int(value) for value in shift)
+
+
+def _overlapping_slices(
+    shift: tuple[int, ...], segment_shape: tuple[int, ...], volume_shape: tuple[int, ...]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Return the slices, in the volume and in the segment, of the box that both hold (z, y, x)."""
+    in_volume, in_segment = [], []
+    for offset, segment_size, volume_size in zip(shift, segment_shape, volume_shape, strict=True):
+        start = min(max(offset, 0), volume_size)
+        stop = max(min(offset + segment_size, volume_size), start)
+        in_volume.append(slice(start, stop))
+        in_segment.append(slice(start - offset, stop - offset))
+    return tuple(in_volume), tuple(in_segment)
+
+
+def _resampled(mask: np.ndarray, to_volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return `mask` on the volume's grid, nearest voxel, empty outside (z, y, x)."""
+    from scipy.ndimage import affine_transform
+
+    reversed_axes = np.linalg.inv(to_volume)[[2, 1, 0, 3]][:, [2, 1, 0, 3]]
+    return (
+        affine_transform(
+            mask.astype(np.uint8), reversed_axes, output_shape=shape, order=0, mode="constant"
+        )
+        != 0
+    )
+
+
+def _labels_sha256(labels: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.uint8)).hexdigest()
+
+
+def _tag(segment: Any, tag_name: str) -> str:
+    """Return a segment's tag, empty if it has none."""
+    import vtk
+
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(tag_name, value) else ""

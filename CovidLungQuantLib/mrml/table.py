@@ -1,0 +1,198 @@
+"""A quantification's numbers as a table node, and back.
+
+Writing: `measurements_to_node(scene, quantification, volume_node, table_node=None)`.
+Reading: `record_from_node(table_node)` → `TableRecord(measurements, warnings, provenance)`.
+
+Slicer saves a table as text with six digits. The exact numbers therefore travel as JSON in an
+attribute of the node; reading refuses when the visible table no longer agrees with them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from CovidLungQuantLib.ct import ScanWarning
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.measures.volumes import Measurements, RegionMeasurement
+from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, remember_volume
+
+if TYPE_CHECKING:
+    from CovidLungQuantLib.pipeline import Quantification
+
+RECORD_ATTRIBUTE = "CovidLungQuant.record"
+UNIT_OF_SUFFIX = {"_ml": "mL", "_percent": "%", "_hu": "HU"}
+ABBREVIATIONS = {"ggo", "sd"}
+# A table loaded from a file has six significant digits.
+VISIBLE_RELATIVE_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class TableRecord:
+    """What a table node holds.
+
+    `provenance` has the fields of `pipeline.Provenance`; None where there was none.
+    """
+
+    measurements: Measurements
+    warnings: tuple[ScanWarning, ...]
+    provenance: dict[str, Any] | None
+
+
+def measurements_to_node(
+    scene: Any, quantification: Quantification, volume_node: Any, table_node: Any | None = None
+) -> Any:
+    """Write the measurements of `quantification` as one table node and return the node.
+
+    One row a region; the columns are those of `RegionMeasurement`, with unit and title. Notes and
+    warnings stand in the node's description.
+
+    Args:
+        scene: the MRML scene.
+        quantification: what to write; also its warnings and provenance are kept.
+        volume_node: the volume it belongs to; the table lies beside it in the subject hierarchy.
+        table_node: overwritten if given; None adds a node.
+    """
+    record = _record_text(quantification)
+    with no_new_nodes_on_error(scene):
+        if table_node is None:
+            table_node = scene.AddNewNodeByClass(
+                "vtkMRMLTableNode", f"{volume_node.GetName()} measurements"
+            )
+            place_beside(scene, table_node, volume_node)
+        modify_state = table_node.StartModify()
+        try:
+            _fill_columns(table_node, quantification.measurements)
+            table_node.SetAttribute(RECORD_ATTRIBUTE, record)
+            table_node.SetDescription(_description(quantification))
+            table_node.SetLocked(True)
+            remember_volume(table_node, volume_node)
+        finally:
+            table_node.EndModify(modify_state)
+    return table_node
+
+
+def record_from_node(table_node: Any) -> TableRecord:
+    """Return exactly what was written into a table node, also after saving and loading.
+
+    Raises:
+        BadInputError: the table holds no measurements, or was edited since.
+    """
+    if table_node is None:
+        raise BadInputError("No results table is selected; press Segment or Measure first.")
+    text = table_node.GetAttribute(RECORD_ATTRIBUTE)
+    if not text:
+        raise BadInputError(
+            f'The table "{table_node.GetName()}" holds no measurements of this module; measure'
+            " the segmentation again."
+        )
+    # The one NaN object of `math`, so that what is read equals what was written.
+    stored = json.loads(text, parse_constant=lambda _name: math.nan)
+    record = TableRecord(
+        measurements=_measurements(stored["measurements"]),
+        warnings=_warnings(stored["warnings"]),
+        provenance=stored["provenance"],
+    )
+    _check_visible(table_node, record.measurements)
+    return record
+
+
+def column_title(column: str) -> str:
+    """Return what a reader sees above a column: `ggo_percent` → "GGO (%)"."""
+    if column == "volume_ml":
+        return "Lung (mL)"
+    unit = column_unit(column)
+    stem = column
+    for suffix in UNIT_OF_SUFFIX:
+        stem = stem.removesuffix(suffix)
+    words = [word.upper() if word in ABBREVIATIONS else word for word in stem.split("_")]
+    title = " ".join([words[0][0].upper() + words[0][1:], *words[1:]])
+    return f"{title} ({unit})" if unit else title
+
+
+def column_unit(column: str) -> str:
+    """Return the unit a column's name ends in, empty if it ends in none."""
+    for suffix, unit in UNIT_OF_SUFFIX.items():
+        if column.endswith(suffix):
+            return unit
+    return ""
+
+
+def _record_text(quantification: Quantification) -> str:
+    provenance = quantification.provenance
+    return json.dumps(
+        {
+            "measurements": asdict(quantification.measurements),
+            "warnings": [asdict(warning) for warning in quantification.warnings],
+            "provenance": None if provenance is None else asdict(provenance),
+        }
+    )
+
+
+def _measurements(stored: dict[str, Any]) -> Measurements:
+    return Measurements(
+        regions=tuple(RegionMeasurement(**region) for region in stored["regions"]),
+        notes=tuple(stored["notes"]),
+        warnings=_warnings(stored["warnings"]),
+    )
+
+
+def _warnings(stored: list[dict[str, str]]) -> tuple[ScanWarning, ...]:
+    return tuple(ScanWarning(**warning) for warning in stored)
+
+
+def _description(quantification: Quantification) -> str:
+    measurements = quantification.measurements
+    warnings = dict.fromkeys((*quantification.warnings, *measurements.warnings))
+    lines = [f"Warning: {warning.message}" for warning in warnings]
+    return "\n".join([*lines, *measurements.notes, DISCLAIMER])
+
+
+def _fill_columns(table_node: Any, measurements: Measurements) -> None:
+    import vtk
+
+    table_node.RemoveAllColumns()
+    for column in (field.name for field in fields(RegionMeasurement)):
+        values = [getattr(region, column) for region in measurements.regions]
+        is_text = any(isinstance(value, str) for value in values)
+        array = vtk.vtkStringArray() if is_text else vtk.vtkDoubleArray()
+        array.SetName(column)
+        for value in values:
+            array.InsertNextValue(value if is_text else _number(value))
+        table_node.AddColumn(array)
+        table_node.SetColumnTitle(column, column_title(column))
+        table_node.SetColumnUnitLabel(column, column_unit(column))
+    table_node.SetUseColumnTitleAsColumnHeader(True)
+    table_node.SetUseFirstColumnAsRowHeader(True)
+
+
+def _check_visible(table_node: Any, measurements: Measurements) -> None:
+    """Refuse a table whose cells are not those of the exact record."""
+    table = table_node.GetTable()
+    edited = BadInputError(
+        f'The table "{table_node.GetName()}" was edited after it was measured; measure the'
+        " segmentation again."
+    )
+    if table.GetNumberOfRows() != len(measurements.regions):
+        raise edited
+    for row, region in enumerate(measurements.regions):
+        for column, value in asdict(region).items():
+            cells = table.GetColumnByName(column)
+            if cells is None or not _shows(cells.GetVariantValue(row), value):
+                raise edited
+
+
+def _shows(cell: Any, value: Any) -> bool:
+    if isinstance(value, str):
+        return cell.ToString() == value
+    expected, shown = _number(value), cell.ToDouble()
+    if math.isnan(expected) or math.isnan(shown):
+        return math.isnan(expected) and math.isnan(shown)
+    return math.isclose(shown, expected, rel_tol=VISIBLE_RELATIVE_TOLERANCE)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,149 @@
+"""A volume node as a CT, and back.
+
+A volume is always measured on its own voxel grid, in its own coordinates. A rigid transform above
+it changes neither its millilitres nor which lung is left, so it is left out of account; a transform
+that scales, shears, mirrors or bends would, so such a volume is refused until it is hardened.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from CovidLungQuantLib.ct import CTVolume, Geometry, check_ct
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.mrml.nodes import hierarchy_item, no_new_nodes_on_error
+
+LUNG_WINDOW_HU = 1500
+LUNG_LEVEL_HU = -600
+# Slicer's world is RAS, a CTVolume's is LPS: the first two axes change sign.
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+RIGID_TOLERANCE = 1e-4
+
+
+def ct_from_node(volume_node: Any) -> CTVolume:
+    """Return a copy of a scalar volume node as a CT, exact in geometry, oblique ones included.
+
+    The copy can be handed to another thread; the node is not touched again.
+
+    Raises:
+        BadInputError: the node is missing, empty, a label map or an RGB image, is under a transform
+            that is not rigid, or fails one of `check_ct`'s checks.
+    """
+    if volume_node is None:
+        raise BadInputError("No volume is selected; select a chest CT.")
+    name = volume_node.GetName()
+    image = volume_node.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0:
+        raise BadInputError(f'The volume "{name}" holds no voxels; load the CT again.')
+    if volume_node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise BadInputError(f'"{name}" is a label map; select the CT itself.')
+    if image.GetNumberOfScalarComponents() != 1:
+        raise BadInputError(f'"{name}" is a colour image; select a CT in Hounsfield units.')
+    _check_rigid(volume_node)
+    return check_ct(voxels(image).copy(), geometry_of(volume_node), name)
+
+
+def ct_to_node(scene: Any, ct: CTVolume) -> Any:
+    """Add a CT to the scene as a scalar volume node, shown in a lung window; return the node."""
+    import vtk
+
+    with no_new_nodes_on_error(scene):
+        volume_node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", ct.name)
+        volume_node.SetIJKToRASMatrix(vtk_matrix(RAS_TO_LPS @ ct.geometry.ijk_to_lps))
+        # Spacing and origin out of a matrix are rounded; these are exact.
+        volume_node.SetSpacing(ct.geometry.spacing_mm)
+        volume_node.SetOrigin((RAS_TO_LPS[:3, :3] @ ct.geometry.origin_mm).tolist())
+        volume_node.SetIJKToRASDirections((RAS_TO_LPS[:3, :3] @ ct.geometry.direction).tolist())
+        image = vtk.vtkImageData()
+        fill_image(image, ct.hu)
+        volume_node.SetAndObserveImageData(image)
+        show_in_lung_window(volume_node)
+        hierarchy_item(scene, volume_node)
+    return volume_node
+
+
+def show_in_lung_window(volume_node: Any) -> None:
+    """Set the display to the usual lung window (width 1500 HU, level −600 HU) in grey."""
+    volume_node.CreateDefaultDisplayNodes()
+    display = volume_node.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    display.AutoWindowLevelOff()
+    display.SetWindowLevel(LUNG_WINDOW_HU, LUNG_LEVEL_HU)
+
+
+def geometry_of(volume_node: Any) -> Geometry:
+    """Return a volume node's own geometry (LPS), transforms above it left out."""
+    directions_ras = np.zeros((3, 3))
+    volume_node.GetIJKToRASDirections(directions_ras)
+    x, y, z = volume_node.GetImageData().GetDimensions()
+    return Geometry(
+        shape=(z, y, x),
+        spacing_mm=tuple(volume_node.GetSpacing()),
+        origin_mm=tuple((RAS_TO_LPS[:3, :3] @ volume_node.GetOrigin()).tolist()),
+        direction=RAS_TO_LPS[:3, :3] @ directions_ras,
+    )
+
+
+def node_to_world(node: Any) -> np.ndarray:
+    """Return the 4×4 matrix of all transforms above a node.
+
+    Raises:
+        BadInputError: one of them bends.
+    """
+    import vtk
+
+    transform_node = node.GetParentTransformNode()
+    if transform_node is None:
+        return np.eye(4)
+    matrix = vtk.vtkMatrix4x4()
+    if not transform_node.IsTransformToWorldLinear() or not (
+        transform_node.GetMatrixTransformToWorld(matrix)
+    ):
+        raise BadInputError(
+            f'"{node.GetName()}" is under a transform that bends it; harden the transform or take'
+            " it off, then try again."
+        )
+    return numpy_matrix(matrix)
+
+
+def voxels(image: Any) -> np.ndarray:
+    """Return a view of an image's scalars, shape (z, y, x)."""
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    x, y, z = image.GetDimensions()
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(z, y, x)
+
+
+def fill_image(image: Any, array: np.ndarray) -> None:
+    """Give a VTK image the size and a copy of the values of an array (z, y, x)."""
+    from vtk.util.numpy_support import numpy_to_vtk
+
+    z, y, x = array.shape
+    image.SetDimensions(x, y, z)
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True))
+
+
+def vtk_matrix(matrix: np.ndarray) -> Any:
+    """Return a 4×4 array as a vtkMatrix4x4."""
+    import vtk
+
+    result = vtk.vtkMatrix4x4()
+    result.DeepCopy(np.asarray(matrix, dtype=float).ravel().tolist())
+    return result
+
+
+def numpy_matrix(matrix: Any) -> np.ndarray:
+    """Return a vtkMatrix4x4 as a 4×4 array."""
+    return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
+
+
+def _check_rigid(volume_node: Any) -> None:
+    linear = node_to_world(volume_node)[:3, :3]
+    is_rotation = np.allclose(linear.T @ linear, np.eye(3), rtol=0, atol=RIGID_TOLERANCE)
+    if not is_rotation or np.linalg.det(linear) < 0:
+        raise BadInputError(
+            f'"{volume_node.GetName()}" is under a transform that scales, shears or mirrors it;'
+            " harden the transform or take it off, then try again."
+        )
