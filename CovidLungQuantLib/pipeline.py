@@ -25,7 +25,7 @@ from CovidLungQuantLib.ct import (
 from CovidLungQuantLib.labels import BACKGROUND_VALUE
 from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.weights import load_model
-from CovidLungQuantLib.measures.volumes import Measurements, measure_lungs
+from CovidLungQuantLib.measures.volumes import Measurements, check_labels, measure_lungs
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
 
 
@@ -139,7 +139,11 @@ def measure(
         ct: the scan.
         labels: uint8 (z, y, x) on the scan's grid; values as in `labels.py`.
         progress: progress callback.
+
+    Raises:
+        BadInputError: the label map does not fit the scan or holds other values.
     """
+    check_labels(labels, ct.hu.shape)
     timings: dict[str, float] = {}
     with _timed(timings, "measuring"):
         progress(0.0, "Telling left from right lung")
@@ -157,7 +161,7 @@ def measure(
         labels=labels,
         lungs=lungs,
         measurements=measurements,
-        warnings=ct.warnings,
+        warnings=(*ct.warnings, *measurements.warnings),
         provenance=Provenance(
             software_version=__version__,
             model_name=None,

@@ -1,0 +1,304 @@
+"""The label map as a segmentation file (.seg.nrrd) that Slicer opens with names and colours.
+
+Reading also takes what Slicer itself writes and plain label maps (NRRD, NIfTI, MetaImage).
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from CovidLungQuantLib.ct import Geometry, ScanWarning
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.labels import (
+    BACKGROUND_VALUE,
+    GGO,
+    HIGH_OPACITY,
+    LABELS,
+    LESION_LABELS,
+    NORMAL_LUNG,
+    Label,
+)
+from CovidLungQuantLib.measures.volumes import check_labels
+from CovidLungQuantLib.terminology import label_of_terminology_entry, terminology_entry
+
+SOFTWARE_NAME = "CovidLungQuant"
+SEGMENTATION_SUFFIX = ".seg.nrrd"
+# Other names under which people draw these classes; compared in lower case, hyphens as spaces.
+NAMES_OF_LABELS: dict[str, Label] = {
+    **{name.lower(): label for label in LABELS for name in (label.name, label.segment_id)},
+    "ground glass opacity": GGO,
+    "consolidation": HIGH_OPACITY,
+}
+# Two grids are the same lattice if no voxel centre is further off than this part of a voxel:
+# above the rounding of the 32-bit headers of NIfTI, far below anything that moves a number.
+LATTICE_TOLERANCE_VOXELS = 0.05
+
+
+def write_segmentation(
+    path: Path | str, labels: np.ndarray, geometry: Geometry, model_name: str | None = None
+) -> None:
+    """Write a label map as a Slicer segmentation, values 1, 2, 3 in one layer, gzip-compressed.
+
+    The same input gives the same bytes. The header is written here, not by ITK, so that a full disk
+    is an error and not a shortened file.
+
+    Args:
+        path: should end in .seg.nrrd, by which Slicer knows a segmentation.
+        labels: label map (z, y, x); values as in `labels.py`.
+        geometry: of the scan.
+        model_name: the model that made it; None if a person drew or corrected it.
+
+    Raises:
+        BadInputError: the label map does not fit the scan or holds other values.
+        OSError: the file cannot be written.
+    """
+    check_labels(labels, geometry.shape)
+    voxels = np.ascontiguousarray(labels, dtype=np.uint8)
+    header = "\n".join([*_nrrd_fields(geometry), *_segment_fields(geometry, model_name)])
+    with Path(path).open("wb") as file:
+        file.write(header.encode("utf-8") + b"\n\n")
+        # No name and no time in the gzip header: the bytes depend on the content alone.
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as data:
+            for plane in voxels:
+                data.write(plane.tobytes())
+
+
+def read_segmentation(
+    path: Path | str, geometry: Geometry
+) -> tuple[np.ndarray, tuple[ScanWarning, ...]]:
+    """Read a segmentation of a scan as a label map on the scan's grid.
+
+    In a .seg.nrrd a segment stands for a label if it has the label's id, else its terminology type,
+    else its name; its value in the file does not matter. Several segments of one label are joined,
+    and where segments overlap the higher label value wins. A plain label map must hold 0…3.
+    A grid that is cropped, flipped or permuted against the scan's but shares its voxels is placed
+    where it belongs; nothing is resampled.
+
+    Returns:
+        labels: uint8 (z, y, x); values as in `labels.py`.
+        warnings: what was missing, ignored or overlapping.
+
+    Raises:
+        BadInputError: the file cannot be read, does not lie on the scan's voxels, or holds
+            something that cannot be measured.
+    """
+    path = Path(path)
+    image = _read_image(path)
+    layers = sitk.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() == 1:
+        layers = layers[..., np.newaxis]
+    warnings: list[ScanWarning] = []
+    if image.HasMetaDataKey("Segment0_ID"):
+        labels = _labels_of_segments(image, layers, path.name, warnings)
+    else:
+        labels = _plain_labels(layers, path.name)
+    return _place(labels, _geometry_of(image), geometry, path.name), tuple(warnings)
+
+
+def _nrrd_fields(geometry: Geometry) -> list[str]:
+    depth, height, width = geometry.shape
+    axes = geometry.ijk_to_lps[:3, :3].T
+    return [
+        "NRRD0004",
+        "type: uint8",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        f"sizes: {width} {height} {depth}",
+        "space directions: " + " ".join(_vector(axis) for axis in axes),
+        "kinds: domain domain domain",
+        "encoding: gzip",
+        "space origin: " + _vector(geometry.origin_mm),
+    ]
+
+
+def _vector(values: np.ndarray | tuple[float, ...]) -> str:
+    return "(" + ",".join(repr(float(value)) for value in values) + ")"
+
+
+def _segment_fields(geometry: Geometry, model_name: str | None) -> list[str]:
+    depth, height, width = geometry.shape
+    fields = []
+    for index, label in enumerate(LABELS):
+        tags = {
+            "DICOM.SegmentAlgorithmName": model_name or SOFTWARE_NAME,
+            "DICOM.SegmentAlgorithmType": "AUTOMATIC" if model_name else "SEMIAUTOMATIC",
+            "TerminologyEntry": terminology_entry(label),
+        }
+        values = {
+            "Color": " ".join(f"{component:g}" for component in label.color),
+            "ColorAutoGenerated": "0",
+            "Extent": f"0 {width - 1} 0 {height - 1} 0 {depth - 1}",
+            "ID": label.segment_id,
+            "LabelValue": str(label.value),
+            "Layer": "0",
+            "Name": label.name,
+            "NameAutoGenerated": "0",
+            "Tags": "".join(f"{key}:{value}|" for key, value in tags.items()),
+        }
+        fields += [f"Segment{index}_{key}:={value}" for key, value in values.items()]
+    return [
+        *fields,
+        "Segmentation_ContainedRepresentationNames:=Binary labelmap|",
+        "Segmentation_MasterRepresentation:=Binary labelmap",
+        "Segmentation_ReferenceImageExtentOffset:=0 0 0",
+    ]
+
+
+def _read_image(path: Path) -> sitk.Image:
+    if not path.is_file():
+        raise BadInputError(f"There is no segmentation file {path.name}; check the path.")
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError:
+        raise BadInputError(
+            f"{path.name} cannot be read as a segmentation; give a .seg.nrrd, .nrrd, .nii.gz or "
+            ".mha label map."
+        ) from None
+    if image.GetDimension() != 3:
+        raise BadInputError(
+            f"{path.name} has {image.GetDimension()} dimensions; give the 3D label map of the scan."
+        )
+    return image
+
+
+def _geometry_of(image: sitk.Image) -> Geometry:
+    width, height, depth = image.GetSize()
+    return Geometry(
+        shape=(depth, height, width),
+        spacing_mm=image.GetSpacing(),
+        origin_mm=image.GetOrigin(),
+        direction=np.array(image.GetDirection()).reshape(3, 3),
+    )
+
+
+def _plain_labels(layers: np.ndarray, file_name: str) -> np.ndarray:
+    if layers.shape[-1] != 1:
+        raise BadInputError(
+            f"{file_name} holds {layers.shape[-1]} values a voxel; give a label map with one."
+        )
+    labels = layers[..., 0]
+    if labels.dtype.kind == "f":
+        # NIfTI writers like to store labels as floating point; whole numbers lose nothing.
+        whole = np.rint(labels)
+        if not np.array_equal(whole, labels) or np.abs(whole).max() > np.iinfo(np.int16).max:
+            raise BadInputError(
+                f"{file_name} holds values that are not whole numbers; give a label map."
+            )
+        labels = whole.astype(np.int16)
+    check_labels(labels, labels.shape)
+    return labels.astype(np.uint8)
+
+
+def _labels_of_segments(
+    image: sitk.Image, layers: np.ndarray, file_name: str, warnings: list[ScanWarning]
+) -> np.ndarray:
+    masks = {label.value: np.zeros(layers.shape[:3], dtype=bool) for label in LABELS}
+    found: set[int] = set()
+    index = 0
+    while image.HasMetaDataKey(f"Segment{index}_ID"):
+        name = _segment_value(image, index, "Name", image.GetMetaData(f"Segment{index}_ID"))
+        layer = int(_segment_value(image, index, "Layer", "0"))
+        value = int(_segment_value(image, index, "LabelValue", "1"))
+        label = _label_of_segment(image, index, name)
+        if label is None:
+            if np.any(layers[..., layer] == value):
+                warnings.append(
+                    ScanWarning(
+                        "segment_ignored",
+                        f'The segment "{name}" is none of '
+                        f"{', '.join(known.name for known in LABELS)}; it is not measured.",
+                    )
+                )
+        else:
+            found.add(label.value)
+            masks[label.value] |= layers[..., layer] == value
+        index += 1
+    if NORMAL_LUNG.value not in found:
+        raise BadInputError(
+            f'{file_name} has no segment "{NORMAL_LUNG.name}", without which extents cannot be '
+            "computed; name the segment of the lung without lesions so."
+        )
+    for label in LESION_LABELS:
+        if label.value not in found:
+            warnings.append(
+                ScanWarning(
+                    "segment_missing",
+                    f'{file_name} has no segment "{label.name}"; it counts as empty.',
+                )
+            )
+    return _join(masks, warnings)
+
+
+def _join(masks: dict[int, np.ndarray], warnings: list[ScanWarning]) -> np.ndarray:
+    labels = np.full(next(iter(masks.values())).shape, fill_value=BACKGROUND_VALUE, dtype=np.uint8)
+    overlap_voxels = 0
+    for value in sorted(masks):
+        overlap_voxels += int(np.count_nonzero(labels[masks[value]]))
+        labels[masks[value]] = value
+    if overlap_voxels:
+        warnings.append(
+            ScanWarning(
+                "segments_overlap",
+                f"Segments overlap in {overlap_voxels} voxels; there high opacity counts before "
+                "GGO, and GGO before normal lung.",
+            )
+        )
+    return labels
+
+
+def _segment_value(image: sitk.Image, index: int, key: str, default: str) -> str:
+    full_key = f"Segment{index}_{key}"
+    return image.GetMetaData(full_key) if image.HasMetaDataKey(full_key) else default
+
+
+def _label_of_segment(image: sitk.Image, index: int, name: str) -> Label | None:
+    segment_id = image.GetMetaData(f"Segment{index}_ID")
+    for label in LABELS:
+        if segment_id == label.segment_id:
+            return label
+    for tag in _segment_value(image, index, "Tags", "").split("|"):
+        key, _, value = tag.partition(":")
+        if key.endswith("TerminologyEntry") and label_of_terminology_entry(value) is not None:
+            return label_of_terminology_entry(value)
+    return NAMES_OF_LABELS.get(name.strip().lower().replace("-", " "))
+
+
+def _place(labels: np.ndarray, grid: Geometry, scan: Geometry, file_name: str) -> np.ndarray:
+    """Put `labels` of `grid` onto the voxels of `scan`, which must coincide with them."""
+    elsewhere = BadInputError(
+        f"{file_name} does not lie on the voxels of the scan (it has another position, spacing or "
+        "direction); give the segmentation of this scan, or resample it onto the scan first."
+    )
+    to_scan = np.linalg.inv(scan.ijk_to_lps) @ grid.ijk_to_lps
+    rounded = np.rint(to_scan)
+    reach = np.array([*reversed(grid.shape), 1.0])
+    if np.any(np.abs(to_scan - rounded)[:3] * reach > LATTICE_TOLERANCE_VOXELS):
+        raise elsewhere
+    axes = rounded[:3, :3].astype(int)
+    if not np.array_equal(np.abs(axes).sum(axis=0) + np.abs(axes).sum(axis=1), [2, 2, 2]):
+        raise elsewhere
+    # Axis k of the scan (x, y, z) runs along axis `source[k]` of the grid; the same in array order.
+    source = np.abs(axes).argmax(axis=1)
+    turned = labels.transpose([2 - source[2 - axis] for axis in range(3)])
+    flipped = [axis for axis in range(3) if axes[2 - axis].sum() < 0]
+    turned = np.flip(turned, flipped)
+    first = rounded[:3, 3].astype(int)[::-1]
+    for axis in flipped:
+        first[axis] -= turned.shape[axis] - 1
+    placed = np.full(scan.shape, BACKGROUND_VALUE, dtype=np.uint8)
+    inside, part = [], []
+    for start, length, scan_length in zip(first, turned.shape, scan.shape, strict=True):
+        low = min(max(start, 0), scan_length)
+        high = max(low, min(start + length, scan_length))
+        inside.append(slice(low, high))
+        part.append(slice(low - start, high - start))
+    placed[tuple(inside)] = turned[tuple(part)]
+    if np.count_nonzero(placed) != np.count_nonzero(turned):
+        raise BadInputError(
+            f"{file_name} has labelled voxels outside the scan; give the segmentation of this scan."
+        )
+    return placed

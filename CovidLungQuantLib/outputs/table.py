@@ -1,0 +1,89 @@
+"""The measurements as CSV and JSON, in full precision."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.measures.volumes import RegionMeasurement
+from CovidLungQuantLib.versions import software_versions
+
+if TYPE_CHECKING:
+    from CovidLungQuantLib.pipeline import Quantification
+
+COLUMNS: tuple[str, ...] = tuple(column.name for column in fields(RegionMeasurement))
+WARNINGS_COLUMN = "warnings"
+# Options that may hold a path, of which only the file name belongs into a result.
+PATH_OPTIONS = ("model",)
+
+
+def write_measurements_csv(path: Path | str, quantification: Quantification) -> None:
+    """Write one row a region; numbers as Python's shortest exact form, an empty cell for NaN.
+
+    The last column repeats in each row the codes of the run's warnings, joined by ";".
+    """
+    warning_codes = ";".join(dict.fromkeys(w.code for w in quantification.warnings))
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*COLUMNS, WARNINGS_COLUMN])
+        for region in quantification.measurements.regions:
+            values = [_cell(value) for value in asdict(region).values()]
+            writer.writerow([*values, warning_codes])
+
+
+def write_result_json(path: Path | str, quantification: Quantification) -> None:
+    """Write `result_dict` as JSON."""
+    text = json.dumps(result_dict(quantification), indent=2, ensure_ascii=False, allow_nan=False)
+    Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def result_dict(quantification: Quantification) -> dict[str, Any]:
+    """Return everything but the voxels: numbers, what made them, warnings and notes.
+
+    NaN becomes None. Holds the scan's name and geometry, and neither paths nor patient data.
+    """
+    geometry = quantification.ct.geometry
+    measurements = quantification.measurements
+    return {
+        "scan": quantification.ct.name,
+        "disclaimer": DISCLAIMER,
+        "measurements": [
+            {name: _none_for_nan(value) for name, value in asdict(region).items()}
+            for region in measurements.regions
+        ],
+        "warnings": [asdict(warning) for warning in quantification.warnings],
+        "notes": list(measurements.notes),
+        "provenance": _provenance_dict(quantification),
+        "versions": software_versions(),
+        "geometry": {
+            "size_xyz": list(reversed(geometry.shape)),
+            "spacing_mm_xyz": [float(value) for value in geometry.spacing_mm],
+            "origin_mm_lps": [float(value) for value in geometry.origin_mm],
+            "direction_lps": [[float(value) for value in row] for row in geometry.direction],
+        },
+    }
+
+
+def _provenance_dict(quantification: Quantification) -> dict[str, Any] | None:
+    if quantification.provenance is None:
+        return None
+    provenance = asdict(quantification.provenance)
+    for option in PATH_OPTIONS:
+        if provenance["options"].get(option):
+            provenance["options"][option] = Path(provenance["options"][option]).name
+    return provenance
+
+
+def _cell(value: str | float) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if math.isnan(value) else repr(float(value))
+
+
+def _none_for_nan(value: str | float) -> str | float | None:
+    return None if isinstance(value, float) and math.isnan(value) else value
