@@ -46,6 +46,8 @@ def body_box(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> InPlaneB
     """
     steps = [max(1, round(BODY_GRID_MM / spacing)) for spacing in reversed(spacing_mm)]
     coarse = hu[:: steps[0], :: steps[1], :: steps[2]] > BODY_THRESHOLD_HU
+    # With the lungs filled, a thin chest wall survives the opening.
+    coarse = np.stack([ndimage.binary_fill_holes(plane) for plane in coarse])
     # A slice-wise opening with a disc of about 12 mm takes away table, sheets and cables.
     disc = _disc(3)
     padded = np.pad(coarse, ((0, 0), (3, 3), (3, 3)), mode="edge")

@@ -19,7 +19,7 @@ from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.weights import LoadedModel
 from CovidLungQuantLib.training.data import AnnotatedScan
 
-THRESHOLD_BASELINE_HU = -650.0
+THRESHOLD_BASELINE_HU = -650
 # Cases with less lesion than this say nothing about Dice and are left out of means.
 MINIMUM_EXTENT_PERCENT = 0.5
 
@@ -54,13 +54,18 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
     total = np.count_nonzero(first) + np.count_nonzero(second)
     if total == 0:
         return float("nan")
-    return 2.0 * np.count_nonzero(first & second) / total
+    return float(2.0 * np.count_nonzero(first & second) / total)
 
 
 def threshold_lesions(scan: AnnotatedScan) -> np.ndarray:
-    """The baseline: lightly smoothed HU above −650 inside the reader's own lungs, as booleans."""
-    smooth = ndimage.gaussian_filter(scan.hu.astype(np.float32), (0, 1, 1))
-    return (smooth > THRESHOLD_BASELINE_HU) & (scan.labels > BACKGROUND_VALUE)
+    """The baseline to beat: smoothed HU above −650 inside the reader's own lungs, as booleans.
+
+    A median filter and an opening, slice by slice, take away noise and most vessels.
+    """
+    smooth = ndimage.median_filter(scan.hu, size=(1, 5, 5))
+    dense = (smooth > THRESHOLD_BASELINE_HU) & (scan.labels > BACKGROUND_VALUE)
+    row, column = np.ogrid[-2:3, -2:3]
+    return ndimage.binary_opening(dense, structure=(row**2 + column**2 <= 4)[None])
 
 
 def evaluate_case(
@@ -87,7 +92,7 @@ def compare_with_reader(
         return label_map[sure_slices] == value
 
     def volume_ml(mask: np.ndarray) -> float:
-        return np.count_nonzero(mask) * voxel_ml
+        return float(np.count_nonzero(mask) * voxel_ml)
 
     ggo = on_sure_slices(labels, GGO.value)
     reference_ggo = on_sure_slices(scan.labels, GGO.value)
@@ -119,4 +124,4 @@ def compare_with_reader(
 
 def _percent(part: np.ndarray, whole: np.ndarray) -> float:
     count = np.count_nonzero(whole)
-    return 100.0 * np.count_nonzero(part) / count if count else float("nan")
+    return float(100.0 * np.count_nonzero(part) / count) if count else float("nan")

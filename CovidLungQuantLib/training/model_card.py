@@ -1,0 +1,167 @@
+"""`python -m CovidLungQuantLib.training.model_card MODEL.pt TABLE.csv`: the card beside a model.
+
+Every figure comes from the cross-validation table or the model file; none is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.lesions.weights import LoadedModel, load_model
+from CovidLungQuantLib.training.evaluation import MINIMUM_EXTENT_PERCENT
+
+Row = dict[str, str | float]
+
+DATA_SECTION = """## Data and licence
+
+| cases | source | annotation | licence as stated by the publisher |
+|---|---|---|---|
+| covid01…07 | MedSeg, 9 volumes from Radiopaedia (7 used; HU recovered from 8-bit pictures, about ±30 HU) \
+| lungs, GGO, consolidation and effusion; class sure on some slices only | masks CC0, images for \
+research |
+| covid08…13 | COVID-19-CT-Seg, coronacases (6 used; HU restored, within about 50 HU) \
+| lungs and lesions without class | research, non-commercial |
+
+covid02 and covid03 look like one patient and are kept in one fold: 13 scans of 12 patients.
+Trained partly on non-commercial data, the weights are for **non-commercial research use only**.
+The figures below come from these recovered scans, not from original DICOM.
+"""
+
+LIMITS_SECTION = """## Limits
+
+- Twelve patients from two sources are few. Expect less on other scanners, protocols and patients.
+- GGO and high opacity were told apart from the slices of five scans; treat their split with more
+  care than the total.
+- Small and faint lesions (extent under 1 %) are the weakest: see the cases above.
+- Pleural effusion counts as high opacity by definition but hardly occurs in the training data.
+- Tumours, atelectasis and other pneumonia are not distinguished from COVID-19 lesions; fibrosis and
+  emphysema are not lesions but may be marked.
+"""
+
+
+def read_table(path: Path) -> list[Row]:
+    """Rows of a cross-validation table; numbers as floats."""
+    with path.open(newline="") as file:
+        return [
+            {key: value if key == "case" else float(value) for key, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
+def model_card(model: LoadedModel, rows: Sequence[Row], recipe: str) -> str:
+    """The card as Markdown.
+
+    Args:
+        model: the shipped model.
+        rows: from `read_table`.
+        recipe: one paragraph on how the shipped weights and those of the folds were trained.
+    """
+    counted = [row for row in rows if row["reference_extent_percent"] > MINIMUM_EXTENT_PERCENT]
+    sources = {
+        "first source (covid01…07)": [row for row in counted if row["case"] <= "covid07"],
+        "second source (covid08…13)": [row for row in counted if row["case"] > "covid07"],
+        "all": counted,
+    }
+    summary = "\n".join(
+        f"| {name} | {len(members)} | {_mean(members, 'lesion_dice')} "
+        f"| {_mean(members, 'threshold_lesion_dice')} | {_mean(members, 'lung_dice')} |"
+        for name, members in sources.items()
+    )
+    cases = "\n".join(
+        f"| {row['case']} | {_number(row['lesion_dice'])} | {_number(row['threshold_lesion_dice'])} "
+        f"| {row['reference_extent_percent']:.1f} | {row['extent_percent']:.1f} "
+        f"| {row['reference_lesion_ml']:.0f} | {row['lesion_ml']:.0f} | {_number(row['lung_dice'])} |"
+        for row in rows
+    )
+    sure = [row for row in rows if row["sure_slices"] > 0]
+    classes = "\n".join(
+        f"| {row['case']} | {row['sure_slices']:.0f} | {_number(row['ggo_dice'])} "
+        f"| {_number(row['high_opacity_dice'])} | {row['reference_ggo_ml']:.0f} | {row['ggo_ml']:.0f} "
+        f"| {row['reference_high_opacity_ml']:.0f} | {row['high_opacity_ml']:.0f} |"
+        for row in sure
+    )
+    correlation = stats.spearmanr(
+        [row["reference_lesion_ml"] for row in rows], [row["lesion_ml"] for row in rows]
+    ).statistic
+    parameters = sum(parameter.numel() for parameter in model.network.parameters())
+    return f"""# Model card: {model.name}
+
+{DISCLAIMER}
+
+A ConvLSTM-attention network after Grodecki, Killekar et al. 2021 that labels each voxel of a chest CT
+background, normal lung, ground-glass opacity (GGO) or high opacity (consolidation and pleural
+effusion). {parameters:,} parameters; {model.config.working_size}×{model.config.working_size} working
+grid, {model.config.window_length} slices {model.config.window_step_mm:g} mm apart.
+
+SHA-256 of `{model.name}.pt`: `{model.sha256}`
+
+## Use
+
+Measuring the extent of pneumonia in adults with known or suspected COVID-19 on chest CT, for research,
+with every result looked at and corrected by a reader. Not for diagnosis, not for triage.
+
+{DATA_SECTION}
+## Training
+
+{recipe}
+
+## Cross-validation
+
+Three folds grouped by patient: every case was segmented by a network that never saw its patient. The
+threshold column is smoothed HU above −650 inside the *reader's own* lungs; the network had no help from
+the reader. Means are over cases with more than {MINIMUM_EXTENT_PERCENT} % lesion.
+
+| cases | n | lesion Dice | threshold | lung Dice |
+|---|---|---|---|---|
+{summary}
+
+Lesion volume, Spearman correlation with the reader over {len(rows)} cases: {correlation:.3f}.
+
+| case | lesion Dice | threshold | reader % | network % | reader mL | network mL | lung Dice |
+|---|---|---|---|---|---|---|---|
+{cases}
+
+Classes, only on the slices on which the reader stated them:
+
+| case | slices | GGO Dice | high opacity Dice | reader GGO mL | GGO mL | reader high mL | high mL |
+|---|---|---|---|---|---|---|---|
+{classes}
+
+Pixel spacing of these scans is nominal, so millilitres compare within a case only.
+
+{LIMITS_SECTION}"""
+
+
+def _mean(rows: Sequence[Row], column: str) -> str:
+    return _number(float(np.nanmean([row[column] for row in rows])))
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def main() -> None:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(description="Write the card of a model.")
+    parser.add_argument("model", type=Path)
+    parser.add_argument("table", type=Path, help="from training.cross_validation")
+    parser.add_argument("--recipe", type=Path, required=True, help="text file: how it was trained")
+    arguments = parser.parse_args()
+    card = model_card(
+        load_model(str(arguments.model)),
+        read_table(arguments.table),
+        arguments.recipe.read_text().strip(),
+    )
+    arguments.model.with_suffix(".md").write_text(card)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""A network small enough for quick tests; its weights are random and mean nothing."""
+
+from __future__ import annotations
+
+import torch
+
+from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkConfig
+from CovidLungQuantLib.lesions.weights import LoadedModel
+
+SMALL_CONFIG = NetworkConfig(
+    working_size=64,
+    attention_channels=4,
+    dense_layers=2,
+    growth=4,
+    bottleneck=8,
+    stem_channels=8,
+    head_channels=8,
+)
+
+
+def small_model(seed: int = 0) -> LoadedModel:
+    """A randomly initialised small network."""
+    torch.manual_seed(seed)
+    network = ConvLSTMAttentionNetwork(SMALL_CONFIG).eval()
+    return LoadedModel(network, SMALL_CONFIG, "small", "0" * 64)

@@ -1,0 +1,195 @@
+"""Inference: streaming, devices, memory, cancelling, and the rule that joins lungs and lesions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_model import small_model
+
+from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+from CovidLungQuantLib.errors import BadInputError, Cancelled, OutOfResourcesError
+from CovidLungQuantLib.lesions import inference
+from CovidLungQuantLib.lesions.inference import (
+    LESION_REACH_MM,
+    choose_device,
+    decide_labels,
+    reconcile,
+    segment_lesions,
+)
+from CovidLungQuantLib.lesions.network import class_probabilities
+from CovidLungQuantLib.lesions.preprocessing import (
+    body_box,
+    group_bounds,
+    slices_per_group,
+    window_indices,
+    working_slice,
+    working_step_mm,
+)
+
+SPACING_MM = (3.0, 3.0, 3.0)
+
+
+def small_scan(slices: int = 24) -> tuple[np.ndarray, LungAnatomy]:
+    random = np.random.default_rng(0)
+    hu = np.full((slices, 90, 100), -1000, np.int16)
+    hu[:, 10:80, 10:90] = 40
+    lungs = np.zeros(hu.shape, np.uint8)
+    lungs[4:-4, 25:65, 15:45] = 2
+    lungs[4:-4, 25:65, 55:85] = 1
+    hu[lungs > 0] = -850
+    hu += random.normal(0, 20, hu.shape).astype(np.int16)
+    body = np.zeros(hu.shape, bool)
+    body[:, 10:80, 10:90] = True
+    return hu, LungAnatomy(lungs, body, np.zeros(hu.shape, bool), ())
+
+
+def test_streaming_in_batches_gives_each_slice_what_the_network_says_of_it_alone():
+    hu, anatomy = small_scan()
+    model = small_model()
+    result = segment_lesions(hu, SPACING_MM, anatomy, model, "cpu")
+    box = body_box(hu, SPACING_MM)
+    windows = window_indices(len(hu), working_step_mm(3.0, model.config), model.config)
+    slices = np.stack(
+        [working_slice(hu, bounds, box, model.config) for bounds in group_bounds(len(hu), 1)]
+    )
+    assert slices_per_group(3.0, model.config) == 1
+    differing = 0
+    for index in (4, 12, 19):
+        with torch.inference_mode():
+            output = model.network(
+                torch.from_numpy(slices)[:, None], torch.from_numpy(windows[index : index + 1])
+            )
+        plane = torch.nn.functional.interpolate(
+            class_probabilities(output.logits),
+            size=hu[0][box.slices].shape,
+            mode="bilinear",
+            align_corners=False,
+        )[0]
+        expected = np.zeros(hu.shape[1:], np.uint8)
+        expected[box.slices] = decide_labels(plane).numpy()
+        inside = anatomy.lungs[index] > 0
+        expected = np.where(expected[inside] >= 2, expected[inside], 1)
+        differing += np.count_nonzero(result.labels[index][inside] != expected)
+    # Summation order may flip a tie; anything more is a fault in the streaming.
+    assert differing <= 3
+
+
+def test_same_input_gives_the_same_bytes():
+    hu, anatomy = small_scan()
+    first = segment_lesions(hu, SPACING_MM, anatomy, small_model(), "cpu").labels
+    second = segment_lesions(hu, SPACING_MM, anatomy, small_model(), "cpu").labels
+    assert first.tobytes() == second.tobytes()
+    assert np.count_nonzero(first >= 2)
+
+
+@pytest.mark.parametrize("thickness_mm", [0.6, 1.0, 2.0, 8.0])
+def test_every_slice_near_the_lungs_is_labelled_at_any_spacing(thickness_mm):
+    hu, anatomy = small_scan()
+    labels = segment_lesions(hu, (3.0, 3.0, thickness_mm), anatomy, small_model(), "cpu").labels
+    assert np.array_equal((labels > 0) & (anatomy.lungs > 0), anatomy.lungs > 0)
+
+
+class NetworkWithLittleMemory(torch.nn.Module):
+    """Runs out of memory above a number of windows, as a small GPU would."""
+
+    def __init__(self, network, most_windows: int) -> None:
+        super().__init__()
+        self.inner = network
+        self.config = network.config
+        self.most_windows = most_windows
+
+    def input_gates(self, slices):
+        return self.inner.input_gates(slices)
+
+    def segment(self, slices, gates, windows):
+        if len(windows) > self.most_windows:
+            raise torch.OutOfMemoryError("out of memory")
+        return self.inner.segment(slices, gates, windows)
+
+
+def with_little_memory(most_windows: int):
+    model = small_model()
+    network = NetworkWithLittleMemory(model.network, most_windows)
+    return type(model)(network, model.config, model.name, model.sha256)
+
+
+def test_short_memory_halves_the_batch_says_so_and_changes_nothing_else():
+    hu, anatomy = small_scan()
+    plenty = segment_lesions(hu, SPACING_MM, anatomy, small_model(), "cpu")
+    little = segment_lesions(hu, SPACING_MM, anatomy, with_little_memory(2), "cpu")
+    assert [warning.code for warning in little.warnings] == ["smaller_batches"]
+    assert plenty.warnings == ()
+    assert np.count_nonzero(plenty.labels != little.labels) <= 3
+
+
+def test_no_memory_at_all_is_one_clear_error():
+    hu, anatomy = small_scan()
+    with pytest.raises(OutOfResourcesError, match="not enough memory"):
+        segment_lesions(hu, SPACING_MM, anatomy, with_little_memory(0), "cpu")
+
+
+def test_cancelling_between_batches_stops_the_run():
+    hu, anatomy = small_scan()
+    seen = []
+
+    def progress(fraction: float, message: str) -> None:
+        seen.append(fraction)
+        if len(seen) == 2:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        segment_lesions(hu, SPACING_MM, anatomy, small_model(), "cpu", progress)
+    assert len(seen) == 2
+
+
+def test_progress_grows_to_one():
+    hu, anatomy = small_scan()
+    seen = []
+    segment_lesions(
+        hu, SPACING_MM, anatomy, small_model(), "cpu", lambda fraction, _: seen.append(fraction)
+    )
+    assert seen == sorted(seen) and seen[-1] == 1.0
+
+
+def test_unknown_and_missing_devices_are_refused():
+    with pytest.raises(BadInputError, match="not a device"):
+        choose_device("gpu3")
+    missing = [name for name in ("cuda", "mps") if name not in inference.available_devices()]
+    for name in missing:
+        with pytest.raises(BadInputError, match="--device auto or cpu"):
+            choose_device(name)
+    assert choose_device("cpu") == "cpu"
+
+
+def test_the_joining_rule_voxel_by_voxel():
+    shape = (1, 1, 30)
+    lungs = np.zeros(shape, np.uint8)
+    lungs[..., 5:15] = 1
+    body = np.ones(shape, bool)
+    body[..., 17] = False
+    airways = np.zeros(shape, bool)
+    airways[..., 16] = True
+    network = np.zeros(shape, np.uint8)
+    network[..., 4] = 1  # normal lung outside the lungs: not added
+    network[..., 8] = 2
+    network[..., 9] = 3
+    network[..., 15:20] = 3  # next to the lungs, but 16 is airway and 17 outside the body
+    network[..., 29] = 3  # 15 mm away
+    assert LESION_REACH_MM == 10.0
+    labels = reconcile(network, LungAnatomy(lungs, body, airways, ()), (1.0, 1.0, 1.0))
+    expected = [0] * 5 + [1] * 3 + [2, 3] + [1] * 5 + [3, 0, 0, 3, 3] + [0] * 10
+    assert labels.flatten().tolist() == expected
+
+
+def test_labels_are_the_most_probable_of_three_then_the_kind_of_lesion():
+    probabilities = torch.tensor(
+        [
+            # background, normal, GGO, high opacity
+            [0.6, 0.3, 0.1, 0.0],
+            [0.3, 0.6, 0.1, 0.0],
+            [0.1, 0.4, 0.3, 0.2],  # lesion together beats normal, though neither kind does
+            [0.1, 0.4, 0.2, 0.3],
+        ]
+    ).T[:, None, :]
+    assert decide_labels(probabilities).flatten().tolist() == [0, 1, 2, 3]

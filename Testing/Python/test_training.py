@@ -1,0 +1,226 @@
+"""Training: what is learned from, how it is split, and that a killed run can go on."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from small_model import SMALL_CONFIG
+
+from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.training.augmentation import AugmentationConfig, augment
+from CovidLungQuantLib.training.data import (
+    AnnotatedScan,
+    case_names,
+    draw_sample,
+    fold_names,
+    patients,
+    read_annotated_scan,
+    training_case,
+)
+from CovidLungQuantLib.training.evaluation import compare_with_reader, dice
+from CovidLungQuantLib.training.trainer import (
+    CHECKPOINT_FILE_NAME,
+    LOG_FILE_NAME,
+    TrainingConfig,
+    train,
+)
+
+
+def scan_with_lesion(name: str = "case", slices: int = 16, spacing_z_mm: float = 3.0):
+    random = np.random.default_rng(0)
+    hu = np.full((slices, 64, 64), -1000, np.int16)
+    labels = np.zeros(hu.shape, np.uint8)
+    hu[:, 6:58, 4:60] = 40
+    labels[:, 16:48, 10:54] = 1
+    labels[5:10, 30:44, 14:26] = 2
+    hu[labels == 1] = -850
+    hu[labels == 2] = -500
+    hu += random.normal(0, 15, hu.shape).astype(np.int16)
+    return AnnotatedScan(name, hu, labels, (5.0, 5.0, spacing_z_mm))
+
+
+def test_slices_with_inferred_classes_become_lesion_of_unknown_class(tmp_path):
+    scan = scan_with_lesion()
+    folder = tmp_path / "case"
+    folder.mkdir()
+    for name, array in (("ct", scan.hu), ("labels", scan.labels)):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing(scan.spacing_mm)
+        sitk.WriteImage(image, str(folder / f"{name}.nrrd"))
+    (folder / "case.json").write_text(json.dumps({"class_inferred_slices": [6, 9]}))
+    read = read_annotated_scan(folder)
+    assert case_names(tmp_path) == ["case"]
+    for index in range(16):
+        expected = {6: {0, 1, 4}, 9: {0, 1, 4}}.get(index, set(np.unique(scan.labels[index])))
+        assert set(np.unique(read.labels[index])) == expected
+    assert np.array_equal(read.hu, scan.hu)
+
+
+def test_a_folder_without_cases_is_refused(tmp_path):
+    with pytest.raises(BadInputError, match="No case"):
+        case_names(tmp_path)
+
+
+def test_folds_test_every_case_once_and_never_split_a_patient():
+    names = [f"covid{index:02d}" for index in range(1, 14)]
+    same_patient = [("covid02", "covid03")]
+    tested = []
+    for fold in range(3):
+        training, test = fold_names(names, fold, 3, same_patient)
+        assert sorted(training + test) == names
+        assert ("covid02" in test) == ("covid03" in test)
+        tested += test
+    assert sorted(tested) == names
+    assert len(patients(names, same_patient)) == 12
+
+
+def test_a_case_on_the_networks_grid_keeps_its_shares():
+    case = training_case(scan_with_lesion(), SMALL_CONFIG)
+    assert case.slices.shape == (16, 64, 64)
+    np.testing.assert_allclose(case.targets.astype(np.float32).sum(axis=1), 1.0, atol=2e-3)
+    assert case.lesion_slices.tolist() == [5, 6, 7, 8, 9]
+    thin = training_case(scan_with_lesion(spacing_z_mm=1.0), SMALL_CONFIG, first_slice=2)
+    assert len(thin.slices) == 5  # 14 slices in groups of three
+
+
+def test_a_sample_holds_the_slices_its_windows_need():
+    case = training_case(scan_with_lesion(), SMALL_CONFIG)
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        sample = draw_sample(case, 4, 1.0, random)
+        assert sample.windows.shape == (4, 11) and sample.targets.shape[0] == 4
+        middle = sample.slices[sample.windows[:, 5]]
+        start = next(
+            index
+            for index in range(13)
+            if np.array_equal(case.slices[index].astype(np.float32), middle[0])
+        )
+        np.testing.assert_array_equal(middle, case.slices[start : start + 4].astype(np.float32))
+        assert set(range(start, start + 4)) & set(case.lesion_slices.tolist())
+
+
+def test_augmentation_moves_image_and_labels_together():
+    case = training_case(scan_with_lesion(), SMALL_CONFIG)
+    slices = torch.from_numpy(case.slices.astype(np.float32))
+    targets = torch.from_numpy(case.targets.astype(np.float32))
+    # Only geometry: then HU still tell lesion from lung after the change.
+    config = AugmentationConfig(hu_shift=0.0, hu_gain=0.0, noise=0.0, sharpness=0.0)
+    random = np.random.default_rng(2)
+    lesion_hu = (-500 + 1024) / 1624
+    for _ in range(5):
+        moved, moved_targets = augment(slices, targets, config, random)
+        sure = moved_targets[:, 2] > 0.99
+        assert sure.any()
+        assert moved[sure].mean() == pytest.approx(lesion_hu, abs=0.02)
+        torch.testing.assert_close(
+            moved_targets.sum(dim=1), torch.ones_like(moved), atol=5e-3, rtol=0
+        )
+
+
+def small_training(epochs: int) -> TrainingConfig:
+    return TrainingConfig(
+        network=SMALL_CONFIG,
+        optimizer="adamw",
+        schedule="one_cycle",
+        learning_rate=1e-2,
+        epochs=epochs,
+        steps_per_epoch=4,
+        samples_per_batch=2,
+        targets_per_sample=3,
+    )
+
+
+def test_training_lowers_the_loss(tmp_path):
+    train([scan_with_lesion()], small_training(5), tmp_path)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / LOG_FILE_NAME).open()]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_killed_run_ends_with_the_same_weights(tmp_path):
+    config = small_training(3)
+    whole = train([scan_with_lesion()], config, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def kill_after_second_epoch(*_: object) -> float:
+        log = tmp_path / "killed" / LOG_FILE_NAME
+        if log.exists() and len(log.read_text().splitlines()) == 2:
+            raise Killed
+        return original(*_)
+
+    from CovidLungQuantLib.training import trainer
+
+    original = trainer._training_step
+    trainer._training_step = kill_after_second_epoch
+    try:
+        with pytest.raises(Killed):
+            train([scan_with_lesion()], config, tmp_path / "killed")
+    finally:
+        trainer._training_step = original
+    assert (tmp_path / "killed" / CHECKPOINT_FILE_NAME).exists()
+    resumed = train([scan_with_lesion()], config, tmp_path / "killed")
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_the_paper_schedule_stops_when_the_learning_rate_is_spent(tmp_path):
+    config = replace(
+        small_training(500),
+        optimizer="sgd",
+        schedule="plateau",
+        steps_per_epoch=1,
+        samples_per_batch=1,
+        targets_per_sample=1,
+        learning_rate=1e-6,
+        minimum_learning_rate=1e-7,
+    )
+    train([scan_with_lesion()], config, tmp_path, [scan_with_lesion("validation", slices=6)])
+    log = [json.loads(line) for line in (tmp_path / LOG_FILE_NAME).open()]
+    # Ten epochs of patience, then the eleventh without a better loss spends the learning rate.
+    losses = [record["validation_loss"] for record in log]
+    assert 12 <= len(log) < 500
+    assert min(losses[-11:]) >= min(losses[:-11]) * (1 - 1e-4)
+    assert all(math.isfinite(record["validation_loss"]) for record in log)
+
+
+def test_defaults_are_those_of_the_paper():
+    config = TrainingConfig()
+    assert (config.optimizer, config.schedule) == ("sgd", "plateau")
+    assert (config.learning_rate, config.minimum_learning_rate) == (1e-3, 1e-7)
+    assert config.weight_decay == 1e-6 and config.rmi_weight == 0.5
+    assert config.samples_per_batch * config.targets_per_sample == 32
+    assert config.augmentation.rotation_degrees == 10
+    assert config.augmentation.scale_range == (0.9, 1.05)
+
+
+def test_dice_on_hand_made_masks():
+    first = np.array([1, 1, 0, 0], bool)
+    second = np.array([1, 0, 1, 0], bool)
+    assert dice(first, second) == 0.5
+    assert dice(first, first) == 1.0
+    assert math.isnan(dice(first & False, second & False))
+
+
+def test_agreement_counts_classes_only_where_the_reader_stated_them():
+    reader = np.ones((3, 4, 4), np.uint8)
+    reader[0, 0, 0], reader[1, 0, 0], reader[1, 0, 1] = 2, 4, 2
+    labels = reader.copy()
+    labels[1, 0, 0], labels[1, 0, 1] = 3, 3
+    scan = AnnotatedScan("case", np.zeros(reader.shape, np.int16), reader, (10.0, 10.0, 10.0))
+    anatomy = LungAnatomy((reader > 0).astype(np.uint8), reader > 0, reader == 9, ())
+    agreement = compare_with_reader(scan, anatomy, labels)
+    assert agreement.lesion_dice == 1.0
+    assert agreement.sure_slices == 1
+    assert agreement.ggo_dice == 1.0
+    assert math.isnan(agreement.high_opacity_dice)
+    assert agreement.reference_lesion_ml == 3.0
+    assert agreement.reference_extent_percent == 100 * 3 / 48
+    assert agreement.lesion_inside_lungs_percent == 100
