@@ -1,0 +1,753 @@
+"""The Slicer module: a thin shell around CovidLungQuantLib, which computes everything.
+
+Annotations are not postponed here (`from __future__ import annotations`): Slicer's parameter node
+wrapper needs them as types.
+"""
+
+import dataclasses
+import importlib.util
+import logging
+import math
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import qt
+import slicer
+import vtk
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+if importlib.util.find_spec("CovidLungQuantLib") is None:
+    # In a source checkout the library lies one folder up; installed, it lies beside this file.
+    sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
+from CovidLungQuantLib.labels import (
+    BOTH_LUNGS_REGION,
+    DISCLAIMER,
+    GGO,
+    HIGH_OPACITY,
+    LEFT_LUNG_REGION,
+    RIGHT_LUNG_REGION,
+)
+from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, results_of
+from CovidLungQuantLib.mrml.segmentation import (
+    note_edits,
+    segmentation_from_node,
+    segmentation_to_node,
+)
+from CovidLungQuantLib.mrml.table import measurements_to_node, record_from_node
+from CovidLungQuantLib.mrml.volumes import ct_from_node, show_in_lung_window
+
+MODULE_NAME = "CovidLungQuant"
+TORCH_VERSION_REQUIREMENT = ">=2.2"
+# Columns and rows of the results table in the .ui file: regions; measures with their decimals.
+SHOWN_REGIONS = (BOTH_LUNGS_REGION, RIGHT_LUNG_REGION, LEFT_LUNG_REGION)
+SHOWN_MEASURES = (
+    ("volume_ml", 0),
+    ("normal_ml", 0),
+    ("ggo_ml", 1),
+    ("high_opacity_ml", 1),
+    ("lesion_ml", 1),
+    ("ggo_percent", 1),
+    ("high_opacity_percent", 1),
+    ("lesion_percent", 1),
+    ("mean_hu", 0),
+    ("sd_hu", 0),
+)
+# Long enough for the worker to compute, short enough for the window to feel alive.
+POLL_INTERVAL_S = 0.02
+
+
+class CovidLungQuant(ScriptedLoadableModule):
+    """Describes the module to Slicer."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("COVID-19 Lung Quantification")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Chest Imaging Platform")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["CovidLungQuant contributors"]
+        self.parent.helpText = _(
+            "Segments normal lung, ground-glass opacity and high opacity on chest CT with a"
+            " ConvLSTM-attention network and measures them. Select a CT volume and press Segment;"
+            " after correcting the segmentation, press Measure again."
+        )
+        self.parent.helpText += f"<p>{DISCLAIMER}</p>"
+        self.parent.acknowledgementText = _(
+            "The method follows Grodecki et al., Radiology: Artificial Intelligence 2021."
+        )
+
+
+@parameterNodeWrapper
+class CovidLungQuantParameterNode:
+    """What the user chose; kept in the scene and saved with it.
+
+    `model` is a shipped model's name or a weights file's path, empty for the default model.
+    `device` is "auto", "cpu", "cuda" or "mps".
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    model: str = ""
+    device: str = "auto"
+    outputSegmentation: vtkMRMLSegmentationNode
+    outputTable: vtkMRMLTableNode
+
+
+class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+        self._lastInputVolume = None
+        self._removed = False
+
+    def setup(self):
+        """Build the panel; Slicer calls it once, when the module is first opened."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath(f"UI/{MODULE_NAME}.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = CovidLungQuantLogic()
+
+        self.ui.disclaimerLabel.text = DISCLAIMER
+        self.ui.resultsTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        self.ui.resultsTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.Fixed)
+
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.NodeAddedEvent, self.onSceneChanged)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onSceneChanged)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
+
+        self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
+        self.ui.cancelButton.connect("clicked(bool)", self.onCancelButton)
+        self.ui.measureButton.connect("clicked(bool)", self.onMeasureButton)
+        self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelSelected)
+        self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceSelected)
+        # Also after a reload, when Slicer does not call enter.
+        self.initializeParameterNode()
+
+    def cleanup(self):
+        """Let go of the scene; Slicer calls it at its end and before a reload."""
+        self._removed = True
+        if self.logic is not None:
+            self.logic.cancel()
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def enter(self):
+        """Called each time the user opens this module."""
+        self.initializeParameterNode()
+
+    def exit(self):
+        """Called each time the user opens another module; a run goes on."""
+        self.setParameterNode(None)
+
+    def onSceneStartClose(self, caller, event):
+        """The scene's nodes are about to go: stop a run and let go of the parameter node."""
+        self.logic.cancel()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        """Start afresh in the empty scene."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneChanged(self, caller, event):
+        """Offer the first volume, and follow nodes that come and go."""
+        if self._parameterNode is not None and not slicer.mrmlScene.IsBatchProcessing():
+            self._selectFirstVolume()
+            self._updatePanel()
+
+    def initializeParameterNode(self):
+        """Take the scene's parameter node and offer the first volume."""
+        self.setParameterNode(self.logic.getParameterNode())
+        self._selectFirstVolume()
+
+    def setParameterNode(self, parameterNode):
+        """Bind the panel to a parameter node, or to none."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self._parameterNodeGuiTag = None
+            self.removeObserver(
+                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameterNodeModified
+            )
+        self._parameterNode = parameterNode
+        if parameterNode is None:
+            return
+        self._lastInputVolume = parameterNode.inputVolume
+        self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+        self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameterNodeModified)
+        self._updatePanel()
+
+    def onParameterNodeModified(self, caller=None, event=None):
+        """A choice has changed, in the panel or from a script."""
+        volumeNode = self._parameterNode.inputVolume
+        if volumeNode is not self._lastInputVolume:
+            self._lastInputVolume = volumeNode
+            self._selectOutputsOf(volumeNode)
+        self._updatePanel()
+
+    def onModelSelected(self):
+        """Keep the chosen model in the parameter node."""
+        if self._parameterNode is not None:
+            self._parameterNode.model = self.ui.modelComboBox.currentData
+
+    def onDeviceSelected(self):
+        """Keep the chosen device in the parameter node."""
+        if self._parameterNode is not None:
+            self._parameterNode.device = self.ui.deviceComboBox.currentData
+
+    def onSegmentButton(self):
+        """Segment the selected volume and show the result."""
+        chosen = self._parameterNode
+        volumeNode = chosen.inputVolume
+        nodes = self._run(
+            lambda: self.logic.segment(
+                volumeNode,
+                chosen.outputSegmentation,
+                chosen.outputTable,
+                model=chosen.model or None,
+                device=chosen.device,
+                progress=self._showProgress,
+            )
+        )
+        if nodes is not None:
+            self.logic.showResult(volumeNode, nodes[0])
+
+    def onMeasureButton(self):
+        """Measure the selected segmentation as it is now."""
+        chosen = self._parameterNode
+        self._run(
+            lambda: self.logic.measure(
+                chosen.inputVolume,
+                chosen.outputSegmentation,
+                chosen.outputTable,
+                progress=self._showProgress,
+            )
+        )
+
+    def onCancelButton(self):
+        """Stop the run at its next step."""
+        _showText(self.ui.statusLabel, _("Stopping…"))
+        self.ui.cancelButton.enabled = False
+        self.logic.cancel()
+
+    def _run(self, work):
+        """Do `work`, which returns output nodes; say how it ended. Return the nodes or None."""
+        if self.logic.isRunning or not self._ensureTorch():
+            return None
+        nodes = None
+        error = ""
+        self._setRunning(True)
+        try:
+            nodes = work()
+            status = _("Done.")
+        except Cancelled as reason:
+            status = str(reason)
+        except CovidLungQuantError as reason:
+            status = _("Not done.")
+            error = str(reason)
+        except Exception as reason:
+            logging.exception("CovidLungQuant failed")
+            status = _("Not done.")
+            error = _("The run failed unexpectedly ({reason}); the log has the details.").format(
+                reason=reason or type(reason).__name__
+            )
+        if self._removed:
+            return None
+        self._setRunning(False)
+        _showText(self.ui.statusLabel, status)
+        if nodes is not None:
+            # Not self._parameterNode: the user may have left the module meanwhile.
+            chosen = self.logic.getParameterNode()
+            chosen.outputSegmentation, chosen.outputTable = nodes
+        self._updatePanel()
+        if error:
+            slicer.util.errorDisplay(error)
+        return nodes
+
+    def _ensureTorch(self):
+        """Return whether PyTorch is there, after offering to install it where it is not."""
+        if self.logic.isTorchInstalled():
+            return True
+        try:
+            import PyTorchUtils
+        except ModuleNotFoundError:
+            slicer.util.errorDisplay(
+                _(
+                    "PyTorch is needed and is not installed. Install the PyTorch extension in the"
+                    " Extensions Manager, restart Slicer and press Segment again."
+                )
+            )
+            return False
+        agreed = slicer.util.confirmOkCancelDisplay(
+            _(
+                "PyTorch, the library that runs the network, is not installed yet.\n\n"
+                "OK downloads it from pytorch.org (0.2 GB for CPU, up to 3 GB for an NVIDIA"
+                " graphics card) and installs it into this Slicer through the PyTorch extension."
+                " This takes some minutes and is needed once. No data leave this computer."
+            ),
+            _("Install PyTorch?"),
+        )
+        if not agreed:
+            _showText(self.ui.statusLabel, _("PyTorch was not installed."))
+            return False
+        _showText(self.ui.statusLabel, _("Installing PyTorch…"))
+        slicer.app.processEvents()
+        try:
+            with slicer.util.WaitCursor():
+                torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
+                    askConfirmation=False, torchVersionRequirement=TORCH_VERSION_REQUIREMENT
+                )
+        except Exception:
+            logging.exception("Installing PyTorch failed")
+            torch = None
+        if torch is None:
+            _showText(self.ui.statusLabel, _("PyTorch was not installed."))
+            slicer.util.errorDisplay(
+                _(
+                    "PyTorch could not be installed. Check the network connection and try again, or"
+                    " install it in the PyTorch Util module."
+                )
+            )
+            return False
+        return True
+
+    def _setRunning(self, running):
+        self.ui.progressBar.visible = running
+        self.ui.progressBar.value = 0
+        self.ui.cancelButton.enabled = running
+        self.ui.inputsCollapsibleButton.enabled = not running
+        self.ui.outputsCollapsibleButton.enabled = not running
+        self._updateButtons(running)
+
+    def _showProgress(self, fraction, message):
+        if not self._removed:
+            self.ui.progressBar.value = round(100 * fraction)
+            if self.ui.cancelButton.enabled:
+                _showText(self.ui.statusLabel, message)
+
+    def _selectFirstVolume(self):
+        if not self._parameterNode.inputVolume:
+            volumeNode = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            if volumeNode is not None:
+                self._parameterNode.inputVolume = volumeNode
+
+    def _selectOutputsOf(self, volumeNode):
+        """Point the outputs at the results of `volumeNode`, so that no other's are overwritten."""
+        segmentationNode, tableNode = self.logic.resultsOf(volumeNode)
+        self._parameterNode.outputSegmentation = segmentationNode
+        self._parameterNode.outputTable = tableNode
+
+    def _updatePanel(self):
+        if self._parameterNode is None:
+            return
+        _fillComboBox(self.ui.modelComboBox, self.logic.modelChoices(), self._parameterNode.model)
+        _fillComboBox(
+            self.ui.deviceComboBox, self.logic.deviceChoices(), self._parameterNode.device
+        )
+        self._updateButtons(self.logic.isRunning)
+        self._showResults(self._parameterNode.outputTable)
+
+    def _updateButtons(self, running):
+        chosen = self._parameterNode
+        hasVolume = chosen is not None and chosen.inputVolume is not None
+        hasSegmentation = chosen is not None and chosen.outputSegmentation is not None
+        self.ui.segmentButton.enabled = hasVolume and not running
+        self.ui.measureButton.enabled = hasVolume and hasSegmentation and not running
+        if running:
+            self.ui.segmentButton.toolTip = _("A run is on; wait for it or cancel it.")
+        elif hasVolume:
+            self.ui.segmentButton.toolTip = _("Segment the lungs and lesions and measure them.")
+        else:
+            self.ui.segmentButton.toolTip = _("Select a CT volume first.")
+
+    def _showResults(self, tableNode):
+        """Show the numbers, warnings and model of one of our tables; blank for none."""
+        record, notices = _readTable(tableNode)
+        regions = {} if record is None else {row.region: row for row in record.measurements.regions}
+        for column, region in enumerate(SHOWN_REGIONS):
+            for row, (field, digits) in enumerate(SHOWN_MEASURES):
+                value = getattr(regions.get(region), field, None)
+                text = "" if value is None else _formatNumber(value, digits)
+                self.ui.resultsTable.item(row, column).setText(text)
+        _showText(self.ui.warningsLabel, "\n".join(notices))
+        name, tip = _describeModel(record)
+        _showText(self.ui.modelInfoLabel, name)
+        self.ui.modelInfoLabel.toolTip = tip
+
+
+def _readTable(tableNode):
+    """Return (record, notices): what a table of ours holds and what to know about it."""
+    if tableNode is None or tableNode.GetNumberOfColumns() == 0:
+        return None, []
+    try:
+        record = record_from_node(tableNode)
+    except CovidLungQuantError as reason:
+        return None, [str(reason)]
+    warnings = (*record.warnings, *record.measurements.warnings)
+    return record, list(dict.fromkeys(warning.message for warning in warnings))
+
+
+def _formatNumber(value, digits):
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _describeModel(record):
+    """Return (text, tooltip) that name the model behind the numbers."""
+    if record is None or record.provenance is None:
+        return "", ""
+    name, sha256 = record.provenance["model_name"], record.provenance["model_sha256"]
+    if name is None:
+        return _("Measured from the segmentation as it was; no network ran."), ""
+    return (
+        _("Model {name} (SHA-256 {start}…) on {device}").format(
+            name=name, start=sha256[:12], device=record.provenance["device"]
+        ),
+        _("SHA-256 of the model's weights: {hash}").format(hash=sha256),
+    )
+
+
+def _showText(label, text):
+    """Show `text`; a label without text takes no room."""
+    label.text = text
+    label.visible = bool(text)
+
+
+def _fillComboBox(comboBox, choices, current):
+    """Offer `choices` (value → text), with `current` among them, selected."""
+    choices = {**choices, current: choices.get(current, current)}
+    if [comboBox.itemData(index) for index in range(comboBox.count)] != list(choices):
+        wasBlocked = comboBox.blockSignals(True)
+        comboBox.clear()
+        for value, text in choices.items():
+            comboBox.addItem(text, value)
+        comboBox.blockSignals(wasBlocked)
+    wasBlocked = comboBox.blockSignals(True)
+    comboBox.setCurrentIndex(list(choices).index(current))
+    comboBox.blockSignals(wasBlocked)
+
+
+class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
+    """What scripts call; `slicer.util.getModuleLogic("CovidLungQuant")` returns one.
+
+    Computing runs in a worker thread that touches neither MRML nor Qt; this thread keeps the window
+    alive meanwhile, reads the voxels before and writes the nodes after. A call returns when all is
+    done, and leaves the scene as it was if it is cancelled or fails.
+    """
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._worker = None
+
+    def getParameterNode(self):
+        """Return the scene's parameter node, typed."""
+        return CovidLungQuantParameterNode(super().getParameterNode())
+
+    @property
+    def isRunning(self):
+        """Whether a segmentation or measurement is under way."""
+        return self._worker is not None
+
+    def cancel(self):
+        """Stop the run, if there is one, at its next step; it then raises `Cancelled`."""
+        if self._worker is not None:
+            self._worker.cancel()
+
+    def segment(
+        self,
+        volumeNode,
+        segmentationNode=None,
+        tableNode=None,
+        model=None,
+        device="auto",
+        progress=None,
+    ):
+        """Segment and measure a chest CT; return (segmentationNode, tableNode).
+
+        :param volumeNode: the CT, in Hounsfield units.
+        :param segmentationNode: overwritten if given, otherwise a new one is made.
+        :param tableNode: likewise.
+        :param model: name of a shipped model or path of a weights file; None is the default.
+        :param device: "auto", "cpu", "cuda" or "mps".
+        :param progress: called with (fraction, message) in the caller's thread; may raise
+            `Cancelled`.
+        :raises CovidLungQuantError: the message says what is wrong and what to do.
+        """
+        with self._exclusively() as worker:
+            pipeline = self._pipeline(progress)
+            ct = ct_from_node(volumeNode)
+            options = pipeline.Options(device=device, model=model)
+            worker.work = lambda report: pipeline.quantify(ct, options, report)
+            quantification = self._compute(worker, volumeNode, progress)
+        scene = slicer.mrmlScene
+        with no_new_nodes_on_error(scene):
+            segmentationNode = segmentation_to_node(
+                scene, quantification, volumeNode, _present(segmentationNode)
+            )
+            tableNode = self._writeTable(quantification, volumeNode, tableNode)
+        return segmentationNode, tableNode
+
+    def measure(self, volumeNode, segmentationNode, tableNode=None, progress=None):
+        """Measure a segmentation as it is now, after a correction; return both nodes.
+
+        Parameters and errors as for `segment`; the network does not run.
+        """
+        with self._exclusively() as worker:
+            pipeline = self._pipeline(progress)
+            ct = ct_from_node(volumeNode)
+            labels, warnings = segmentation_from_node(segmentationNode, volumeNode)
+            worker.work = lambda report: pipeline.measure(ct, labels, report)
+            quantification = self._compute(worker, volumeNode, progress)
+        quantification = dataclasses.replace(
+            quantification, warnings=(*quantification.warnings, *warnings)
+        )
+        with no_new_nodes_on_error(slicer.mrmlScene):
+            tableNode = self._writeTable(quantification, volumeNode, tableNode)
+        if _present(segmentationNode) is not None:
+            note_edits(segmentationNode, labels)
+        return segmentationNode, tableNode
+
+    def showResult(self, volumeNode, segmentationNode):
+        """Show the volume in a lung window under its segments, at the largest lesion."""
+        show_in_lung_window(volumeNode)
+        slicer.util.setSliceViewerLayers(background=volumeNode)
+        segmentationNode.SetDisplayVisibility(True)
+        displayNode = segmentationNode.GetDisplayNode()
+        displayNode.SetVisibility2DFill(True)
+        displayNode.SetVisibility2DOutline(True)
+        centre = self._lesionCentre(segmentationNode)
+        if centre is not None:
+            slicer.vtkMRMLSliceNode.JumpAllSlices(
+                slicer.mrmlScene, *centre, slicer.vtkMRMLSliceNode.CenteredJumpSlice
+            )
+
+    def resultsOf(self, volumeNode):
+        """Return (segmentationNode, tableNode) made for a volume; None where there is none."""
+        return results_of(slicer.mrmlScene, volumeNode) if volumeNode is not None else (None, None)
+
+    def isTorchInstalled(self):
+        """Whether PyTorch can be imported; importing it takes seconds, so this does not."""
+        return importlib.util.find_spec("torch") is not None
+
+    def modelChoices(self):
+        """Models to offer: value → text. Names are known once PyTorch has been loaded."""
+        weights = sys.modules.get("CovidLungQuantLib.lesions.weights")
+        names = weights.available_models() if weights is not None else []
+        default = _("Default ({name})").format(name=names[0]) if names else _("Default")
+        return {"": default, **{name: name for name in names[1:]}}
+
+    def deviceChoices(self):
+        """Devices to offer: value → text. Graphics cards are known once PyTorch is loaded."""
+        choices = {"auto": _("Automatic"), "cpu": _("CPU")}
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            choices["cuda"] = _("NVIDIA graphics card (CUDA)")
+        if torch is not None and torch.backends.mps.is_available():
+            choices["mps"] = _("Apple graphics (MPS)")
+        return choices
+
+    def _pipeline(self, progress):
+        """Import what computes; it loads PyTorch, which takes a moment the first time."""
+        if not self.isTorchInstalled():
+            raise CovidLungQuantError(
+                _("PyTorch is not installed; install it through the PyTorch extension.")
+            )
+        if progress is not None and "torch" not in sys.modules:
+            progress(0.0, _("Loading PyTorch"))
+            slicer.app.processEvents()
+        return importlib.import_module("CovidLungQuantLib.pipeline")
+
+    @contextmanager
+    def _exclusively(self):
+        """Give a worker, and refuse a second one meanwhile: events are handled during a run."""
+        if self._worker is not None:
+            raise CovidLungQuantError(_("A run is already on; wait for it or cancel it."))
+        self._worker = _Worker()
+        try:
+            yield self._worker
+        finally:
+            self._worker = None
+
+    def _compute(self, worker, volumeNode, progress):
+        """Let `worker` work in its thread while this thread keeps the window alive."""
+        stateBefore = _voxelState(volumeNode)
+        worker.start()
+        try:
+            while worker.is_alive():
+                if _present(volumeNode) is None:
+                    worker.cancel()
+                if progress is not None:
+                    progress(worker.fraction, worker.message)
+                slicer.app.processEvents()
+                worker.join(POLL_INTERVAL_S)
+        except BaseException:
+            worker.cancel()
+            worker.join()
+            raise
+        if worker.error is not None:
+            raise worker.error
+        if _present(volumeNode) is None:
+            raise Cancelled(_("Stopped: the volume is no longer in the scene."))
+        if _voxelState(volumeNode) != stateBefore:
+            raise CovidLungQuantError(
+                _("The volume was changed during the run, so nothing was written; run it again.")
+            )
+        return worker.result
+
+    def _writeTable(self, quantification, volumeNode, tableNode):
+        return measurements_to_node(
+            slicer.mrmlScene, quantification, volumeNode, _present(tableNode)
+        )
+
+    def _lesionCentre(self, segmentationNode):
+        """Return the RAS centre of the first lesion segment with voxels, None without lesions."""
+        for label in (HIGH_OPACITY, GGO):
+            bounds = [0.0] * 6
+            segment = segmentationNode.GetSegmentation().GetSegment(label.segment_id)
+            if segment is not None:
+                segment.GetBounds(bounds)
+                if bounds[0] < bounds[1]:
+                    return segmentationNode.GetSegmentCenterRAS(label.segment_id)
+        return None
+
+
+def _present(node):
+    """Return `node` if it is still in the scene, otherwise None."""
+    return node if node is not None and slicer.mrmlScene.IsNodePresent(node) else None
+
+
+def _voxelState(volumeNode):
+    """What changes whenever a volume's voxels, geometry or transform do."""
+    ijkToRAS = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(ijkToRAS)
+    elements = [ijkToRAS.GetElement(row, column) for row in range(3) for column in range(4)]
+    image = volumeNode.GetImageData()
+    return image, image.GetMTime(), elements, volumeNode.GetTransformNodeID()
+
+
+class _Worker(threading.Thread):
+    """A computation in a thread of its own, with progress to read and a way to stop it.
+
+    `work` is called with a progress callback; `result` or `error` is set when the thread has ended.
+    """
+
+    def __init__(self):
+        super().__init__(name=MODULE_NAME, daemon=True)
+        self.fraction = 0.0
+        self.message = ""
+        self.result = None
+        self.error = None
+        self.work = None
+        self._stopRequested = threading.Event()
+
+    def cancel(self):
+        """Let the computation end at its next report of progress."""
+        self._stopRequested.set()
+
+    def run(self):
+        """Called by the thread."""
+        try:
+            self.result = self.work(self._report)
+        except BaseException as error:
+            self.error = error
+
+    def _report(self, fraction, message):
+        self.fraction, self.message = fraction, message
+        if self._stopRequested.is_set():
+            raise Cancelled(_("Cancelled; the scene is as it was."))
+
+
+class CovidLungQuantTest(ScriptedLoadableModuleTest):
+    """Run by Slicer's Self Tests module and by Reload and Test."""
+
+    def setUp(self):
+        """Start from an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        """Run every test of this class."""
+        if not CovidLungQuantLogic().isTorchInstalled():
+            self.delayDisplay("PyTorch is not installed: nothing was tested.")
+            return
+        self.setUp()
+        self.test_segmentAndMeasure()
+        self.setUp()
+        self.test_cancelLeavesTheScene()
+        self.delayDisplay("All tests passed.")
+
+    def test_segmentAndMeasure(self):
+        """A script gets the same label map as the library, and measuring repeats the numbers."""
+        from CovidLungQuantLib.pipeline import Options, quantify
+
+        volumeNode = makeSyntheticChest()
+        logic = CovidLungQuantLogic()
+        segmentationNode, tableNode = logic.segment(volumeNode, device="cpu")
+        labels, _warnings = segmentation_from_node(segmentationNode, volumeNode)
+        expected = quantify(ct_from_node(volumeNode), Options(device="cpu"))
+        self.assertTrue((labels == expected.labels).all())
+        self.assertGreater(int(labels.max()), 0)
+
+        segmented = record_from_node(tableNode).measurements
+        logic.measure(volumeNode, segmentationNode, tableNode)
+        self.assertEqual(record_from_node(tableNode).measurements, segmented)
+
+    def test_cancelLeavesTheScene(self):
+        """A cancelled run adds no node."""
+        volumeNode = makeSyntheticChest()
+        nodeCount = slicer.mrmlScene.GetNumberOfNodes()
+
+        def cancelAtOnce(fraction, message):
+            raise Cancelled("Cancelled by the test.")
+
+        with self.assertRaises(Cancelled):
+            CovidLungQuantLogic().segment(volumeNode, device="cpu", progress=cancelAtOnce)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), nodeCount)
+
+
+def makeSyntheticChest():
+    """Add a coarse chest of ellipsoids to the scene, with one hazy and one dense lesion.
+
+    64 × 64 × 40 voxels of 6 × 6 × 7 mm; HU of air, soft tissue, lung, GGO and consolidation.
+    """
+    import numpy as np
+
+    z, y, x = np.ogrid[0:40, 0:64, 0:64]
+
+    def ellipsoid(centre, radii):
+        distances = (
+            ((index - middle) / radius) ** 2
+            for index, middle, radius in zip((z, y, x), centre, radii, strict=True)
+        )
+        return sum(distances) <= 1.0
+
+    hu = np.full((40, 64, 64), -1000, dtype=np.int16)
+    hu[ellipsoid((20, 32, 32), (60, 20, 28))] = 40
+    hu[ellipsoid((20, 31, 20), (17, 13, 9))] = -850
+    hu[ellipsoid((20, 31, 44), (17, 13, 9))] = -850
+    hu[ellipsoid((14, 38, 19), (4, 4, 4))] = -550
+    hu[ellipsoid((12, 38, 45), (4, 4, 4))] = 0
+    volumeNode = slicer.util.addVolumeFromArray(hu, name="Synthetic chest")
+    # Columns run to the patient's left, rows to the back, slices to the head.
+    volumeNode.SetIJKToRASDirections(-1, 0, 0, 0, -1, 0, 0, 0, 1)
+    volumeNode.SetSpacing(6.0, 6.0, 7.0)
+    return volumeNode

@@ -1,0 +1,742 @@
+"""The Slicer module and its panel, run unchanged in the stand-in with the real MRML scene.
+
+Buttons are pressed with the mouse; what happens in the middle of a run is put into Qt's queue and
+so comes between two looks at the worker, as in Slicer. The network is small and random, except
+where a test says otherwise.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtTest import QTest
+from small_model import small_model
+
+from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
+from CovidLungQuantLib.labels import DISCLAIMER, GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG
+from CovidLungQuantLib.lesions.weights import available_models, save_model
+from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
+from CovidLungQuantLib.mrml.table import record_from_node
+from CovidLungQuantLib.mrml.volumes import ct_from_node
+from CovidLungQuantLib.pipeline import Options, measure, quantify
+from Testing.slicer_stand_in import application
+from Testing.slicer_stand_in.pythonqt import UnknownSlicerName
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE_FILE = ROOT / "CovidLungQuant" / "CovidLungQuant.py"
+MODULE_NAME = "CovidLungQuant"
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> application.StandIn:
+    return application.start()
+
+
+@pytest.fixture(scope="module")
+def module(stand_in: application.StandIn) -> ModuleType:
+    return stand_in.load_module(MODULE_FILE)
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("model") / "small.pt"
+    save_model(path, small_model().network)
+    return str(path)
+
+
+@pytest.fixture
+def panel(stand_in: application.StandIn, module: ModuleType, model_path: str) -> Iterator[Any]:
+    slicer.mrmlScene.Clear(0)
+    stand_in.messages.clear()
+    stand_in.confirm_answer = True
+    widget = stand_in.open_panel(MODULE_NAME)
+    use_small_model(widget, model_path)
+    yield widget
+    stand_in.close_panel(MODULE_NAME)
+    slicer.mrmlScene.Clear(0)
+
+
+def use_small_model(widget: Any, model_path: str) -> None:
+    widget._parameterNode.model = model_path
+    widget._parameterNode.device = "cpu"
+
+
+@pytest.fixture
+def chest(panel: Any, module: ModuleType) -> Any:
+    """A volume in the scene, selected in the panel because it is the first."""
+    return module.makeSyntheticChest()
+
+
+def press(button: Any) -> None:
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def during_the_run(action: Callable[[], None]) -> None:
+    QTimer.singleShot(0, action)
+
+
+def nodes_of(class_name: str) -> list[Any]:
+    return slicer.util.getNodesByClass(class_name)
+
+
+def scene_state() -> dict[str, tuple[str, int]]:
+    """Every node but the module's parameters with its name and time of change."""
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    nodes = [slicer.mrmlScene.GetNthNode(index) for index in range(count)]
+    return {
+        node.GetID(): (node.GetName(), node.GetMTime())
+        for node in nodes
+        if not node.IsA("vtkMRMLScriptedModuleNode")
+    }
+
+
+def label_map(segmentation_node: Any, volume_node: Any) -> np.ndarray:
+    return segmentation_from_node(segmentation_node, volume_node)[0]
+
+
+def expected_labels(volume_node: Any, model: str | None) -> np.ndarray:
+    return quantify(ct_from_node(volume_node), Options(device="cpu", model=model)).labels
+
+
+def cell(widget: Any, row: int, column: int) -> str:
+    return widget.ui.resultsTable.item(row, column).text()
+
+
+def errors(stand_in: application.StandIn) -> list[str]:
+    return [text for kind, text in stand_in.messages if kind == "error"]
+
+
+def is_one_sentence(text: str) -> bool:
+    return text[0].isupper() or (text[0] in '“"' and text.endswith(".") and "\n" not in text)
+
+
+# Before a run
+
+
+def test_without_a_volume_the_button_is_off_and_says_why(panel: Any) -> None:
+    assert not panel.ui.segmentButton.enabled
+    assert panel.ui.segmentButton.toolTip == "Select a CT volume first."
+    press(panel.ui.segmentButton)
+    assert nodes_of("vtkMRMLSegmentationNode") == []
+
+
+def test_the_first_volume_is_selected_when_it_is_loaded(panel: Any, chest: Any) -> None:
+    assert panel.ui.inputVolumeSelector.currentNode() is chest
+    assert panel.ui.segmentButton.enabled
+    assert not panel.ui.measureButton.enabled
+    assert not panel.ui.cancelButton.enabled
+
+
+def test_the_panel_shows_the_disclaimer(panel: Any) -> None:
+    assert panel.ui.disclaimerLabel.text == DISCLAIMER
+
+
+def test_the_choices_are_kept_in_the_parameter_node(panel: Any, chest: Any) -> None:
+    panel.ui.deviceComboBox.setCurrentIndex(panel.ui.deviceComboBox.findData("auto"))
+    panel.ui.modelComboBox.setCurrentIndex(panel.ui.modelComboBox.findData(""))
+    node = slicer.mrmlScene.GetSingletonNode(MODULE_NAME, "vtkMRMLScriptedModuleNode")
+    assert node.GetParameter("device") == "auto"
+    assert node.GetParameter("model") == ""
+    assert node.GetNodeReference("inputVolume") is chest
+    assert panel.ui.deviceComboBox.currentText == "Automatic"
+
+
+def test_a_choice_from_a_saved_scene_is_shown_even_if_unknown(panel: Any) -> None:
+    panel._parameterNode.device = "mps"
+    assert panel.ui.deviceComboBox.currentData == "mps"
+
+
+# A run
+
+
+def test_segment_writes_what_the_library_computes(
+    panel: Any, chest: Any, model_path: str, stand_in: application.StandIn
+) -> None:
+    press(panel.ui.segmentButton)
+
+    assert errors(stand_in) == []
+    (segmentation_node,) = nodes_of("vtkMRMLSegmentationNode")
+    (table_node,) = nodes_of("vtkMRMLTableNode")
+    expected = quantify(ct_from_node(chest), Options(device="cpu", model=model_path))
+    np.testing.assert_array_equal(label_map(segmentation_node, chest), expected.labels)
+    assert expected.labels.any()
+    assert record_from_node(table_node).measurements.regions == expected.measurements.regions
+    assert panel.ui.segmentationSelector.currentNode() is segmentation_node
+    assert panel.ui.tableSelector.currentNode() is table_node
+    assert panel.ui.segmentButton.enabled
+    assert panel.ui.measureButton.enabled
+    assert not panel.ui.progressBar.visible
+
+
+def test_the_results_table_shows_the_numbers(panel: Any, chest: Any, model_path: str) -> None:
+    press(panel.ui.segmentButton)
+    both, right, left = quantify(
+        ct_from_node(chest), Options(device="cpu", model=model_path)
+    ).measurements.regions
+    assert [cell(panel, 0, column) for column in range(3)] == [
+        f"{region.volume_ml:.0f}" for region in (both, right, left)
+    ]
+    assert cell(panel, 7, 0) == f"{both.lesion_percent:.1f}"
+    assert cell(panel, 8, 1) == f"{right.mean_hu:.0f}"
+
+
+def test_the_model_is_named_with_its_hash(panel: Any, chest: Any, model_path: str) -> None:
+    press(panel.ui.segmentButton)
+    sha256 = Path(model_path).with_suffix(".pt.sha256").read_text().split()[0]
+    assert panel.ui.modelInfoLabel.text == f"Model small (SHA-256 {sha256[:12]}…) on cpu"
+    assert sha256 in panel.ui.modelInfoLabel.toolTip
+    assert panel.ui.modelInfoLabel.visible
+
+
+def test_warnings_are_shown_only_when_there_are_some(panel: Any, chest: Any) -> None:
+    assert not panel.ui.warningsLabel.visible
+    press(panel.ui.segmentButton)
+    record = record_from_node(panel._parameterNode.outputTable)
+    messages = [warning.message for warning in (*record.warnings, *record.measurements.warnings)]
+    # The slices of the synthetic chest are 7 mm thick, which is worth a warning.
+    assert messages
+    assert panel.ui.warningsLabel.visible
+    assert panel.ui.warningsLabel.text == "\n".join(dict.fromkeys(messages))
+
+
+def test_the_result_is_shown_over_the_volume(panel: Any, chest: Any) -> None:
+    slice_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
+    composite_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    press(panel.ui.segmentButton)
+    display = panel._parameterNode.outputSegmentation.GetDisplayNode()
+    assert display.GetVisibility2DFill()
+    assert display.GetVisibility2DOutline()
+    assert (chest.GetDisplayNode().GetWindow(), chest.GetDisplayNode().GetLevel()) == (1500, -600)
+    assert composite_node.GetBackgroundVolumeID() == chest.GetID()
+    assert slice_node is not None
+
+
+def test_the_views_go_to_a_lesion(panel: Any, chest: Any, module: ModuleType) -> None:
+    slice_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
+    slice_node.SetOrientationToAxial()
+    segmentation_node, _ = panel.logic.segment(
+        chest, model=panel._parameterNode.model, device="cpu"
+    )
+    dense = np.zeros(ct_from_node(chest).hu.shape, dtype=np.uint8)
+    dense[10:13, 36:40, 44:47] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        dense, segmentation_node, HIGH_OPACITY.segment_id, chest
+    )
+    panel.logic.showResult(chest, segmentation_node)
+    assert slice_node.GetSliceOffset() == pytest.approx(11 * 7.0, abs=7.0)
+
+
+def test_progress_is_reported_while_the_worker_computes_elsewhere(
+    panel: Any, chest: Any, model_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import CovidLungQuantLib.pipeline as pipeline
+
+    computed_in, reported_in, fractions = [], [], []
+    original = pipeline.quantify
+
+    def recorded(*arguments: Any) -> Any:
+        computed_in.append(threading.current_thread())
+        return original(*arguments)
+
+    def progress(fraction: float, message: str) -> None:
+        reported_in.append(threading.current_thread())
+        fractions.append(fraction)
+
+    monkeypatch.setattr(pipeline, "quantify", recorded)
+    panel.logic.segment(chest, model=model_path, device="cpu", progress=progress)
+    assert set(reported_in) == {threading.main_thread()}
+    assert len(computed_in) == 1
+    assert computed_in[0] is not threading.main_thread()
+    assert fractions == sorted(fractions)
+    assert 0.0 < fractions[-1] <= 1.0
+
+
+def test_while_a_run_is_on_only_cancel_can_be_pressed(panel: Any, chest: Any) -> None:
+    seen = []
+
+    def look() -> None:
+        press(panel.ui.segmentButton)
+        press(panel.ui.measureButton)
+        seen.append(
+            (
+                panel.ui.segmentButton.enabled,
+                panel.ui.cancelButton.enabled,
+                panel.ui.progressBar.visible,
+                panel.ui.inputsCollapsibleButton.enabled,
+            )
+        )
+
+    during_the_run(look)
+    press(panel.ui.segmentButton)
+    assert seen == [(False, True, True, False)]
+    assert len(nodes_of("vtkMRMLSegmentationNode")) == 1
+    assert panel.ui.inputsCollapsibleButton.enabled
+
+
+def test_a_script_cannot_start_a_second_run_meanwhile(
+    panel: Any, chest: Any, model_path: str
+) -> None:
+    refused = []
+
+    def start_another() -> None:
+        try:
+            panel.logic.segment(chest, model=model_path, device="cpu")
+        except CovidLungQuantError as error:
+            refused.append(str(error))
+
+    during_the_run(start_another)
+    press(panel.ui.segmentButton)
+    assert refused == ["A run is already on; wait for it or cancel it."]
+    assert len(nodes_of("vtkMRMLSegmentationNode")) == 1
+
+
+# Again, and with other volumes
+
+
+def test_segmenting_twice_updates_the_chosen_nodes(panel: Any, chest: Any, model_path: str) -> None:
+    press(panel.ui.segmentButton)
+    first = (panel._parameterNode.outputSegmentation, panel._parameterNode.outputTable)
+    slicer.util.arrayFromVolume(chest)[8:18, 34:42, 15:23] = -500
+    slicer.util.arrayFromVolumeModified(chest)
+    press(panel.ui.segmentButton)
+    assert nodes_of("vtkMRMLSegmentationNode") == [first[0]]
+    assert nodes_of("vtkMRMLTableNode") == [first[1]]
+    np.testing.assert_array_equal(label_map(first[0], chest), expected_labels(chest, model_path))
+
+
+def test_two_scans_keep_their_own_results(
+    panel: Any, chest: Any, module: ModuleType, model_path: str
+) -> None:
+    press(panel.ui.segmentButton)
+    first = panel._parameterNode.outputSegmentation
+    first_labels = label_map(first, chest)
+    first_volume_text = cell(panel, 0, 0)
+    other = module.makeSyntheticChest()
+    slicer.util.arrayFromVolume(other)[:, :, :31] = -1000
+    slicer.util.arrayFromVolume(other)[:, 12:52, 4:31] = 40
+    slicer.util.arrayFromVolumeModified(other)
+
+    panel.ui.inputVolumeSelector.setCurrentNode(other)
+    assert panel.ui.segmentationSelector.currentNode() is None
+    assert cell(panel, 0, 0) == ""
+    press(panel.ui.segmentButton)
+    second = panel._parameterNode.outputSegmentation
+    assert second is not first
+    assert len(nodes_of("vtkMRMLTableNode")) == 2
+    np.testing.assert_array_equal(label_map(first, chest), first_labels)
+    np.testing.assert_array_equal(label_map(second, other), expected_labels(other, model_path))
+
+    panel.ui.inputVolumeSelector.setCurrentNode(chest)
+    assert panel.ui.segmentationSelector.currentNode() is first
+    assert cell(panel, 0, 0) == first_volume_text
+
+
+def test_a_deleted_output_is_made_anew(panel: Any, chest: Any) -> None:
+    press(panel.ui.segmentButton)
+    slicer.mrmlScene.RemoveNode(panel._parameterNode.outputSegmentation)
+    assert not panel.ui.measureButton.enabled
+    press(panel.ui.segmentButton)
+    assert len(nodes_of("vtkMRMLSegmentationNode")) == 1
+    assert len(nodes_of("vtkMRMLTableNode")) == 1
+
+
+def test_an_output_deleted_during_the_run_is_made_anew(panel: Any, chest: Any) -> None:
+    press(panel.ui.segmentButton)
+    old = panel._parameterNode.outputTable
+    during_the_run(lambda: slicer.mrmlScene.RemoveNode(old))
+    press(panel.ui.segmentButton)
+    assert len(nodes_of("vtkMRMLTableNode")) == 1
+    assert panel._parameterNode.outputTable is not old
+
+
+# Measuring again
+
+
+def test_measure_counts_the_corrected_segmentation(
+    panel: Any, chest: Any, stand_in: application.StandIn
+) -> None:
+    press(panel.ui.segmentButton)
+    segmentation_node = panel._parameterNode.outputSegmentation
+    labels = label_map(segmentation_node, chest)
+    labels[labels > 0] = NORMAL_LUNG.value
+    labels[18:22, 28:34, 18:22] = GGO.value
+    for label in LABELS:
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            (labels == label.value).astype(np.uint8), segmentation_node, label.segment_id, chest
+        )
+    press(panel.ui.measureButton)
+    assert errors(stand_in) == []
+    expected = measure(ct_from_node(chest), labels).measurements
+    assert record_from_node(panel._parameterNode.outputTable).measurements == expected
+    assert cell(panel, 2, 0) == f"{expected.regions[0].ggo_ml:.1f}"
+    assert len(nodes_of("vtkMRMLTableNode")) == 1
+    assert panel.ui.modelInfoLabel.text.startswith("Measured from the segmentation")
+    np.testing.assert_array_equal(label_map(segmentation_node, chest), labels)
+
+
+def test_a_table_edited_by_hand_is_not_shown_as_a_result(panel: Any, chest: Any) -> None:
+    press(panel.ui.segmentButton)
+    table_node = panel._parameterNode.outputTable
+    column = table_node.GetTable().GetColumn(1)
+    column.SetValue(0, column.GetValue(0) * 2)
+    table_node.Modified()
+    panel._updatePanel()
+    assert cell(panel, 0, 0) == ""
+    assert panel.ui.warningsLabel.visible
+
+
+# Stopping
+
+
+def test_cancel_leaves_the_scene_as_it_was(
+    panel: Any, chest: Any, stand_in: application.StandIn
+) -> None:
+    before = scene_state()
+    during_the_run(lambda: press(panel.ui.cancelButton))
+    press(panel.ui.segmentButton)
+    assert scene_state() == before
+    assert panel.ui.statusLabel.text == "Cancelled; the scene is as it was."
+    assert errors(stand_in) == []
+    assert panel.ui.segmentButton.enabled
+    assert not panel.ui.cancelButton.enabled
+
+
+def test_cancelling_a_second_run_keeps_the_first_result(panel: Any, chest: Any) -> None:
+    press(panel.ui.segmentButton)
+    before = scene_state()
+    volume_text = cell(panel, 0, 0)
+    during_the_run(lambda: press(panel.ui.cancelButton))
+    press(panel.ui.segmentButton)
+    assert scene_state() == before
+    assert cell(panel, 0, 0) == volume_text
+
+
+def test_a_failure_is_one_sentence_and_leaves_the_scene(
+    panel: Any, stand_in: application.StandIn
+) -> None:
+    slicer.util.addVolumeFromArray(np.full((20, 32, 32), 40, dtype=np.int16), name="No chest")
+    before = scene_state()
+    press(panel.ui.segmentButton)
+    (message,) = errors(stand_in)
+    assert is_one_sentence(message)
+    assert scene_state() == before
+    assert panel.ui.segmentButton.enabled
+
+
+def test_an_unexpected_failure_is_said_and_leaves_the_scene(
+    panel: Any, chest: Any, stand_in: application.StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import CovidLungQuantLib.pipeline as pipeline
+
+    def fail(*arguments: Any) -> None:
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(pipeline, "measure", fail)
+    before = scene_state()
+    press(panel.ui.segmentButton)
+    (message,) = errors(stand_in)
+    assert "a fault" in message
+    assert scene_state() == before
+
+
+def test_closing_the_scene_during_a_run_stops_it(
+    panel: Any, chest: Any, stand_in: application.StandIn
+) -> None:
+    during_the_run(lambda: slicer.mrmlScene.Clear(0))
+    press(panel.ui.segmentButton)
+    assert nodes_of("vtkMRMLSegmentationNode") == []
+    assert nodes_of("vtkMRMLTableNode") == []
+    assert errors(stand_in) == []
+    assert not panel.ui.segmentButton.enabled
+    assert not panel.logic.isRunning
+
+
+def test_after_closing_the_scene_the_next_scan_can_be_segmented(
+    panel: Any, chest: Any, module: ModuleType, model_path: str
+) -> None:
+    during_the_run(lambda: slicer.mrmlScene.Clear(0))
+    press(panel.ui.segmentButton)
+    module.makeSyntheticChest()
+    use_small_model(panel, model_path)
+    press(panel.ui.segmentButton)
+    assert len(nodes_of("vtkMRMLSegmentationNode")) == 1
+
+
+def test_removing_the_volume_during_a_run_stops_it(
+    panel: Any, chest: Any, stand_in: application.StandIn
+) -> None:
+    during_the_run(lambda: slicer.mrmlScene.RemoveNode(chest))
+    press(panel.ui.segmentButton)
+    assert nodes_of("vtkMRMLSegmentationNode") == []
+    assert nodes_of("vtkMRMLTableNode") == []
+    assert errors(stand_in) == []
+    assert not panel.ui.segmentButton.enabled
+
+
+def test_changing_the_volume_during_a_run_discards_the_result(
+    panel: Any, chest: Any, stand_in: application.StandIn
+) -> None:
+    def change() -> None:
+        slicer.util.arrayFromVolume(chest)[20, 30, 20] = -300
+        slicer.util.arrayFromVolumeModified(chest)
+
+    during_the_run(change)
+    press(panel.ui.segmentButton)
+    assert nodes_of("vtkMRMLSegmentationNode") == []
+    (message,) = errors(stand_in)
+    assert "changed during the run" in message
+
+
+def test_renaming_the_volume_during_a_run_does_no_harm(panel: Any, chest: Any) -> None:
+    during_the_run(lambda: chest.SetName("Renamed"))
+    press(panel.ui.segmentButton)
+    assert len(nodes_of("vtkMRMLSegmentationNode")) == 1
+
+
+def test_reloading_the_module_during_a_run_stops_it(
+    panel: Any, chest: Any, stand_in: application.StandIn, model_path: str
+) -> None:
+    during_the_run(panel.onReload)
+    press(panel.ui.segmentButton)
+    assert nodes_of("vtkMRMLSegmentationNode") == []
+    assert errors(stand_in) == []
+
+    reloaded = slicer.modules.CovidLungQuantWidget
+    assert reloaded is not panel
+    assert reloaded.ui.inputVolumeSelector.currentNode() is chest
+    press(reloaded.ui.segmentButton)
+    assert len(nodes_of("vtkMRMLSegmentationNode")) == 1
+
+
+def test_leaving_the_module_does_not_stop_a_run(panel: Any, chest: Any) -> None:
+    during_the_run(panel.parent.exit)
+    press(panel.ui.segmentButton)
+    assert len(nodes_of("vtkMRMLSegmentationNode")) == 1
+    panel.parent.enter()
+    assert panel.ui.inputVolumeSelector.currentNode() is chest
+    assert panel.ui.segmentationSelector.currentNode() is not None
+
+
+# Scripts
+
+
+def test_the_script_interface_gives_the_same_label_map(
+    panel: Any, chest: Any, model_path: str
+) -> None:
+    logic = slicer.util.getModuleLogic(MODULE_NAME)
+    segmentation_node, table_node = logic.segment(chest, model=model_path, device="cpu")
+    np.testing.assert_array_equal(
+        label_map(segmentation_node, chest), expected_labels(chest, model_path)
+    )
+    measured = logic.measure(chest, segmentation_node)
+    assert measured[0] is segmentation_node
+    assert measured[1] is not table_node
+    assert record_from_node(measured[1]).measurements == record_from_node(table_node).measurements
+
+
+def test_a_script_may_cancel_from_its_progress_callback(
+    panel: Any, chest: Any, model_path: str
+) -> None:
+    def stop(fraction: float, message: str) -> None:
+        raise Cancelled("Enough.")
+
+    before = scene_state()
+    with pytest.raises(Cancelled, match="Enough"):
+        panel.logic.segment(chest, model=model_path, device="cpu", progress=stop)
+    assert scene_state() == before
+    assert not panel.logic.isRunning
+
+
+def test_a_rotated_volume_and_its_segments_stay_together(
+    panel: Any, chest: Any, model_path: str
+) -> None:
+    import vtk
+
+    rotation = vtk.vtkTransform()
+    rotation.RotateX(20)
+    rotation.Translate(5, 10, 15)
+    transform_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    transform_node.SetMatrixTransformToParent(rotation.GetMatrix())
+    chest.SetAndObserveTransformNodeID(transform_node.GetID())
+    press(panel.ui.segmentButton)
+    segmentation_node = panel._parameterNode.outputSegmentation
+    assert segmentation_node.GetTransformNodeID() == transform_node.GetID()
+    np.testing.assert_array_equal(
+        label_map(segmentation_node, chest), expected_labels(chest, model_path)
+    )
+
+
+def test_the_modules_own_test_passes_with_the_shipped_model(
+    panel: Any, module: ModuleType, stand_in: application.StandIn
+) -> None:
+    if not available_models():
+        pytest.skip("No model is shipped yet.")
+    module.CovidLungQuantTest().runTest()
+    assert stand_in.messages[-1] == ("delay", "All tests passed.")
+
+
+# PyTorch
+
+
+def hide_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make Python believe that torch is not installed."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+
+def offer_torch_extension(monkeypatch: pytest.MonkeyPatch, install: Callable[..., Any]) -> None:
+    """Put Slicer's PyTorch extension in place, with `install` as what it does."""
+    extension = ModuleType("PyTorchUtils")
+    extension.PyTorchUtilsLogic = lambda: SimpleNamespace(installTorch=install)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", extension)
+
+
+def test_without_torch_and_its_extension_the_user_is_told_what_to_do(
+    panel: Any, chest: Any, stand_in: application.StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide_torch(monkeypatch)
+    press(panel.ui.segmentButton)
+    (message,) = errors(stand_in)
+    assert "Install the PyTorch extension" in message
+    assert nodes_of("vtkMRMLSegmentationNode") == []
+
+
+def test_torch_is_not_installed_without_consent(
+    panel: Any, chest: Any, stand_in: application.StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = []
+    hide_torch(monkeypatch)
+    offer_torch_extension(monkeypatch, lambda **options: installed.append(options))
+    stand_in.confirm_answer = False
+    press(panel.ui.segmentButton)
+    ((kind, question),) = stand_in.messages
+    assert kind == "confirm"
+    for told in ("pytorch.org", "GB", "PyTorch extension"):
+        assert told in question
+    assert installed == []
+    assert panel.ui.statusLabel.text == "PyTorch was not installed."
+
+
+def test_torch_is_installed_after_consent_and_the_run_goes_on(
+    panel: Any, chest: Any, stand_in: application.StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = sys.modules["torch"]
+    options_seen = []
+
+    def install(**options: Any) -> Any:
+        options_seen.append(options)
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        return torch
+
+    hide_torch(monkeypatch)
+    offer_torch_extension(monkeypatch, install)
+    press(panel.ui.segmentButton)
+    assert options_seen == [{"askConfirmation": False, "torchVersionRequirement": ">=2.2"}]
+    assert len(nodes_of("vtkMRMLSegmentationNode")) == 1
+
+
+def test_a_failed_installation_is_said(
+    panel: Any, chest: Any, stand_in: application.StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def install(**options: Any) -> Any:
+        raise RuntimeError("no network")
+
+    hide_torch(monkeypatch)
+    offer_torch_extension(monkeypatch, install)
+    press(panel.ui.segmentButton)
+    (message,) = errors(stand_in)
+    assert "could not be installed" in message
+
+
+# Loading
+
+
+def run_in_stand_in(module_file: Path, statements: str) -> str:
+    """Load the module file in a fresh process and return what `statements` print."""
+    script = (
+        "from pathlib import Path; import sys\n"
+        f"sys.path.append({str(ROOT)!r})\n"
+        "from Testing.slicer_stand_in import application\n"
+        "stand_in = application.start()\n"
+        f"sys.path.remove({str(ROOT)!r})\n"
+        "for name in [n for n in sys.modules if n.startswith('CovidLungQuantLib')]:\n"
+        "    del sys.modules[name]\n"
+        f"module = stand_in.load_module(Path({str(module_file)!r}))\n"
+        f"{statements}\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=sys.prefix
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
+
+
+def test_the_library_is_found_in_a_source_checkout() -> None:
+    printed = run_in_stand_in(MODULE_FILE, "import CovidLungQuantLib as c; print(c.__file__)")
+    assert Path(printed) == ROOT / "CovidLungQuantLib" / "__init__.py"
+
+
+def test_the_library_is_found_beside_an_installed_module(tmp_path: Path) -> None:
+    installed = tmp_path / "qt-scripted-modules"
+    installed.mkdir()
+    module_file = installed / MODULE_FILE.name
+    module_file.write_bytes(MODULE_FILE.read_bytes())
+    (installed / "CovidLungQuantLib").symlink_to(ROOT / "CovidLungQuantLib")
+    (installed / "Resources").symlink_to(MODULE_FILE.parent / "Resources")
+    printed = run_in_stand_in(
+        module_file,
+        "import CovidLungQuantLib as c; print(c.__file__)\n"
+        "widget = stand_in.open_panel('CovidLungQuant'); print(widget.ui.segmentButton.text)",
+    )
+    assert printed.splitlines() == [
+        str(installed / "CovidLungQuantLib" / "__init__.py"),
+        "Segment",
+    ]
+
+
+def test_loading_the_module_and_opening_the_panel_does_not_load_torch() -> None:
+    printed = run_in_stand_in(
+        MODULE_FILE,
+        "stand_in.open_panel('CovidLungQuant'); print('torch' in sys.modules)",
+    )
+    assert printed == "False"
+
+
+# The stand-in itself
+
+
+def test_the_stand_in_refuses_what_slicer_does_not_have(panel: Any) -> None:
+    button, selector = panel.ui.segmentButton, panel.ui.inputVolumeSelector
+    with pytest.raises(UnknownSlicerName):
+        button.noSuchAttribute  # noqa: B018
+    with pytest.raises(UnknownSlicerName):
+        button.noSuchAttribute = 1
+    with pytest.raises(UnknownSlicerName):
+        button.connect("pressedTwice()", lambda: None)
+    with pytest.raises(UnknownSlicerName):
+        selector.currentIndex  # noqa: B018  (a property of QComboBox, not of qMRMLNodeComboBox)
+    with pytest.raises(UnknownSlicerName):
+        slicer.app.noSuchAttribute  # noqa: B018
+    with pytest.raises(UnknownSlicerName):
+        sys.modules["qt"].QNoSuchClass  # noqa: B018
+    with pytest.raises(TypeError):
+        button.text()
+
+
+def test_the_stand_in_gives_a_receiver_the_arguments_it_takes(panel: Any) -> None:
+    received = []
+    panel.ui.measureButton.connect("clicked(bool)", lambda: received.append("none"))
+    panel.ui.measureButton.connect("clicked(bool)", lambda checked: received.append(checked))
+    panel.ui.measureButton.enabled = True
+    panel.logic.isTorchInstalled = lambda: False
+    panel.ui.measureButton.click()
+    assert received == ["none", False]
