@@ -1,0 +1,166 @@
+"""The output folder of one scan: written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
+from CovidLungQuantLib.outputs.report import write_report
+from CovidLungQuantLib.outputs.segmentation import write_segmentation
+from CovidLungQuantLib.outputs.table import write_measurements_csv, write_result_json
+from CovidLungQuantLib.progress import ProgressCallback, no_progress
+
+if TYPE_CHECKING:
+    from CovidLungQuantLib.pipeline import Quantification
+
+SEGMENTATION_FILE = "segmentation.seg.nrrd"
+MEASUREMENTS_FILE = "measurements.csv"
+RESULT_FILE = "result.json"
+REPORT_FILE = "report.html"
+SCENE_FILE = "scene.mrb"
+OUTPUT_FILES = (SEGMENTATION_FILE, MEASUREMENTS_FILE, RESULT_FILE, REPORT_FILE, SCENE_FILE)
+
+_DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+
+
+def check_output_folder(folder: Path | str, overwrite: bool = False) -> None:
+    """Refuse an output folder that cannot be written, before anything is computed.
+
+    An empty folder may be given. With `overwrite` a folder may be replaced that holds nothing but
+    results of an earlier run; a folder with anything else in it is never touched.
+
+    Raises:
+        BadInputError: with what is in the way.
+    """
+    folder = Path(folder).absolute()
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise BadInputError(
+            f"The output {folder.name} exists and is not a folder; choose another name."
+        )
+    present = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+    foreign = [name for name in present if name not in OUTPUT_FILES]
+    if foreign:
+        raise BadInputError(
+            f"The output folder {folder.name} holds other files ({foreign[0]}"
+            f"{', …' if len(foreign) > 1 else ''}) and is left alone; choose a new folder."
+        )
+    if present and not overwrite:
+        raise BadInputError(
+            f"The output folder {folder.name} already holds results; choose a new folder or add "
+            "--overwrite."
+        )
+    existing_parent = next(parent for parent in folder.parents if parent.exists())
+    if not existing_parent.is_dir() or not os.access(existing_parent, os.W_OK | os.X_OK):
+        raise BadInputError(
+            f"Nothing can be written in {existing_parent}; choose an output folder elsewhere."
+        )
+
+
+def write_results(
+    folder: Path | str,
+    quantification: Quantification,
+    overwrite: bool = False,
+    scene: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> list[Path]:
+    """Write segmentation, table, result and report (and the scene) into `folder`.
+
+    Everything is written into a hidden folder beside it, which takes the name once it is complete.
+    If anything fails, also `progress` raising `Cancelled`, `folder` stays as it was.
+
+    Args:
+        folder: must not exist, or be empty; see `check_output_folder`.
+        quantification: what to write.
+        overwrite: replace the results of an earlier run.
+        scene: write scene.mrb too; needs the package slicer-core.
+        progress: progress callback.
+
+    Returns:
+        the paths of the files.
+
+    Raises:
+        BadInputError: the folder cannot be used or written.
+        OutOfResourcesError: the disk is full.
+    """
+    folder = Path(folder).absolute()
+    check_output_folder(folder, overwrite)
+    new_parent = _first_missing(folder.parent)
+    unfinished = folder.with_name(f".{folder.name}.unfinished-{secrets.token_hex(4)}")
+    try:
+        unfinished.mkdir(parents=True)
+        names = _write_files(unfinished, quantification, scene, progress)
+        check_output_folder(folder, overwrite)
+        _put_in_place(unfinished, folder)
+    except OSError as error:
+        raise _writing_error(error, folder) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if new_parent is not None and not folder.exists():
+            shutil.rmtree(new_parent, ignore_errors=True)
+    return [folder / name for name in names]
+
+
+def _write_files(
+    folder: Path, quantification: Quantification, scene: bool, progress: ProgressCallback
+) -> list[str]:
+    provenance = quantification.provenance
+    progress(0.0, "Writing the segmentation")
+    write_segmentation(
+        folder / SEGMENTATION_FILE,
+        quantification.labels,
+        quantification.ct.geometry,
+        provenance.model_name if provenance is not None else None,
+    )
+    progress(0.3, "Writing the table")
+    write_measurements_csv(folder / MEASUREMENTS_FILE, quantification)
+    write_result_json(folder / RESULT_FILE, quantification)
+    progress(0.4, "Writing the report")
+    write_report(folder / REPORT_FILE, quantification)
+    names = [SEGMENTATION_FILE, MEASUREMENTS_FILE, RESULT_FILE, REPORT_FILE]
+    if scene:
+        # Only here: the scene needs slicer-core, everything else runs without.
+        from CovidLungQuantLib.mrml.scene_file import write_scene
+
+        progress(0.6, "Writing the scene")
+        write_scene(folder / SCENE_FILE, quantification)
+        names.append(SCENE_FILE)
+    progress(1.0, "Written")
+    return names
+
+
+def _put_in_place(finished: Path, folder: Path) -> None:
+    """Give the finished folder its name; an earlier one is removed only after that."""
+    if not folder.exists():
+        finished.rename(folder)
+        return
+    earlier = folder.with_name(f".{folder.name}.earlier-{secrets.token_hex(4)}")
+    folder.rename(earlier)
+    try:
+        finished.rename(folder)
+    except BaseException:
+        earlier.rename(folder)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _first_missing(folder: Path) -> Path | None:
+    """The topmost of `folder` and its parents that does not exist, or None if `folder` does."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    return missing[-1] if missing else None
+
+
+def _writing_error(error: OSError, folder: Path) -> BadInputError | OutOfResourcesError:
+    if error.errno in _DISK_FULL_ERRORS:
+        return OutOfResourcesError(
+            f"The disk is full, nothing was written to {folder.name}; free some space and run "
+            "again."
+        )
+    return BadInputError(
+        f"The results cannot be written to {folder.name} ({error.strerror}); choose another "
+        "output folder."
+    )

@@ -1,0 +1,118 @@
+"""Pictures of a scan: which planes to show, grey values, colours, and a PNG encoder.
+
+Pictures are 2D uint8 arrays (row, column). They are taken from upright arrays (z towards the head,
+y towards the back, x towards the patient's left), so that an axial plane as it lies in memory has
+the patient's right on its left and the front on top: the radiological convention.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+
+from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, LABELS
+
+# The lung window of chest CT.
+WINDOW_LEVEL_HU = -400
+WINDOW_WIDTH_HU = 1500
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_GREY = 0
+_PNG_PALETTE = 3
+_PNG_FILTER_NONE = 0
+_PNG_FILTER_UP = 2
+
+
+def window_grey(hu: np.ndarray) -> np.ndarray:
+    """Return HU as uint8 grey values of the lung window."""
+    lowest_hu = WINDOW_LEVEL_HU - WINDOW_WIDTH_HU / 2
+    grey = (hu.astype(np.float32) - lowest_hu) * (255 / WINDOW_WIDTH_HU)
+    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+
+
+def encode_grey_png(grey: np.ndarray) -> bytes:
+    """Return a uint8 picture as a PNG file."""
+    rows = grey.astype(np.uint8, copy=True)
+    # Each row as its difference from the row above, which compresses better.
+    rows[1:] -= grey[:-1]
+    return _png(rows, _PNG_GREY, _PNG_FILTER_UP, b"")
+
+
+def encode_labels_png(labels: np.ndarray) -> bytes:
+    """Return a label picture as a PNG in the labels' colours and opacities, to lay over the CT."""
+    palette = bytearray(3)
+    opacities = bytearray(1)
+    for label in LABELS:
+        palette += bytes(round(255 * component) for component in label.color)
+        opacities.append(round(255 * label.opacity))
+    colours = _png_chunk(b"PLTE", bytes(palette)) + _png_chunk(b"tRNS", bytes(opacities))
+    return _png(labels.astype(np.uint8), _PNG_PALETTE, _PNG_FILTER_NONE, colours)
+
+
+def choose_axial_slices(labels: np.ndarray, count: int) -> list[int]:
+    """Return up to `count` indices z, upwards: evenly spread, each where lesion is largest.
+
+    The slices that show lung are parted into `count` equal stretches; from each the slice with the
+    largest lesion area is taken, or the middle one where there is no lesion.
+
+    Args:
+        labels: label map (z, y, x).
+        count: how many.
+    """
+    lung_slices = np.flatnonzero((labels != BACKGROUND_VALUE).any(axis=(1, 2)))
+    chosen = []
+    for stretch in np.array_split(lung_slices, min(count, len(lung_slices)) or 1):
+        if len(stretch) == 0:
+            continue
+        areas = np.count_nonzero(labels[stretch[0] : stretch[-1] + 1] >= GGO.value, axis=(1, 2))
+        largest = int(areas.argmax())
+        chosen.append(int(stretch[0]) + largest if areas[largest] else int(np.median(stretch)))
+    return chosen
+
+
+def choose_coronal_plane(labels: np.ndarray) -> int:
+    """Return the index y with the largest lesion area, or the largest lung area without lesion."""
+    lesion = np.count_nonzero(labels >= GGO.value, axis=(0, 2))
+    lung = np.count_nonzero(labels != BACKGROUND_VALUE, axis=(0, 2))
+    return int((lesion if lesion.any() else lung).argmax())
+
+
+def box_around_lungs(
+    labels: np.ndarray, spacing_mm: tuple[float, float, float], margin_mm: float
+) -> tuple[slice, slice, slice]:
+    """Return the box (z, y, x) of everything labelled with a margin, or the whole grid if nothing.
+
+    Args:
+        labels: label map (z, y, x).
+        spacing_mm: voxel size (x, y, z).
+        margin_mm: added on every side, as far as the scan reaches.
+    """
+    box = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        occupied = np.flatnonzero((labels != BACKGROUND_VALUE).any(axis=others))
+        margin = round(margin_mm / spacing_mm[2 - axis])
+        first = occupied[0] - margin if len(occupied) else 0
+        last = occupied[-1] + margin if len(occupied) else labels.shape[axis] - 1
+        box.append(slice(max(int(first), 0), min(int(last) + 1, labels.shape[axis])))
+    return box[0], box[1], box[2]
+
+
+def _png(rows: np.ndarray, colour_type: int, row_filter: int, chunks: bytes) -> bytes:
+    height, width = rows.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
+    filtered = np.insert(rows, 0, row_filter, axis=1)
+    return (
+        _PNG_SIGNATURE
+        + _png_chunk(b"IHDR", header)
+        + chunks
+        + _png_chunk(b"IDAT", zlib.compress(filtered.tobytes(), 9))
+        + _png_chunk(b"IEND", b"")
+    )
+
+
+def _png_chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)

@@ -1,0 +1,443 @@
+"""The report page: one HTML file with everything in it, to look at and to print."""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from CovidLungQuantLib.ct import Geometry, lps_oriented, orient_like
+from CovidLungQuantLib.labels import (
+    BOTH_LUNGS_REGION,
+    DISCLAIMER,
+    GGO,
+    HIGH_OPACITY,
+    LABELS,
+    LEFT_LUNG_REGION,
+    NORMAL_LUNG,
+    RIGHT_LUNG_REGION,
+    Label,
+)
+from CovidLungQuantLib.measures.volumes import RegionMeasurement, label_histograms
+from CovidLungQuantLib.outputs.pictures import (
+    WINDOW_LEVEL_HU,
+    WINDOW_WIDTH_HU,
+    box_around_lungs,
+    choose_axial_slices,
+    choose_coronal_plane,
+    encode_grey_png,
+    encode_labels_png,
+    window_grey,
+)
+from CovidLungQuantLib.versions import software_versions
+
+if TYPE_CHECKING:
+    from CovidLungQuantLib.pipeline import Quantification
+
+AXIAL_SLICE_COUNT = 6
+MARGIN_MM = 20.0
+HISTOGRAM_RANGE_HU = (-1000, 200)
+HISTOGRAM_BIN_HU = 20
+_LOWEST_COUNTED_HU = int(np.iinfo(np.int16).min)
+
+_STYLE = """
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1040px; padding: 28px 32px; background: #fff; color: #1d2730;
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+h1 { font-size: 26px; line-height: 1.25; margin: 2px 0 0; overflow-wrap: anywhere; }
+h2 { font-size: 17px; margin: 34px 0 10px; }
+.over { margin: 0; color: #5a6772; font-size: 14px; }
+.disclaimer { margin: 10px 0 0; color: #5a6772; font-size: 14px; }
+.warnings { margin: 20px 0 0; padding: 10px 16px; border-left: 5px solid #c77700;
+  background: #fff6e6; }
+.warnings strong { display: block; }
+.warnings ul { margin: 4px 0 0; padding-left: 20px; }
+.key { display: grid; grid-template-columns: repeat(4, 1fr); gap: 14px; margin: 24px 0 0; }
+.key div { border-top: 5px solid var(--accent); background: #f5f7f8; padding: 10px 14px 12px; }
+.key .number { font-size: 34px; font-weight: 650; line-height: 1.2; white-space: nowrap; }
+.key .number small { font-size: 18px; font-weight: 500; }
+.key .name { font-weight: 600; }
+.key .detail { color: #5a6772; font-size: 13px; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: 6px 10px; border-bottom: 1px solid #dde3e7; }
+th { font-weight: 600; font-size: 13px; color: #3e4a54; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; }
+th span { font-weight: 400; color: #5a6772; }
+.swatch { display: inline-block; width: 11px; height: 11px; margin-right: 5px; border-radius: 2px; }
+.notes { margin: 10px 0 0; padding-left: 18px; color: #5a6772; font-size: 13px; }
+.legend { color: #3e4a54; font-size: 14px; margin: 0 0 8px; }
+.legend span + span { margin-left: 18px; }
+.views { display: grid; grid-template-columns: 1fr 1fr; gap: 18px 20px; }
+.views.wide { grid-template-columns: 1fr; }
+figure { margin: 0; break-inside: avoid; }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 3px; background: #000; }
+.pair svg { display: block; width: 100%; height: auto; }
+.pair image.labels { image-rendering: pixelated; }
+figcaption { font-size: 13px; color: #5a6772; margin-top: 3px; }
+.chart { width: 100%; height: auto; display: block; }
+.provenance { font-size: 13px; color: #3e4a54; }
+.provenance td { text-align: left; padding: 3px 10px; vertical-align: top; }
+.provenance td:first-child { width: 170px; color: #5a6772; }
+.provenance td:last-child { overflow-wrap: anywhere; }
+h2, .key, .warnings, table { break-inside: avoid; break-after: auto; }
+h2 { break-after: avoid; }
+@media (max-width: 720px) { .key { grid-template-columns: 1fr 1fr; }
+  .views { grid-template-columns: 1fr; } body { padding: 16px; } .scroll { overflow-x: auto; } }
+@media print { @page { size: A4; margin: 13mm; } body { padding: 0; max-width: none; }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+"""
+
+
+def write_report(path: Path | str, quantification: Quantification) -> None:
+    """Write the report page of a quantification; see `report_html`."""
+    Path(path).write_text(report_html(quantification), encoding="utf-8")
+
+
+def report_html(quantification: Quantification) -> str:
+    """Return the page: key numbers, tables, slices plain and with labels, histogram, provenance.
+
+    Self-contained: pictures and charts are inside, nothing is loaded. The same quantification gives
+    the same page.
+    """
+    scan_name = escape(quantification.ct.name)
+    body = "\n".join(
+        [
+            '<p class="over">COVID-19 pneumonia on chest CT: quantification</p>',
+            f"<h1>{scan_name}</h1>",
+            f'<p class="disclaimer">{escape(DISCLAIMER)}</p>',
+            _warnings_box(quantification),
+            _key_numbers(quantification),
+            "<h2>Volumes and extents</h2>",
+            _volume_table(quantification),
+            _notes(quantification),
+            _views(quantification),
+            "<h2>Hounsfield units</h2>",
+            _hu_table(quantification),
+            _histogram(quantification),
+            "<h2>How this was made</h2>",
+            _provenance_table(quantification),
+        ]
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{scan_name}: COVID-19 pneumonia quantification</title>\n"
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _warnings_box(quantification: Quantification) -> str:
+    messages = dict.fromkeys(warning.message for warning in quantification.warnings)
+    if not messages:
+        return ""
+    items = "".join(f"<li>{escape(message)}</li>" for message in messages)
+    return (
+        '<div class="warnings"><strong>Read before using these numbers</strong>'
+        f"<ul>{items}</ul></div>"
+    )
+
+
+def _key_numbers(quantification: Quantification) -> str:
+    regions = {region.region: region for region in quantification.measurements.regions}
+    both = regions[BOTH_LUNGS_REGION]
+    right, left = regions[RIGHT_LUNG_REGION], regions[LEFT_LUNG_REGION]
+    tiles = [
+        (
+            "#1d2730",
+            "Pneumonia burden",
+            _percent(both.lesion_percent),
+            "%",
+            f"{_volume(both.lesion_ml)} mL lesion: right {_percent(right.lesion_percent)} %, "
+            f"left {_percent(left.lesion_percent)} %",
+        ),
+        (
+            _css(GGO),
+            "Ground-glass opacity",
+            _percent(both.ggo_percent),
+            "%",
+            f"{_volume(both.ggo_ml)} mL",
+        ),
+        (
+            _css(HIGH_OPACITY),
+            "High opacity",
+            _percent(both.high_opacity_percent),
+            "%",
+            f"{_volume(both.high_opacity_ml)} mL; consolidation and effusion",
+        ),
+        (
+            _css(NORMAL_LUNG),
+            "Lung volume",
+            _volume(both.volume_ml),
+            "mL",
+            f"right {_volume(right.volume_ml)} mL, left {_volume(left.volume_ml)} mL",
+        ),
+    ]
+    return (
+        '<div class="key">'
+        + "".join(
+            f'<div style="--accent:{accent}"><span class="name">{name}</span>'
+            f'<br><span class="number">{number} <small>{unit}</small></span>'
+            f'<br><span class="detail">{detail}</span></div>'
+            for accent, name, number, unit, detail in tiles
+        )
+        + "</div>"
+    )
+
+
+def _volume_table(quantification: Quantification) -> str:
+    headings = [
+        "Region",
+        "Lung <span>mL</span>",
+        f"{_swatch(NORMAL_LUNG)}Normal <span>mL</span>",
+        f"{_swatch(GGO)}GGO <span>mL</span>",
+        "GGO <span>%</span>",
+        f"{_swatch(HIGH_OPACITY)}High opacity <span>mL</span>",
+        "High opacity <span>%</span>",
+        "Lesion <span>mL</span>",
+        "Lesion <span>%</span>",
+    ]
+    rows = [
+        [
+            escape(region.region.capitalize()),
+            _volume(region.volume_ml),
+            _volume(region.normal_ml),
+            _volume(region.ggo_ml),
+            _percent(region.ggo_percent),
+            _volume(region.high_opacity_ml),
+            _percent(region.high_opacity_percent),
+            _volume(region.lesion_ml),
+            _percent(region.lesion_percent),
+        ]
+        for region in quantification.measurements.regions
+    ]
+    return _table(headings, rows)
+
+
+def _hu_table(quantification: Quantification) -> str:
+    headings = [
+        "Mean ± SD <span>HU</span>",
+        "Whole lung",
+        f"{_swatch(NORMAL_LUNG)}Normal lung",
+        f"{_swatch(GGO)}GGO",
+        f"{_swatch(HIGH_OPACITY)}High opacity",
+        "Lesion",
+    ]
+    rows = [
+        [escape(region.region.capitalize()), *_hu_cells(region)]
+        for region in quantification.measurements.regions
+    ]
+    return _table(headings, rows)
+
+
+def _hu_cells(region: RegionMeasurement) -> list[str]:
+    pairs = [
+        (region.mean_hu, region.sd_hu),
+        (region.normal_mean_hu, region.normal_sd_hu),
+        (region.ggo_mean_hu, region.ggo_sd_hu),
+        (region.high_opacity_mean_hu, region.high_opacity_sd_hu),
+        (region.lesion_mean_hu, region.lesion_sd_hu),
+    ]
+    return ["–" if math.isnan(mean) else f"{_signed(mean)} ± {sd:.0f}" for mean, sd in pairs]
+
+
+def _notes(quantification: Quantification) -> str:
+    items = "".join(f"<li>{escape(note)}</li>" for note in quantification.measurements.notes)
+    return f'<ul class="notes">{items}</ul>'
+
+
+def _views(quantification: Quantification) -> str:
+    """Axial slices and one coronal plane, each without and with the labels."""
+    upright, orientation = lps_oriented(quantification.ct)
+    labels = orient_like(quantification.labels, orientation)
+    spacing_x_mm, spacing_y_mm, spacing_z_mm = upright.geometry.spacing_mm
+    z_box, y_box, x_box = box_around_lungs(labels, upright.geometry.spacing_mm, MARGIN_MM)
+    figures = []
+    for z in choose_axial_slices(labels, AXIAL_SLICE_COUNT):
+        plane = (z, y_box, x_box)
+        lesion_cm2 = np.count_nonzero(labels[z] >= GGO.value) * spacing_x_mm * spacing_y_mm / 100
+        caption = (
+            f"Axial slice {z + 1} of {labels.shape[0]} counted upwards, "
+            f"{_height_mm(upright.geometry, z)}; lesion {lesion_cm2:.1f} cm²"
+        )
+        figures.append(
+            _pair(
+                f"axial{z}", upright.hu[plane], labels[plane], spacing_x_mm, spacing_y_mm, caption
+            )
+        )
+    y = choose_coronal_plane(labels)
+    plane = (z_box, y, x_box)
+    coronal = _pair(
+        "coronal",
+        upright.hu[plane][::-1],
+        labels[plane][::-1],
+        spacing_x_mm,
+        spacing_z_mm,
+        f"Coronal plane {y + 1} of {labels.shape[1]} counted backwards; head up",
+    )
+    legend = "".join(
+        f"<span>{_swatch(label)}{'' if label is not GGO else 'Ground-glass opacity, '}{label.name}"
+        "</span>"
+        for label in LABELS
+    )
+    return (
+        "<h2>Slices through the lungs</h2>"
+        f'<p class="legend">{legend}<span>Patient’s right on the left; lung window, level '
+        f"{_signed(WINDOW_LEVEL_HU)} HU, width {WINDOW_WIDTH_HU} HU</span></p>"
+        f'<div class="views">{"".join(figures)}</div>'
+        f'<h2>Coronal view</h2><div class="views wide">{coronal}</div>'
+    )
+
+
+def _pair(
+    name: str,
+    hu: np.ndarray,
+    labels: np.ndarray,
+    column_mm: float,
+    row_mm: float,
+    caption: str,
+) -> str:
+    """One plane plain and with labels, drawn in millimetres so that its proportions are true."""
+    width_mm, height_mm = hu.shape[1] * column_mm, hu.shape[0] * row_mm
+    size = f'width="{width_mm:.2f}" height="{height_mm:.2f}" preserveAspectRatio="none"'
+    view = f'viewBox="0 0 {width_mm:.2f} {height_mm:.2f}" role="img"'
+    side = (
+        f'<text x="{0.02 * width_mm:.1f}" y="{0.98 * height_mm:.1f}" fill="#fff" '
+        f'font-size="{0.06 * width_mm:.1f}" font-family="sans-serif">R</text>'
+    )
+    ct_uri = _data_uri(encode_grey_png(window_grey(hu)))
+    labels_uri = _data_uri(encode_labels_png(labels))
+    # The CT is stored once; the overlay refers to it.
+    return (
+        '<figure><div class="pair">'
+        f'<svg {view} aria-label="CT"><image id="{name}" {size} href="{ct_uri}"/>{side}</svg>'
+        f'<svg {view} aria-label="CT with labels"><use href="#{name}"/>'
+        f'<image class="labels" {size} href="{labels_uri}"/>{side}</svg>'
+        f"</div><figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _histogram(quantification: Quantification) -> str:
+    """Lung voxels by HU, stacked by label, as an SVG chart."""
+    counts = label_histograms(
+        quantification.ct.hu, quantification.labels, quantification.lungs
+    ).sum(axis=0)
+    total = counts.sum()
+    if total == 0:
+        return ""
+    lowest, highest = HISTOGRAM_RANGE_HU
+    shown = counts[:, lowest - _LOWEST_COUNTED_HU : highest - _LOWEST_COUNTED_HU]
+    percent = 100.0 * shown.reshape(len(counts), -1, HISTOGRAM_BIN_HU).sum(axis=2) / total
+    left, top, width, height = 52.0, 14.0, 930.0, 220.0
+    step_percent = _axis_step(percent.sum(axis=0).max())
+    highest_percent = step_percent * math.ceil(percent.sum(axis=0).max() / step_percent)
+    bar_width = width / percent.shape[1]
+    parts = []
+    for tick in np.arange(0, highest_percent + step_percent / 2, step_percent):
+        y = top + height * (1 - tick / highest_percent)
+        parts.append(
+            f'<line x1="{left}" x2="{left + width}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dde3e7"/>'
+        )
+        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    bottom = np.zeros(percent.shape[1])
+    for label in LABELS:
+        for index, value in enumerate(percent[label.value]):
+            bar_height = height * value / highest_percent
+            if bar_height >= 0.05:
+                y = top + height * (1 - bottom[index] / highest_percent) - bar_height
+                parts.append(
+                    f'<rect x="{left + index * bar_width:.2f}" y="{y:.2f}" '
+                    f'width="{bar_width - 0.6:.2f}" height="{bar_height:.2f}" '
+                    f'fill="{_css(label)}"/>'
+                )
+        bottom += percent[label.value]
+    for hu in range(lowest, highest + 1, 200):
+        x = left + width * (hu - lowest) / (highest - lowest)
+        parts.append(
+            f'<text x="{x:.1f}" y="{top + height + 20}" text-anchor="middle">{_signed(hu)}</text>'
+        )
+    outside_percent = 100.0 - percent.sum()
+    return (
+        '<figure style="margin-top:18px"><svg class="chart" viewBox="0 0 1000 262" '
+        'font-size="13" fill="#3e4a54" role="img" aria-label="HU histogram of the lungs">'
+        + "".join(parts)
+        + "</svg><figcaption>Distribution of Hounsfield units in both lungs: per cent of the lung "
+        f"volume in steps of {HISTOGRAM_BIN_HU} HU, stacked: "
+        + ", ".join(f"{_swatch(label)}{label.name}" for label in LABELS)
+        + f". {_percent(outside_percent)} % of the lung volume lies outside the range shown."
+        "</figcaption></figure>"
+    )
+
+
+def _provenance_table(quantification: Quantification) -> str:
+    geometry = quantification.ct.geometry
+    size = " × ".join(str(length) for length in reversed(geometry.shape))
+    spacing = " × ".join(f"{value:.4g}" for value in geometry.spacing_mm)
+    rows = [("Scan", f"{quantification.ct.name}: {size} voxels of {spacing} mm")]
+    provenance = quantification.provenance
+    if provenance is not None and provenance.model_name is None:
+        rows.append(("Segmentation", "given by the user; only measured here"))
+    if provenance is not None and provenance.model_name is not None:
+        rows.append(("Model", provenance.model_name))
+        rows.append(("Model SHA-256", provenance.model_sha256 or "–"))
+        rows.append(("Device", provenance.device or "–"))
+    if provenance is not None:
+        seconds = ", ".join(f"{name} {value:.1f} s" for name, value in provenance.timings_s.items())
+        rows.append(("Time", seconds))
+    versions = ", ".join(f"{name} {version}" for name, version in software_versions().items())
+    rows.append(("Versions", versions))
+    cells = "".join(f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in rows)
+    return f'<table class="provenance">{cells}</table>'
+
+
+def _table(headings: list[str], rows: list[list[str]]) -> str:
+    head = "".join(f"<th>{heading}</th>" for heading in headings)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _height_mm(geometry: Geometry, z: int) -> str:
+    """Where the middle of an upright axial slice lies between feet and head."""
+    _, rows, columns = geometry.shape
+    middle = geometry.ijk_to_lps @ [(columns - 1) / 2, (rows - 1) / 2, z, 1.0]
+    return f"{'S' if middle[2] >= 0 else 'I'} {abs(middle[2]):.1f} mm"
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + b64encode(png).decode("ascii")
+
+
+def _css(label: Label) -> str:
+    return "#" + "".join(f"{round(255 * component):02x}" for component in label.color)
+
+
+def _swatch(label: Label) -> str:
+    return f'<i class="swatch" style="background:{_css(label)}"></i>'
+
+
+def _volume(volume_ml: float) -> str:
+    """Whole millilitres, one decimal below 10, thin spaces between thousands."""
+    text = f"{volume_ml:,.1f}" if 0 < volume_ml < 10 else f"{volume_ml:,.0f}"
+    return text.replace(",", "\u202f")
+
+
+def _percent(value: float) -> str:
+    """One decimal; what is above zero never reads as zero."""
+    if math.isnan(value):
+        return "–"
+    return "&lt;0.1" if 0 < value < 0.05 else f"{value:.1f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:.0f}".replace("-", "−")
+
+
+def _axis_step(highest: float) -> float:
+    """A round step that parts 0…`highest` into about four."""
+    rough = highest / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
