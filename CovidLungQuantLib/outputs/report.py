@@ -257,7 +257,7 @@ def _views(quantification: Quantification) -> str:
     spacing_x_mm, spacing_y_mm, spacing_z_mm = upright.geometry.spacing_mm
     z_box, y_box, x_box = box_around_lungs(labels, upright.geometry.spacing_mm, MARGIN_MM)
     figures = []
-    for z in choose_axial_slices(labels, AXIAL_SLICE_COUNT):
+    for z in reversed(choose_axial_slices(labels, AXIAL_SLICE_COUNT)):
         plane = (z, y_box, x_box)
         lesion_cm2 = np.count_nonzero(labels[z] >= GGO.value) * spacing_x_mm * spacing_y_mm / 100
         caption = (
@@ -277,10 +277,10 @@ def _views(quantification: Quantification) -> str:
         labels[plane][::-1],
         spacing_x_mm,
         spacing_z_mm,
-        f"Coronal plane {y + 1} of {labels.shape[1]} counted backwards; head up",
+        f"Coronal plane {y + 1} of {labels.shape[1]} counted from front to back",
     )
     legend = "".join(
-        f"<span>{_swatch(label)}{'' if label is not GGO else 'Ground-glass opacity, '}{label.name}"
+        f"<span>{_swatch(label)}{label.name}{' (ground-glass opacity)' if label is GGO else ''}"
         "</span>"
         for label in LABELS
     )
@@ -332,7 +332,7 @@ def _histogram(quantification: Quantification) -> str:
     lowest, highest = HISTOGRAM_RANGE_HU
     shown = counts[:, lowest - _LOWEST_COUNTED_HU : highest - _LOWEST_COUNTED_HU]
     percent = 100.0 * shown.reshape(len(counts), -1, HISTOGRAM_BIN_HU).sum(axis=2) / total
-    left, top, width, height = 52.0, 14.0, 930.0, 220.0
+    left, top, width, height = 52.0, 14.0, 915.0, 220.0
     step_percent = _axis_step(percent.sum(axis=0).max())
     highest_percent = step_percent * math.ceil(percent.sum(axis=0).max() / step_percent)
     bar_width = width / percent.shape[1]
@@ -342,7 +342,7 @@ def _histogram(quantification: Quantification) -> str:
         parts.append(
             f'<line x1="{left}" x2="{left + width}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dde3e7"/>'
         )
-        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
+        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g} %</text>')
     bottom = np.zeros(percent.shape[1])
     for label in LABELS:
         for index, value in enumerate(percent[label.value]):
@@ -356,9 +356,11 @@ def _histogram(quantification: Quantification) -> str:
                 )
         bottom += percent[label.value]
     for hu in range(lowest, highest + 1, 200):
+        unit = " HU" if hu == highest else ""
         x = left + width * (hu - lowest) / (highest - lowest)
         parts.append(
-            f'<text x="{x:.1f}" y="{top + height + 20}" text-anchor="middle">{_signed(hu)}</text>'
+            f'<text x="{x:.1f}" y="{top + height + 20}" text-anchor="middle">'
+            f"{_signed(hu)}{unit}</text>"
         )
     outside_percent = 100.0 - percent.sum()
     return (
