@@ -18,7 +18,7 @@ def no_new_nodes_on_error(scene: Any) -> Iterator[None]:
     except BaseException:
         for node in _nodes(scene):
             if node not in before and scene.IsNodePresent(node):
-                scene.RemoveNode(node)
+                _remove(scene, node)
         raise
 
 
@@ -47,6 +47,15 @@ def results_of(scene: Any, volume_node: Any) -> tuple[Any | None, Any | None]:
 def remember_volume(node: Any, volume_node: Any) -> None:
     """Let `results_of` find `node` again, also after the scene was saved and loaded."""
     node.SetNodeReferenceID(VOLUME_REFERENCE_ROLE, volume_node.GetID())
+
+
+def _remove(scene: Any, node: Any) -> None:
+    hierarchy = scene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(node)
+    scene.RemoveNode(node)
+    # Slicer's plugins have done this already; without them it is left.
+    if item and hierarchy.GetItemByDataNode(node) == item:
+        hierarchy.RemoveItem(item, False)
 
 
 def _newest_referring(scene: Any, class_name: str, volume_node: Any) -> Any | None:

@@ -28,16 +28,23 @@ LOGIC_CLASSES = {
     "segmentations": "vtkSlicerSegmentationsModuleLogic",
     "subjecthierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
     "tables": "vtkSlicerTablesLogic",
-    "terminologies": "vtkSlicerTerminologiesModuleLogic",
     "transforms": "vtkSlicerTransformLogic",
 }
+
+# Slicer's three slice views: name (also that of a frame colour), orientation, label.
+SLICE_VIEWS = (
+    ("Red", "Axial", "R"),
+    ("Green", "Coronal", "G"),
+    ("Yellow", "Sagittal", "Y"),
+)
 
 
 def write_scene(path: str | Path, quantification: Quantification) -> None:
     """Write the CT, the segmentation and the table of `quantification` as a Slicer scene.
 
-    The CT is shown in a lung window; patient and study in the subject hierarchy hold no patient
-    data. Times of writing apart, the same input gives the same content.
+    The CT is shown in a lung window in the three slice views; patient and study in the subject
+    hierarchy hold no patient data. The same input gives the same bytes when written by a fresh
+    process (within one, Slicer goes on counting the items of the subject hierarchy).
 
     Raises:
         BadInputError: `slicer-core` is not installed, `path` does not end in ".mrb", or it cannot
@@ -55,6 +62,7 @@ def write_scene(path: str | Path, quantification: Quantification) -> None:
         _place_in_anonymous_study(scene, volume_node)
         segmentation_to_node(scene, quantification, volume_node)
         measurements_to_node(scene, quantification, volume_node)
+        _show_in_slice_views(scene, volume_node)
         if not scene.WriteToMRB(str(path)):
             path.unlink(missing_ok=True)
             raise BadInputError(
@@ -114,3 +122,18 @@ def _place_in_anonymous_study(scene: Any, volume_node: Any) -> None:
     patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient")
     study = hierarchy.CreateStudyItem(patient, "Chest CT")
     hierarchy.SetItemParent(hierarchy_item(scene, volume_node), study)
+
+
+def _show_in_slice_views(scene: Any, volume_node: Any) -> None:
+    import slicer
+
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
+    for name, orientation, label in SLICE_VIEWS:
+        logic = slicer.vtkMRMLSliceLogic()
+        logic.SetMRMLScene(scene)
+        slice_node = logic.AddSliceNode(name)
+        slice_node.SetOrientation(orientation)
+        slice_node.SetLayoutLabel(label)
+        slice_node.SetLayoutColor(getattr(slice_node, f"Get{name}Color")())
+        logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume_node.GetID())
+        logic.FitSliceToAll()

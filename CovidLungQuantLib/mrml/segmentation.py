@@ -37,6 +37,9 @@ ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmName"
 AUTOMATIC = "AUTOMATIC"
 SEMIAUTOMATIC = "SEMIAUTOMATIC"
 LABELS_SHA256_ATTRIBUTE = "CovidLungQuant.labelsSHA256"
+# Slicer's names of a segment's representations, written so in every scene file.
+BINARY_LABELMAP = "Binary labelmap"
+CLOSED_SURFACE = "Closed surface"
 # Two grids are the same lattice if no voxel centre is further off than this part of a voxel.
 LATTICE_TOLERANCE_VOXELS = 0.01
 
@@ -171,7 +174,6 @@ def _make_segments(quantification: Quantification, volume_node: Any) -> dict[str
     image = slicer.vtkOrientedImageData()
     fill_image(image, quantification.labels.astype(np.uint8, copy=False))
     _set_geometry(image, volume_node)
-    representation = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
     terminology_tag = slicer.vtkSegment.GetTerminologyEntryTagName()
     provenance = quantification.provenance
     model_name = provenance.model_name if provenance is not None else None
@@ -181,7 +183,7 @@ def _make_segments(quantification: Quantification, volume_node: Any) -> dict[str
         segment.SetName(label.name)
         segment.SetColor(*label.color)
         segment.SetLabelValue(label.value)
-        segment.AddRepresentation(representation, image)
+        segment.AddRepresentation(BINARY_LABELMAP, image)
         segment.SetTag(terminology_tag, terminology_entry(label))
         # A label map that no network made here was drawn or corrected by a person.
         segment.SetTag(ALGORITHM_TYPE_TAG, AUTOMATIC if model_name else SEMIAUTOMATIC)
@@ -201,14 +203,20 @@ def _set_geometry(image: Any, volume_node: Any) -> None:
 
 def _replace_segments(segmentation_node: Any, volume_node: Any, segments: dict[str, Any]) -> None:
     segmentation = segmentation_node.GetSegmentation()
+    shows_surfaces = segmentation.ContainsRepresentation(CLOSED_SURFACE)
     for ids in _segment_ids_by_label(segmentation_node, []).values():
         for segment_id in ids:
             segmentation.RemoveSegment(segment_id)
+    # Segments that stay may be surfaces only.
+    if segmentation.GetNumberOfSegments():
+        segmentation_node.CreateBinaryLabelmapRepresentation()
     segmentation_node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     segmentation_node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     segmentation_node.SetSourceRepresentationToBinaryLabelmap()
     for segment_id, segment in segments.items():
         segmentation.AddSegment(segment, segment_id)
+    if shows_surfaces:
+        segmentation_node.CreateClosedSurfaceRepresentation()
 
 
 def _set_display(segmentation_node: Any) -> None:

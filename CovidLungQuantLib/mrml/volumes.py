@@ -2,16 +2,18 @@
 
 A volume is always measured on its own voxel grid, in its own coordinates. A rigid transform above
 it changes neither its millilitres nor which lung is left, so it is left out of account; a transform
-that scales, shears, mirrors or bends would, so such a volume is refused until it is hardened.
+that scales, shears, mirrors or bends would, so such a volume is refused until it is hardened. A
+turn that moves the axes to other anatomic directions is said in a warning.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from CovidLungQuantLib.ct import CTVolume, Geometry, check_ct
+from CovidLungQuantLib.ct import CTVolume, Geometry, ScanWarning, check_ct
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.mrml.nodes import hierarchy_item, no_new_nodes_on_error
 
@@ -20,6 +22,7 @@ LUNG_LEVEL_HU = -600
 # Slicer's world is RAS, a CTVolume's is LPS: the first two axes change sign.
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 RIGID_TOLERANCE = 1e-4
+LARGE_TURN_COSINE = np.cos(np.radians(45))
 
 
 def ct_from_node(volume_node: Any) -> CTVolume:
@@ -41,8 +44,9 @@ def ct_from_node(volume_node: Any) -> CTVolume:
         raise BadInputError(f'"{name}" is a label map; select the CT itself.')
     if image.GetNumberOfScalarComponents() != 1:
         raise BadInputError(f'"{name}" is a colour image; select a CT in Hounsfield units.')
-    _check_rigid(volume_node)
-    return check_ct(voxels(image).copy(), geometry_of(volume_node), name)
+    transform_warnings = _check_rigid(volume_node)
+    ct = check_ct(voxels(image).copy(), geometry_of(volume_node), name)
+    return replace(ct, warnings=(*ct.warnings, *transform_warnings))
 
 
 def ct_to_node(scene: Any, ct: CTVolume) -> Any:
@@ -51,8 +55,7 @@ def ct_to_node(scene: Any, ct: CTVolume) -> Any:
 
     with no_new_nodes_on_error(scene):
         volume_node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", ct.name)
-        volume_node.SetIJKToRASMatrix(vtk_matrix(RAS_TO_LPS @ ct.geometry.ijk_to_lps))
-        # Spacing and origin out of a matrix are rounded; these are exact.
+        # One by one: spacing and directions taken out of a 4×4 matrix would be rounded.
         volume_node.SetSpacing(ct.geometry.spacing_mm)
         volume_node.SetOrigin((RAS_TO_LPS[:3, :3] @ ct.geometry.origin_mm).tolist())
         volume_node.SetIJKToRASDirections((RAS_TO_LPS[:3, :3] @ ct.geometry.direction).tolist())
@@ -125,21 +128,12 @@ def fill_image(image: Any, array: np.ndarray) -> None:
     image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True))
 
 
-def vtk_matrix(matrix: np.ndarray) -> Any:
-    """Return a 4×4 array as a vtkMatrix4x4."""
-    import vtk
-
-    result = vtk.vtkMatrix4x4()
-    result.DeepCopy(np.asarray(matrix, dtype=float).ravel().tolist())
-    return result
-
-
 def numpy_matrix(matrix: Any) -> np.ndarray:
     """Return a vtkMatrix4x4 as a 4×4 array."""
     return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
 
 
-def _check_rigid(volume_node: Any) -> None:
+def _check_rigid(volume_node: Any) -> tuple[ScanWarning, ...]:
     linear = node_to_world(volume_node)[:3, :3]
     is_rotation = np.allclose(linear.T @ linear, np.eye(3), rtol=0, atol=RIGID_TOLERANCE)
     if not is_rotation or np.linalg.det(linear) < 0:
@@ -147,3 +141,12 @@ def _check_rigid(volume_node: Any) -> None:
             f'"{volume_node.GetName()}" is under a transform that scales, shears or mirrors it;'
             " harden the transform or take it off, then try again."
         )
+    if np.diag(linear).min() > LARGE_TURN_COSINE:
+        return ()
+    return (
+        ScanWarning(
+            "transform_left_out",
+            f'"{volume_node.GetName()}" is under a transform that turns it by more than 45°; it is'
+            " left out of account, so left and right are those of the volume's own axes.",
+        ),
+    )

@@ -1,0 +1,149 @@
+"""Scene files written without Slicer's application, read by Slicer's real scene."""
+
+from __future__ import annotations
+
+import re
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+vtk = pytest.importorskip("vtk")
+
+from CovidLungQuantLib.errors import BadInputError  # noqa: E402
+from CovidLungQuantLib.labels import LABELS  # noqa: E402
+from CovidLungQuantLib.mrml.nodes import results_of  # noqa: E402
+from CovidLungQuantLib.mrml.scene_file import write_scene  # noqa: E402
+from CovidLungQuantLib.mrml.segmentation import segmentation_from_node  # noqa: E402
+from CovidLungQuantLib.mrml.table import record_from_node  # noqa: E402
+from CovidLungQuantLib.mrml.volumes import ct_from_node  # noqa: E402
+from CovidLungQuantLib.terminology import terminology_entry  # noqa: E402
+from Testing.Python.small_chest import (  # noqa: E402
+    MODEL_NAME,
+    OBLIQUE,
+    WARNING,
+    a_ct,
+    a_label_map,
+    a_quantification,
+)
+
+
+@pytest.fixture
+def loaded(scene, tmp_path):
+    """The scene after loading a file: (scene, volume, segmentation, table)."""
+    path = tmp_path / "scene.mrb"
+    write_scene(path, a_quantification())
+    assert scene.ReadFromMRB(str(path))
+    volume_node = scene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+    return scene, volume_node, *results_of(scene, volume_node)
+
+
+def test_the_ct_comes_back(loaded):
+    _, volume_node, _, _ = loaded
+    ct, back = a_ct(), ct_from_node(volume_node)
+    np.testing.assert_array_equal(back.hu, ct.hu)
+    assert back.name == ct.name
+    # The file holds spacing × direction, so the last digit of a float64 may differ.
+    np.testing.assert_allclose(back.geometry.spacing_mm, ct.geometry.spacing_mm, rtol=1e-14)
+    np.testing.assert_allclose(back.geometry.origin_mm, ct.geometry.origin_mm, rtol=1e-14)
+    np.testing.assert_allclose(back.geometry.direction, OBLIQUE, rtol=0, atol=1e-14)
+
+
+def test_the_segmentation_comes_back(loaded):
+    _, volume_node, segmentation_node, _ = loaded
+    labels, warnings = segmentation_from_node(segmentation_node, volume_node)
+    np.testing.assert_array_equal(labels, a_label_map())
+    assert warnings == ()
+    segmentation = segmentation_node.GetSegmentation()
+    assert segmentation.GetNumberOfLayers() == 1
+    for label in LABELS:
+        segment = segmentation.GetSegment(label.segment_id)
+        assert segment.GetName() == label.name
+        np.testing.assert_allclose(segment.GetColor(), label.color, atol=1e-6)
+        value = vtk.reference("")
+        assert segment.GetTag("DICOM.SegmentAlgorithmName", value)
+        assert str(value) == MODEL_NAME
+        assert segment.GetTag("TerminologyEntry", value)
+        assert str(value) == terminology_entry(label)
+    role = segmentation_node.GetReferenceImageGeometryReferenceRole()
+    assert segmentation_node.GetNodeReferenceID(role) == volume_node.GetID()
+
+
+def test_the_measurements_come_back_exactly(loaded):
+    _, _, _, table_node = loaded
+    record = record_from_node(table_node)
+    assert record.measurements == a_quantification().measurements
+    assert record.warnings == (WARNING,)
+    assert record.provenance["model_sha256"] == "ab" * 32
+    assert table_node.GetColumnUnitLabel("volume_ml") == "mL"
+
+
+def test_an_edited_table_is_recognised_after_loading(loaded):
+    _, _, _, table_node = loaded
+    cells = table_node.GetTable().GetColumnByName("ggo_percent")
+    cells.SetValue(0, cells.GetValue(0) + 0.01)
+    with pytest.raises(BadInputError, match="edited"):
+        record_from_node(table_node)
+
+
+def test_the_ct_is_shown_in_a_lung_window(loaded):
+    _, volume_node, _, _ = loaded
+    display = volume_node.GetDisplayNode()
+    assert (display.GetWindow(), display.GetLevel()) == (1500, -600)
+
+
+def test_all_nodes_lie_in_one_study_without_patient_data(loaded):
+    scene, *nodes = loaded
+    hierarchy = scene.GetSubjectHierarchyNode()
+    items = [hierarchy.GetItemByDataNode(node) for node in nodes]
+    parents = {hierarchy.GetItemParent(item) for item in items}
+    assert len(parents) == 1
+    study = parents.pop()
+    patient = hierarchy.GetItemParent(study)
+    assert hierarchy.GetItemLevel(study) == "Study"
+    assert hierarchy.GetItemLevel(patient) == "Patient"
+    for item in (study, patient):
+        assert list(hierarchy.GetItemAttributeNames(item)) == ["Level"]
+        assert hierarchy.GetItemUID(item, "DICOM") == ""
+
+
+def test_the_slice_views_show_the_ct(loaded):
+    scene, volume_node, _, _ = loaded
+    bounds = np.zeros(6)
+    volume_node.GetRASBounds(bounds)
+    for view, axis in (("Red", 2), ("Green", 1), ("Yellow", 0)):
+        composite = scene.GetNodeByID(f"vtkMRMLSliceCompositeNode{view}")
+        assert composite.GetBackgroundVolumeID() == volume_node.GetID()
+        slice_node = scene.GetNodeByID(f"vtkMRMLSliceNode{view}")
+        offset_mm = slice_node.GetSliceToRAS().GetElement(axis, 3)
+        assert bounds[2 * axis] < offset_mm < bounds[2 * axis + 1]
+
+
+def test_the_same_run_gives_the_same_content(tmp_path):
+    contents = []
+    for folder in ("one", "two"):
+        path = tmp_path / folder / "scene.mrb"
+        path.parent.mkdir()
+        write_scene(path, a_quantification())
+        with zipfile.ZipFile(path) as archive:
+            contents.append({name: archive.read(name) for name in sorted(archive.namelist())})
+            # Slicer counts hierarchy items through a process, so these numbers go on.
+            scene_text = contents[-1]["scene/scene.mrml"]
+            contents[-1]["scene/scene.mrml"] = re.sub(rb'(id|parent)="\d+"', b"", scene_text)
+    assert contents[0] == contents[1]
+
+
+def test_only_a_scene_file_in_an_existing_folder_is_written(tmp_path):
+    for path in (tmp_path / "scene.zip", tmp_path / "missing" / "scene.mrb"):
+        with pytest.raises(BadInputError):
+            write_scene(path, a_quantification())
+        assert not path.exists()
+
+
+def test_without_slicer_core_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "slicer", None)
+    with pytest.raises(BadInputError, match="slicer-core"):
+        write_scene(tmp_path / "scene.mrb", a_quantification())
+    assert not list(tmp_path.iterdir())
