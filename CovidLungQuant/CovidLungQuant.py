@@ -10,6 +10,7 @@ import logging
 import math
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -114,7 +115,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self._lastInputVolume = None
+        self._lastInputVolumeID = None
         self._removed = False
 
     def setup(self):
@@ -135,7 +136,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.NodeAddedEvent, self.onSceneChanged)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onSceneChanged)
-        self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
 
         self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
         self.ui.cancelButton.connect("clicked(bool)", self.onCancelButton)
@@ -163,12 +164,17 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller, event):
         """The scene's nodes are about to go: stop a run and let go of the parameter node."""
-        self.logic.cancel()
+        self.logic.cancel(_("Stopped: the scene was closed."))
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
         """Start afresh in the empty scene."""
         if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneEndImport(self, caller, event):
+        """Show what a scene file has brought."""
+        if self._parameterNode is not None:
             self.initializeParameterNode()
 
     def onSceneChanged(self, caller, event):
@@ -193,23 +199,26 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = parameterNode
         if parameterNode is None:
             return
-        self._lastInputVolume = parameterNode.inputVolume
+        self._lastInputVolumeID = _nodeID(parameterNode.inputVolume)
         self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
         self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameterNodeModified)
         self._updatePanel()
 
     def onParameterNodeModified(self, caller=None, event=None):
         """A choice has changed, in the panel or from a script."""
+        if slicer.mrmlScene.IsBatchProcessing():
+            # A scene file is being read, its nodes are not all there yet.
+            return
         volumeNode = self._parameterNode.inputVolume
-        if volumeNode is not self._lastInputVolume:
-            self._lastInputVolume = volumeNode
+        if _nodeID(volumeNode) != self._lastInputVolumeID:
+            self._lastInputVolumeID = _nodeID(volumeNode)
             self._selectOutputsOf(volumeNode)
         self._updatePanel()
 
     def onModelSelected(self):
         """Keep the chosen model in the parameter node."""
         if self._parameterNode is not None:
-            self._parameterNode.model = self.ui.modelComboBox.currentData
+            self._parameterNode.model = self.ui.modelComboBox.currentData or ""
 
     def onDeviceSelected(self):
         """Keep the chosen device in the parameter node."""
@@ -231,7 +240,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             )
         )
         if nodes is not None:
-            self.logic.showResult(volumeNode, nodes[0])
+            self.logic.showResult(volumeNode, *nodes)
 
     def onMeasureButton(self):
         """Measure the selected segmentation as it is now."""
@@ -257,10 +266,11 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return None
         nodes = None
         error = ""
+        start = time.monotonic()
         self._setRunning(True)
         try:
             nodes = work()
-            status = _("Done.")
+            status = _("Done in {seconds:.0f} s.").format(seconds=time.monotonic() - start)
         except Cancelled as reason:
             status = str(reason)
         except CovidLungQuantError as reason:
@@ -347,10 +357,14 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 _showText(self.ui.statusLabel, message)
 
     def _selectFirstVolume(self):
-        if not self._parameterNode.inputVolume:
-            volumeNode = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if volumeNode is not None:
+        if self._parameterNode.inputVolume is not None:
+            return
+        for volumeNode in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+            # Label maps are of a class derived from it.
+            isPlain = volumeNode.GetClassName() == "vtkMRMLScalarVolumeNode"
+            if isPlain and not volumeNode.GetHideFromEditors():
                 self._parameterNode.inputVolume = volumeNode
+                return
 
     def _selectOutputsOf(self, volumeNode):
         """Point the outputs at the results of `volumeNode`, so that no other's are overwritten."""
@@ -468,10 +482,10 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         """Whether a segmentation or measurement is under way."""
         return self._worker is not None
 
-    def cancel(self):
-        """Stop the run, if there is one, at its next step; it then raises `Cancelled`."""
+    def cancel(self, reason=None):
+        """Stop the run, if there is one, at its next step; it then raises `Cancelled(reason)`."""
         if self._worker is not None:
-            self._worker.cancel()
+            self._worker.cancel(reason or _("Cancelled; the scene is as it was."))
 
     def segment(
         self,
@@ -527,16 +541,20 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             note_edits(segmentationNode, labels)
         return segmentationNode, tableNode
 
-    def showResult(self, volumeNode, segmentationNode):
-        """Show the volume in a lung window under its segments, at the largest lesion."""
+    def showResult(self, volumeNode, segmentationNode, tableNode):
+        """Show the volume in a lung window under its segments; go to the larger kind of lesion."""
         show_in_lung_window(volumeNode)
         slicer.util.setSliceViewerLayers(background=volumeNode)
         segmentationNode.SetDisplayVisibility(True)
         displayNode = segmentationNode.GetDisplayNode()
         displayNode.SetVisibility2DFill(True)
         displayNode.SetVisibility2DOutline(True)
-        centre = self._lesionCentre(segmentationNode)
-        if centre is not None:
+        both = record_from_node(tableNode).measurements.region(BOTH_LUNGS_REGION)
+        label, volume_ml = max(
+            ((GGO, both.ggo_ml), (HIGH_OPACITY, both.high_opacity_ml)), key=lambda pair: pair[1]
+        )
+        if volume_ml > 0:
+            centre = segmentationNode.GetSegmentCenterRAS(label.segment_id)
             slicer.vtkMRMLSliceNode.JumpAllSlices(
                 slicer.mrmlScene, *centre, slicer.vtkMRMLSliceNode.CenteredJumpSlice
             )
@@ -563,7 +581,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         if torch is not None and torch.cuda.is_available():
             choices["cuda"] = _("NVIDIA graphics card (CUDA)")
         if torch is not None and torch.backends.mps.is_available():
-            choices["mps"] = _("Apple graphics (MPS)")
+            choices["mps"] = _("Apple graphics card (MPS)")
         return choices
 
     def _pipeline(self, progress):
@@ -590,24 +608,25 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
 
     def _compute(self, worker, volumeNode, progress):
         """Let `worker` work in its thread while this thread keeps the window alive."""
+        volumeGone = _("Stopped: the volume is no longer in the scene.")
         stateBefore = _voxelState(volumeNode)
         worker.start()
         try:
             while worker.is_alive():
                 if _present(volumeNode) is None:
-                    worker.cancel()
+                    worker.cancel(volumeGone)
                 if progress is not None:
                     progress(worker.fraction, worker.message)
                 slicer.app.processEvents()
                 worker.join(POLL_INTERVAL_S)
-        except BaseException:
-            worker.cancel()
+        except BaseException as error:
+            worker.cancel(str(error))
             worker.join()
             raise
         if worker.error is not None:
             raise worker.error
         if _present(volumeNode) is None:
-            raise Cancelled(_("Stopped: the volume is no longer in the scene."))
+            raise Cancelled(volumeGone)
         if _voxelState(volumeNode) != stateBefore:
             raise CovidLungQuantError(
                 _("The volume was changed during the run, so nothing was written; run it again.")
@@ -619,16 +638,9 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             slicer.mrmlScene, quantification, volumeNode, _present(tableNode)
         )
 
-    def _lesionCentre(self, segmentationNode):
-        """Return the RAS centre of the first lesion segment with voxels, None without lesions."""
-        for label in (HIGH_OPACITY, GGO):
-            bounds = [0.0] * 6
-            segment = segmentationNode.GetSegmentation().GetSegment(label.segment_id)
-            if segment is not None:
-                segment.GetBounds(bounds)
-                if bounds[0] < bounds[1]:
-                    return segmentationNode.GetSegmentCenterRAS(label.segment_id)
-        return None
+
+def _nodeID(node):
+    return None if node is None else node.GetID()
 
 
 def _present(node):
@@ -642,7 +654,7 @@ def _voxelState(volumeNode):
     volumeNode.GetIJKToRASMatrix(ijkToRAS)
     elements = [ijkToRAS.GetElement(row, column) for row in range(3) for column in range(4)]
     image = volumeNode.GetImageData()
-    return image, image.GetMTime(), elements, volumeNode.GetTransformNodeID()
+    return image, image and image.GetMTime(), elements, volumeNode.GetTransformNodeID()
 
 
 class _Worker(threading.Thread):
@@ -658,11 +670,11 @@ class _Worker(threading.Thread):
         self.result = None
         self.error = None
         self.work = None
-        self._stopRequested = threading.Event()
+        self._stopReason = None
 
-    def cancel(self):
-        """Let the computation end at its next report of progress."""
-        self._stopRequested.set()
+    def cancel(self, reason):
+        """Let the computation end at its next report of progress, with `Cancelled(reason)`."""
+        self._stopReason = self._stopReason or reason
 
     def run(self):
         """Called by the thread."""
@@ -673,8 +685,8 @@ class _Worker(threading.Thread):
 
     def _report(self, fraction, message):
         self.fraction, self.message = fraction, message
-        if self._stopRequested.is_set():
-            raise Cancelled(_("Cancelled; the scene is as it was."))
+        if self._stopReason is not None:
+            raise Cancelled(self._stopReason)
 
 
 class CovidLungQuantTest(ScriptedLoadableModuleTest):

@@ -108,6 +108,26 @@ def expected_labels(volume_node: Any, model: str | None) -> np.ndarray:
     return quantify(ct_from_node(volume_node), Options(device="cpu", model=model)).labels
 
 
+def draw_segments(
+    segmentation_node: Any, volume_node: Any, with_lesions: bool = True
+) -> np.ndarray:
+    """Correct the segments by hand: both lungs, and in one of them GGO and less high opacity."""
+    labels = np.zeros(ct_from_node(volume_node).hu.shape, dtype=np.uint8)
+    labels[10:30, 24:38, 14:26] = NORMAL_LUNG.value
+    labels[10:30, 24:38, 38:50] = NORMAL_LUNG.value
+    if with_lesions:
+        labels[18:22, 28:34, 18:22] = GGO.value
+        labels[12:14, 34:36, 42:44] = HIGH_OPACITY.value
+    for label in LABELS:
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            (labels == label.value).astype(np.uint8),
+            segmentation_node,
+            label.segment_id,
+            volume_node,
+        )
+    return labels
+
+
 def cell(widget: Any, row: int, column: int) -> str:
     return widget.ui.resultsTable.item(row, column).text()
 
@@ -221,19 +241,21 @@ def test_the_result_is_shown_over_the_volume(panel: Any, chest: Any) -> None:
     assert slice_node is not None
 
 
-def test_the_views_go_to_a_lesion(panel: Any, chest: Any, module: ModuleType) -> None:
+def test_the_views_go_to_the_larger_lesion(panel: Any, chest: Any, model_path: str) -> None:
     slice_node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
     slice_node.SetOrientationToAxial()
-    segmentation_node, _ = panel.logic.segment(
-        chest, model=panel._parameterNode.model, device="cpu"
-    )
-    dense = np.zeros(ct_from_node(chest).hu.shape, dtype=np.uint8)
-    dense[10:13, 36:40, 44:47] = 1
-    slicer.util.updateSegmentBinaryLabelmapFromArray(
-        dense, segmentation_node, HIGH_OPACITY.segment_id, chest
-    )
-    panel.logic.showResult(chest, segmentation_node)
-    assert slice_node.GetSliceOffset() == pytest.approx(11 * 7.0, abs=7.0)
+    segmentation_node, _ = panel.logic.segment(chest, model=model_path, device="cpu")
+    draw_segments(segmentation_node, chest)
+    panel.logic.showResult(*((chest, *panel.logic.measure(chest, segmentation_node))))
+    # The GGO is drawn on slices 18 to 21, 7 mm apart.
+    assert 18 * 7.0 <= slice_node.GetSliceOffset() <= 21 * 7.0
+
+
+def test_lungs_without_lesions_are_shown_too(panel: Any, chest: Any, model_path: str) -> None:
+    segmentation_node, _ = panel.logic.segment(chest, model=model_path, device="cpu")
+    draw_segments(segmentation_node, chest, with_lesions=False)
+    panel.logic.showResult(*((chest, *panel.logic.measure(chest, segmentation_node))))
+    assert segmentation_node.GetDisplayNode().GetVisibility2DFill()
 
 
 def test_progress_is_reported_while_the_worker_computes_elsewhere(
@@ -303,6 +325,30 @@ def test_a_script_cannot_start_a_second_run_meanwhile(
 # Again, and with other volumes
 
 
+def test_a_label_map_is_not_offered_as_a_scan(panel: Any) -> None:
+    slicer.util.addVolumeFromArray(
+        np.ones((4, 5, 6), dtype=np.uint8), nodeClassName="vtkMRMLLabelMapVolumeNode"
+    )
+    assert panel.ui.inputVolumeSelector.currentNode() is None
+    assert panel._parameterNode.inputVolume is None
+
+
+def test_a_saved_scene_brings_its_choices_and_results_back(
+    panel: Any, chest: Any, model_path: str, tmp_path: Path
+) -> None:
+    press(panel.ui.segmentButton)
+    shown = [cell(panel, row, column) for row in range(10) for column in range(3)]
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear(0)
+    assert cell(panel, 0, 0) == ""
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    assert panel.ui.inputVolumeSelector.currentNode().GetName() == chest.GetName()
+    assert panel.ui.segmentationSelector.currentNode() is nodes_of("vtkMRMLSegmentationNode")[0]
+    assert panel.ui.deviceComboBox.currentText == "CPU"
+    assert panel.ui.modelComboBox.currentData == model_path
+    assert [cell(panel, row, column) for row in range(10) for column in range(3)] == shown
+
+
 def test_segmenting_twice_updates_the_chosen_nodes(panel: Any, chest: Any, model_path: str) -> None:
     press(panel.ui.segmentButton)
     first = (panel._parameterNode.outputSegmentation, panel._parameterNode.outputTable)
@@ -367,13 +413,7 @@ def test_measure_counts_the_corrected_segmentation(
 ) -> None:
     press(panel.ui.segmentButton)
     segmentation_node = panel._parameterNode.outputSegmentation
-    labels = label_map(segmentation_node, chest)
-    labels[labels > 0] = NORMAL_LUNG.value
-    labels[18:22, 28:34, 18:22] = GGO.value
-    for label in LABELS:
-        slicer.util.updateSegmentBinaryLabelmapFromArray(
-            (labels == label.value).astype(np.uint8), segmentation_node, label.segment_id, chest
-        )
+    labels = draw_segments(segmentation_node, chest)
     press(panel.ui.measureButton)
     assert errors(stand_in) == []
     expected = measure(ct_from_node(chest), labels).measurements
@@ -495,6 +535,12 @@ def test_changing_the_volume_during_a_run_discards_the_result(
     assert nodes_of("vtkMRMLSegmentationNode") == []
     (message,) = errors(stand_in)
     assert "changed during the run" in message
+
+
+def test_stopping_says_why(panel: Any, chest: Any) -> None:
+    during_the_run(lambda: slicer.mrmlScene.RemoveNode(chest))
+    press(panel.ui.segmentButton)
+    assert panel.ui.statusLabel.text == "Stopped: the volume is no longer in the scene."
 
 
 def test_renaming_the_volume_during_a_run_does_no_harm(panel: Any, chest: Any) -> None:

@@ -60,7 +60,11 @@ class _NodeComboBox(QtWidgets.QComboBox):
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         self.__dict__.update(
-            standInScene=None, standInNode=None, standInNodes=[], standInObserverTags=[]
+            standInScene=None,
+            standInNode=None,
+            standInRequested=None,
+            standInNodes=[],
+            standInObserverTags=[],
         )
         QtWidgets.QComboBox.setSizeAdjustPolicy(
             self, QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -105,7 +109,7 @@ class _NodeComboBox(QtWidgets.QComboBox):
         """Select a node, or None."""
         if isinstance(node, str):
             node = self.standInScene.GetNodeByID(node)
-        self.standInSelect(node if node in self.standInNodes else None)
+        self.standInSelectOnceListed(node)
 
     def nodeCount(self) -> int:
         """Return how many nodes are listed."""
@@ -124,9 +128,15 @@ class _NodeComboBox(QtWidgets.QComboBox):
         self.nodeAddedByUser.emit(node)
         return node
 
+    def standInSelectOnceListed(self, node: Any) -> None:
+        self.standInSelect(node if node in self.standInNodes else None)
+        # A scene file may name a node before this list has it.
+        if node is not None and self.standInScene.IsNodePresent(node):
+            self.__dict__["standInRequested"] = node
+
     def standInSelect(self, node: Any) -> None:
         changed = node is not self.standInNode
-        self.__dict__["standInNode"] = node
+        self.__dict__.update(standInNode=node, standInRequested=None)
         row = self.standInNodes.index(node) if node in self.standInNodes else None
         offset = 1 if self.noneEnabled else 0
         none_row = 0 if self.noneEnabled else -1
@@ -147,8 +157,7 @@ class _NodeComboBox(QtWidgets.QComboBox):
         texts += [node.GetName() or "" for node in self.standInNodes]
         texts += ["Create new"] if self.addEnabled else []
         QtWidgets.QComboBox.addItems(self, texts)
-        still_there = self.standInNode in self.standInNodes
-        self.standInSelect(self.standInNode if still_there else None)
+        self.standInSelectOnceListed(self.standInNode or self.standInRequested)
 
     def standInOnActivated(self, row: int) -> None:
         index = row - (1 if self.noneEnabled else 0)
