@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from CovidLungQuantLib.labels import LABELS, Code, Label
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, Code, Label
 
 TERM_LIST_NAME = "CovidLungQuant"
 ANATOMIC_TERM_LIST_NAME = "Anatomic codes - DICOM master list"
 TERM_FILE_SCHEMA = (
     "https://raw.githubusercontent.com/qiicr/dcmqi/master/doc/schemas/segment-context-schema.json#"
 )
+
+# Other names under which people draw these classes; compared in lower case, hyphens as spaces.
+NAMES_OF_LABELS: dict[str, Label] = {
+    **{name.lower(): label for label in LABELS for name in (label.name, label.segment_id)},
+    "ground glass opacity": GGO,
+    "consolidation": HIGH_OPACITY,
+}
 
 
 def terminology_entry(label: Label) -> str:
@@ -40,6 +47,23 @@ def label_of_terminology_entry(entry: str) -> Label | None:
         if scheme_and_value == [label.type.scheme, label.type.value]:
             return label
     return None
+
+
+def label_of_segment(segment_id: str, entry: str, name: str) -> Label | None:
+    """Return which label a segment stands for: by its id, else its terminology, else its name.
+
+    Args:
+        segment_id: as in the scene or file.
+        entry: the segment's `TerminologyEntry` tag, empty if it has none.
+        name: what the user sees.
+    """
+    for label in LABELS:
+        if segment_id == label.segment_id:
+            return label
+    by_terminology = label_of_terminology_entry(entry)
+    if by_terminology is not None:
+        return by_terminology
+    return NAMES_OF_LABELS.get(name.strip().lower().replace("-", " "))
 
 
 def term_list() -> dict:

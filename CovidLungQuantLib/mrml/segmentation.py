@@ -16,7 +16,7 @@ import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS, LESION_LABELS, NORMAL_LUNG, Label
+from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS, LESION_LABELS, NORMAL_LUNG
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, remember_volume
 from CovidLungQuantLib.mrml.volumes import (
     RAS_TO_LPS,
@@ -26,7 +26,11 @@ from CovidLungQuantLib.mrml.volumes import (
     numpy_matrix,
     voxels,
 )
-from CovidLungQuantLib.terminology import label_of_terminology_entry, terminology_entry
+from CovidLungQuantLib.terminology import (
+    label_of_segment,
+    label_of_terminology_entry,
+    terminology_entry,
+)
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.pipeline import Quantification
@@ -42,6 +46,8 @@ BINARY_LABELMAP = "Binary labelmap"
 CLOSED_SURFACE = "Closed surface"
 # Two grids are the same lattice if no voxel centre is further off than this part of a voxel.
 LATTICE_TOLERANCE_VOXELS = 0.01
+
+_LABEL_VALUES = tuple(label.value for label in LABELS)
 
 
 def segmentation_to_node(
@@ -113,21 +119,13 @@ def segmentation_from_node(
     if segmentation_node is None:
         raise BadInputError("No segmentation is selected; press Segment first.")
     name = segmentation_node.GetName()
-    warnings: list[ScanWarning] = []
-    segment_ids = _segment_ids_by_label(segmentation_node, warnings)
+    segment_ids = _segment_ids_by_label(segmentation_node)
     if not segment_ids[NORMAL_LUNG.value]:
         raise BadInputError(
             f'The segmentation "{name}" has no segment "{NORMAL_LUNG.name}", without which extents'
             " cannot be computed; segment the volume again."
         )
-    for label in LESION_LABELS:
-        if not segment_ids[label.value]:
-            warnings.append(
-                ScanWarning(
-                    "segment_missing",
-                    f'The segmentation "{name}" has no segment "{label.name}"; it counts as empty.',
-                )
-            )
+    warnings = _warnings_about_segments(segmentation_node, segment_ids)
     labels = np.full(geometry_of(volume_node).shape, BACKGROUND_VALUE, dtype=np.uint8)
     overlap_voxels = 0
     for label in LABELS:
@@ -159,8 +157,9 @@ def note_edits(segmentation_node: Any, labels: np.ndarray) -> bool:
     """
     if segmentation_node.GetAttribute(LABELS_SHA256_ATTRIBUTE) == _labels_sha256(labels):
         return False
-    for ids in _segment_ids_by_label(segmentation_node, []).values():
-        for segment_id in ids:
+    segment_ids = _segment_ids_by_label(segmentation_node)
+    for value in _LABEL_VALUES:
+        for segment_id in segment_ids[value]:
             segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
             if _tag(segment, ALGORITHM_TYPE_TAG) == AUTOMATIC:
                 segment.SetTag(ALGORITHM_TYPE_TAG, SEMIAUTOMATIC)
@@ -204,8 +203,9 @@ def _set_geometry(image: Any, volume_node: Any) -> None:
 def _replace_segments(segmentation_node: Any, volume_node: Any, segments: dict[str, Any]) -> None:
     segmentation = segmentation_node.GetSegmentation()
     shows_surfaces = segmentation.ContainsRepresentation(CLOSED_SURFACE)
-    for ids in _segment_ids_by_label(segmentation_node, []).values():
-        for segment_id in ids:
+    segment_ids = _segment_ids_by_label(segmentation_node)
+    for value in _LABEL_VALUES:
+        for segment_id in segment_ids[value]:
             segmentation.RemoveSegment(segment_id)
     # Segments that stay may be surfaces only.
     if segmentation.GetNumberOfSegments():
@@ -228,66 +228,78 @@ def _set_display(segmentation_node: Any) -> None:
         display.SetSegmentOpacity3D(label.segment_id, label.opacity)
 
 
-def _segment_ids_by_label(
-    segmentation_node: Any, warnings: list[ScanWarning]
-) -> dict[int, list[str]]:
-    """Return label value → ids of the segments that stand for it; warn about the others."""
+def _segment_ids_by_label(segmentation_node: Any) -> dict[int | None, list[str]]:
+    """Return label value → ids of the segments that stand for it; None → those that are none."""
     segmentation = segmentation_node.GetSegmentation()
-    found: dict[int, list[str]] = {label.value: [] for label in LABELS}
+    found: dict[int | None, list[str]] = {value: [] for value in (*_LABEL_VALUES, None)}
     for index in range(segmentation.GetNumberOfSegments()):
         segment_id = segmentation.GetNthSegmentID(index)
         segment = segmentation.GetSegment(segment_id)
-        label = _label_of(segment_id, segment, warnings)
-        if label is None:
-            warnings.append(
-                ScanWarning(
-                    "segment_ignored",
-                    f'The segment "{segment.GetName()}" is none of '
-                    f"{', '.join(label.name for label in LABELS)}; it is not measured.",
-                )
-            )
-        else:
-            found[label.value].append(segment_id)
+        label = label_of_segment(segment_id, _entry(segment), segment.GetName())
+        found[label.value if label is not None else None].append(segment_id)
     return found
 
 
-def _label_of(segment_id: str, segment: Any, warnings: list[ScanWarning]) -> Label | None:
-    by_terminology = label_of_terminology_entry(_tag(segment, segment.GetTerminologyEntryTagName()))
+def _warnings_about_segments(
+    segmentation_node: Any, segment_ids: dict[int | None, list[str]]
+) -> list[ScanWarning]:
+    segmentation = segmentation_node.GetSegmentation()
+    warnings = []
+    for segment_id in segment_ids[None]:
+        if _segment_image(segmentation_node, segment_id) is not None:
+            warnings.append(
+                ScanWarning(
+                    "segment_ignored",
+                    f'The segment "{segmentation.GetSegment(segment_id).GetName()}" is none of '
+                    f"{', '.join(label.name for label in LABELS)}; it is not measured.",
+                )
+            )
     for label in LABELS:
-        if segment_id == label.segment_id:
+        for segment_id in segment_ids[label.value]:
+            segment = segmentation.GetSegment(segment_id)
+            by_terminology = label_of_terminology_entry(_entry(segment))
             if by_terminology not in (None, label):
                 warnings.append(
                     ScanWarning(
                         "segment_retagged",
                         f'The segment "{segment.GetName()}" was made as {label.name} and is'
-                        f" measured as such, though its terminology now says"
+                        " measured as such, though its terminology now says"
                         f" {by_terminology.name}.",
                     )
                 )
-            return label
-    if by_terminology is not None:
-        return by_terminology
-    for label in LABELS:
-        if segment.GetName().strip().casefold() == label.name.casefold():
-            return label
-    return None
+    for label in LESION_LABELS:
+        if not segment_ids[label.value]:
+            warnings.append(
+                ScanWarning(
+                    "segment_missing",
+                    f'The segmentation "{segmentation_node.GetName()}" has no segment'
+                    f' "{label.name}"; it counts as empty.',
+                )
+            )
+    return warnings
+
+
+def _segment_image(segmentation_node: Any, segment_id: str) -> Any | None:
+    """Return one segment as an oriented image of 0 and 1; None if it is empty."""
+    import slicer
+
+    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
+    image = slicer.vtkOrientedImageData()
+    if not segmentation_node.GetBinaryLabelmapRepresentation(segment_id, image):
+        raise BadInputError(
+            f'The segment "{segment.GetName()}" has no binary label map; create one in the'
+            " Segmentations module, then try again."
+        )
+    return None if image.IsEmpty() or not voxels(image).any() else image
 
 
 def _segment_mask(
     segmentation_node: Any, segment_id: str, volume_node: Any, warnings: list[ScanWarning]
 ) -> np.ndarray:
     """Return one segment as a boolean mask (z, y, x) on the volume's grid."""
-    import slicer
-
     shape = geometry_of(volume_node).shape
-    segment_name = segmentation_node.GetSegmentation().GetSegment(segment_id).GetName()
-    image = slicer.vtkOrientedImageData()
-    if not segmentation_node.GetBinaryLabelmapRepresentation(segment_id, image):
-        raise BadInputError(
-            f'The segment "{segment_name}" has no binary label map; create one in the Segmentations'
-            " module, then try again."
-        )
-    if image.IsEmpty():
+    image = _segment_image(segmentation_node, segment_id)
+    if image is None:
         return np.zeros(shape, dtype=bool)
     segment_voxels = voxels(image) != 0
     to_volume = _index_to_volume_index(image, segmentation_node, volume_node)
@@ -309,6 +321,7 @@ def _segment_mask(
     mask[inside_volume] = segment_voxels[inside_segment]
     outside_voxels = int(np.count_nonzero(segment_voxels)) - int(np.count_nonzero(mask))
     if outside_voxels:
+        segment_name = segmentation_node.GetSegmentation().GetSegment(segment_id).GetName()
         warnings.append(
             ScanWarning(
                 "segment_outside_volume",
@@ -372,6 +385,10 @@ def _resampled(mask: np.ndarray, to_volume: np.ndarray, shape: tuple[int, ...]) 
 
 def _labels_sha256(labels: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.uint8)).hexdigest()
+
+
+def _entry(segment: Any) -> str:
+    return _tag(segment, segment.GetTerminologyEntryTagName())
 
 
 def _tag(segment: Any, tag_name: str) -> str:

@@ -15,24 +15,16 @@ from CovidLungQuantLib.ct import Geometry, ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
     BACKGROUND_VALUE,
-    GGO,
-    HIGH_OPACITY,
     LABELS,
     LESION_LABELS,
     NORMAL_LUNG,
     Label,
 )
 from CovidLungQuantLib.measures.volumes import check_labels
-from CovidLungQuantLib.terminology import label_of_terminology_entry, terminology_entry
+from CovidLungQuantLib.terminology import label_of_segment, terminology_entry
 
 SOFTWARE_NAME = "CovidLungQuant"
 SEGMENTATION_SUFFIX = ".seg.nrrd"
-# Other names under which people draw these classes; compared in lower case, hyphens as spaces.
-NAMES_OF_LABELS: dict[str, Label] = {
-    **{name.lower(): label for label in LABELS for name in (label.name, label.segment_id)},
-    "ground glass opacity": GGO,
-    "consolidation": HIGH_OPACITY,
-}
 # Two grids are the same lattice if no voxel centre is further off than this part of a voxel:
 # above the rounding of the 32-bit headers of NIfTI, far below anything that moves a number.
 LATTICE_TOLERANCE_VOXELS = 0.05
@@ -256,15 +248,12 @@ def _segment_value(image: sitk.Image, index: int, key: str, default: str) -> str
 
 
 def _label_of_segment(image: sitk.Image, index: int, name: str) -> Label | None:
-    segment_id = image.GetMetaData(f"Segment{index}_ID")
-    for label in LABELS:
-        if segment_id == label.segment_id:
-            return label
+    entry = ""
     for tag in _segment_value(image, index, "Tags", "").split("|"):
         key, _, value = tag.partition(":")
-        if key.endswith("TerminologyEntry") and label_of_terminology_entry(value) is not None:
-            return label_of_terminology_entry(value)
-    return NAMES_OF_LABELS.get(name.strip().lower().replace("-", " "))
+        if key.endswith("TerminologyEntry"):
+            entry = value
+    return label_of_segment(image.GetMetaData(f"Segment{index}_ID"), entry, name)
 
 
 def _place(labels: np.ndarray, grid: Geometry, scan: Geometry, file_name: str) -> np.ndarray:

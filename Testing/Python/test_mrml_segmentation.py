@@ -272,6 +272,12 @@ def test_a_segment_retagged_as_another_class_is_said(volume_node, segmentation_n
     assert codes(warnings) == ["segment_retagged"]
 
 
+def test_an_empty_segment_of_another_name_is_nothing_to_warn_of(volume_node, segmentation_node):
+    segmentation_node.GetSegmentation().AddEmptySegment("Segment_1", "Segment_1")
+    _, warnings = segmentation_from_node(segmentation_node, volume_node)
+    assert warnings == ()
+
+
 def test_a_deleted_lesion_segment_counts_as_empty_and_is_said(volume_node, segmentation_node):
     segmentation_node.GetSegmentation().RemoveSegment(GGO.segment_id)
     labels, warnings = segmentation_from_node(segmentation_node, volume_node)

@@ -10,6 +10,7 @@ import pytest
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG
 from CovidLungQuantLib.terminology import (
     TERM_LIST_NAME,
+    label_of_segment,
     label_of_terminology_entry,
     term_list,
     terminology_entry,
@@ -47,6 +48,21 @@ def test_the_type_decides_whatever_the_term_list():
 @pytest.mark.parametrize("entry", ["", "~~", "a~SCT^123037004^b~SCT^1^Tissue~^^~~^^~^^"])
 def test_other_entries_are_no_label(entry):
     assert label_of_terminology_entry(entry) is None
+
+
+@pytest.mark.parametrize(
+    ("segment_id", "entry", "name", "label"),
+    [
+        ("GGO", terminology_entry(HIGH_OPACITY), "Consolidation", GGO),
+        ("Segment_1", terminology_entry(HIGH_OPACITY), "GGO", HIGH_OPACITY),
+        ("Segment_1", "", " Ground-glass opacity", GGO),
+        ("Segment_1", "", "consolidation", HIGH_OPACITY),
+        ("Segment_1", "", "NORMAL LUNG", NORMAL_LUNG),
+        ("Segment_1", "", "heart", None),
+    ],
+)
+def test_a_segment_is_known_by_id_then_terminology_then_name(segment_id, entry, name, label):
+    assert label_of_segment(segment_id, entry, name) is label
 
 
 def test_the_shipped_term_list_is_that_of_the_labels():
