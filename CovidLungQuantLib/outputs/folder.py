@@ -89,7 +89,7 @@ def write_results(
     """
     folder = Path(folder).absolute()
     check_output_folder(folder, overwrite)
-    new_parent = _first_missing(folder.parent)
+    missing_parents = [parent for parent in folder.parents if not parent.exists()]
     unfinished = folder.with_name(f".{folder.name}.unfinished-{secrets.token_hex(4)}")
     try:
         unfinished.mkdir(parents=True)
@@ -100,8 +100,8 @@ def write_results(
         raise _writing_error(error, folder) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        if new_parent is not None and not folder.exists():
-            shutil.rmtree(new_parent, ignore_errors=True)
+        if not folder.exists():
+            _remove_empty(missing_parents)
     return [folder / name for name in names]
 
 
@@ -148,10 +148,13 @@ def _put_in_place(finished: Path, folder: Path) -> None:
     shutil.rmtree(earlier, ignore_errors=True)
 
 
-def _first_missing(folder: Path) -> Path | None:
-    """The topmost of `folder` and its parents that does not exist, or None if `folder` does."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    return missing[-1] if missing else None
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders, innermost first, as far as they are empty."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def _writing_error(error: OSError, folder: Path) -> BadInputError | OutOfResourcesError:

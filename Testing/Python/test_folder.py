@@ -1,0 +1,177 @@
+"""The output folder: whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from small_chest import a_quantification
+
+from CovidLungQuantLib.errors import BadInputError, Cancelled, OutOfResourcesError
+from CovidLungQuantLib.outputs import folder as folder_module
+from CovidLungQuantLib.outputs.folder import check_output_folder, write_results
+
+FILES = ["measurements.csv", "report.html", "result.json", "segmentation.seg.nrrd"]
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def cancel_at(message_to_stop_at: str):
+    def progress(fraction: float, message: str) -> None:
+        if message == message_to_stop_at:
+            raise Cancelled("Cancelled.")
+
+    return progress
+
+
+def test_the_four_files_are_written_and_named(tmp_path: Path):
+    files = write_results(tmp_path / "out", a_quantification())
+
+    assert names_in(tmp_path / "out") == FILES
+    assert sorted(files) == [tmp_path / "out" / name for name in FILES]
+    assert names_in(tmp_path) == ["out"]
+    assert all(file.stat().st_size > 0 for file in files)
+
+
+def test_the_same_quantification_gives_the_same_bytes(tmp_path: Path):
+    write_results(tmp_path / "a", a_quantification())
+    write_results(tmp_path / "b", a_quantification())
+
+    for name in FILES:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_the_scene_is_written_when_asked_for(tmp_path: Path):
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+
+    write_results(tmp_path / "out", a_quantification(), scene=True)
+
+    assert names_in(tmp_path / "out") == sorted([*FILES, "scene.mrb"])
+    with ZipFile(tmp_path / "out" / "scene.mrb") as scene:
+        assert any(name.endswith(".mrml") for name in scene.namelist())
+
+
+def test_results_are_readable_by_whom_the_umask_allows(tmp_path: Path):
+    (tmp_path / "plain").mkdir()
+    write_results(tmp_path / "out", a_quantification())
+
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_missing_parents_are_made_and_an_empty_folder_is_used(tmp_path: Path):
+    write_results(tmp_path / "a" / "b" / "out", a_quantification())
+    (tmp_path / "empty").mkdir()
+    write_results(tmp_path / "empty", a_quantification())
+
+    assert names_in(tmp_path / "a" / "b" / "out") == FILES
+    assert names_in(tmp_path / "empty") == FILES
+
+
+def test_results_are_only_replaced_when_asked(tmp_path: Path):
+    out = tmp_path / "out"
+    write_results(out, a_quantification())
+    before = (out / "report.html").read_bytes()
+
+    with pytest.raises(BadInputError, match="--overwrite"):
+        write_results(out, a_quantification(model_name="another model"))
+    assert (out / "report.html").read_bytes() == before
+
+    write_results(out, a_quantification(model_name="another model"), overwrite=True)
+    assert b"another model" in (out / "report.html").read_bytes()
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_a_folder_with_anything_else_in_it_is_never_replaced(tmp_path: Path):
+    out = tmp_path / "out"
+    write_results(out, a_quantification())
+    (out / "my notes.txt").write_text("keep")
+
+    with pytest.raises(BadInputError, match="my notes"):
+        write_results(out, a_quantification(), overwrite=True)
+    assert names_in(out) == sorted([*FILES, "my notes.txt"])
+
+
+def test_a_file_or_a_link_in_the_way_is_refused(tmp_path: Path):
+    (tmp_path / "file").write_text("keep")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+
+    for name in ("file", "link"):
+        with pytest.raises(BadInputError, match="not a folder"):
+            check_output_folder(tmp_path / name, overwrite=True)
+    with pytest.raises(BadInputError, match="elsewhere"):
+        check_output_folder(tmp_path / "file" / "out")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_parent_that_cannot_be_written_is_refused(tmp_path: Path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+
+    with pytest.raises(BadInputError, match="elsewhere"):
+        check_output_folder(tmp_path / "locked" / "out")
+
+
+@pytest.mark.parametrize("message", ["Writing the segmentation", "Writing the report", "Written"])
+def test_cancelling_leaves_no_trace(tmp_path: Path, message: str):
+    with pytest.raises(Cancelled):
+        write_results(tmp_path / "a" / "out", a_quantification(), progress=cancel_at(message))
+    assert names_in(tmp_path) == []
+
+
+def test_cancelling_an_overwrite_keeps_the_earlier_results(tmp_path: Path):
+    out = tmp_path / "out"
+    write_results(out, a_quantification())
+    before = (out / "report.html").read_bytes()
+
+    with pytest.raises(Cancelled):
+        write_results(
+            out, a_quantification(model_name="x"), overwrite=True, progress=cancel_at("Written")
+        )
+    assert (out / "report.html").read_bytes() == before
+    assert names_in(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "sentence"),
+    [
+        (errno.ENOSPC, OutOfResourcesError, "disk is full"),
+        (errno.EROFS, BadInputError, "cannot be written"),
+    ],
+)
+def test_a_disk_that_fails_is_explained_and_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type, sentence: str
+):
+    def failing(path: Path, quantification: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    # A full disk cannot be had in a test without being root.
+    monkeypatch.setattr(folder_module, "write_report", failing)
+
+    with pytest.raises(error, match=sentence):
+        write_results(tmp_path / "out", a_quantification())
+    assert names_in(tmp_path) == []
+
+
+def test_a_failed_rename_puts_the_earlier_results_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "out"
+    write_results(out, a_quantification())
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if "unfinished" in self.name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+
+    with pytest.raises(BadInputError, match="cannot be written"):
+        write_results(out, a_quantification(), overwrite=True)
+    assert names_in(tmp_path) == ["out"]
+    assert names_in(out) == FILES
