@@ -49,7 +49,7 @@ from CovidLungQuantLib.mrml.segmentation import (
     segmentation_to_node,
 )
 from CovidLungQuantLib.mrml.table import measurements_to_node, record_from_node
-from CovidLungQuantLib.mrml.volumes import ct_from_node, show_in_lung_window
+from CovidLungQuantLib.mrml.volumes import ct_from_node, geometry_of, show_in_lung_window
 
 MODULE_NAME = "CovidLungQuant"
 TORCH_VERSION_REQUIREMENT = ">=2.2"
@@ -229,6 +229,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Segment the selected volume and show the result."""
         chosen = self._parameterNode
         volumeNode = chosen.inputVolume
+        if not self._mayOverwrite(volumeNode, chosen.outputSegmentation):
+            return
         nodes = self._run(
             lambda: self.logic.segment(
                 volumeNode,
@@ -294,6 +296,19 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if error:
             slicer.util.errorDisplay(error)
         return nodes
+
+    def _mayOverwrite(self, volumeNode, segmentationNode):
+        """Return whether segmenting may replace the chosen segmentation; asks if it was edited."""
+        if not self.logic.isEdited(volumeNode, segmentationNode):
+            return True
+        return slicer.util.confirmOkCancelDisplay(
+            _(
+                "The segmentation “{name}” was edited or made elsewhere. Segmenting replaces its"
+                " normal lung, GGO and high opacity. To keep them and renew the numbers, press"
+                " Cancel here and then Measure again."
+            ).format(name=segmentationNode.GetName()),
+            _("Replace the segmentation?"),
+        )
 
     def _ensureTorch(self):
         """Return whether PyTorch is there, after offering to install it where it is not."""
@@ -449,7 +464,8 @@ def _showText(label, text):
 
 def _fillComboBox(comboBox, choices, current):
     """Offer `choices` (value → text), with `current` among them, selected."""
-    choices = {**choices, current: choices.get(current, current)}
+    # What is unknown here is the path of a model file, or a device of another computer.
+    choices = {**choices, current: choices.get(current, Path(current).name)}
     if [comboBox.itemData(index) for index in range(comboBox.count)] != list(choices):
         wasBlocked = comboBox.blockSignals(True)
         comboBox.clear()
@@ -512,7 +528,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             ct = ct_from_node(volumeNode)
             options = pipeline.Options(device=device, model=model)
             worker.work = lambda report: pipeline.quantify(ct, options, report)
-            quantification = self._compute(worker, volumeNode, progress)
+            quantification = self._compute(worker, volumeNode, ct, progress)
         scene = slicer.mrmlScene
         with no_new_nodes_on_error(scene):
             segmentationNode = segmentation_to_node(
@@ -531,7 +547,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             ct = ct_from_node(volumeNode)
             labels, warnings = segmentation_from_node(segmentationNode, volumeNode)
             worker.work = lambda report: pipeline.measure(ct, labels, report)
-            quantification = self._compute(worker, volumeNode, progress)
+            quantification = self._compute(worker, volumeNode, ct, progress)
         quantification = dataclasses.replace(
             quantification, warnings=(*quantification.warnings, *warnings)
         )
@@ -558,6 +574,19 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             slicer.vtkMRMLSliceNode.JumpAllSlices(
                 slicer.mrmlScene, *centre, slicer.vtkMRMLSliceNode.CenteredJumpSlice
             )
+
+    def isEdited(self, volumeNode, segmentationNode):
+        """Whether a segmentation holds something else than what `segment` last wrote into it."""
+        if (
+            segmentationNode is None
+            or segmentationNode.GetSegmentation().GetNumberOfSegments() == 0
+        ):
+            return False
+        try:
+            labels, _warnings = segmentation_from_node(segmentationNode, volumeNode)
+        except CovidLungQuantError:
+            return True
+        return note_edits(segmentationNode, labels)
 
     def resultsOf(self, volumeNode):
         """Return (segmentationNode, tableNode) made for a volume; None where there is none."""
@@ -606,10 +635,10 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         finally:
             self._worker = None
 
-    def _compute(self, worker, volumeNode, progress):
-        """Let `worker` work in its thread while this thread keeps the window alive."""
+    def _compute(self, worker, volumeNode, ct, progress):
+        """Let `worker` work on `ct` in its thread while this thread keeps the window alive."""
         volumeGone = _("Stopped: the volume is no longer in the scene.")
-        stateBefore = _voxelState(volumeNode)
+        modifiedBefore = volumeNode.GetImageData().GetMTime()
         worker.start()
         try:
             while worker.is_alive():
@@ -627,7 +656,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             raise worker.error
         if _present(volumeNode) is None:
             raise Cancelled(volumeGone)
-        if _voxelState(volumeNode) != stateBefore:
+        if not _isSame(volumeNode, ct, modifiedBefore):
             raise CovidLungQuantError(
                 _("The volume was changed during the run, so nothing was written; run it again.")
             )
@@ -648,13 +677,16 @@ def _present(node):
     return node if node is not None and slicer.mrmlScene.IsNodePresent(node) else None
 
 
-def _voxelState(volumeNode):
-    """What changes whenever a volume's voxels, geometry or transform do."""
-    ijkToRAS = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(ijkToRAS)
-    elements = [ijkToRAS.GetElement(row, column) for row in range(3) for column in range(4)]
+def _isSame(volumeNode, ct, modifiedBefore):
+    """Whether a volume still has the voxels and geometry of `ct`, which was read from it."""
     image = volumeNode.GetImageData()
-    return image, image and image.GetMTime(), elements, volumeNode.GetTransformNodeID()
+    if image is None or (geometry_of(volumeNode).ijk_to_lps != ct.geometry.ijk_to_lps).any():
+        return False
+    if image.GetMTime() == modifiedBefore:
+        return True
+    # Marked as modified, which does not have to mean that a voxel is different.
+    hu = ct_from_node(volumeNode).hu
+    return hu.shape == ct.hu.shape and bool((hu == ct.hu).all())
 
 
 class _Worker(threading.Thread):

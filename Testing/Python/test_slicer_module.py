@@ -424,6 +424,25 @@ def test_measure_counts_the_corrected_segmentation(
     np.testing.assert_array_equal(label_map(segmentation_node, chest), labels)
 
 
+@pytest.mark.parametrize("agreed", [False, True])
+def test_corrections_are_not_overwritten_without_asking(
+    panel: Any, chest: Any, stand_in: application.StandIn, model_path: str, agreed: bool
+) -> None:
+    press(panel.ui.segmentButton)
+    assert stand_in.messages == []
+    segmentation_node = panel._parameterNode.outputSegmentation
+    corrected = draw_segments(segmentation_node, chest)
+    stand_in.confirm_answer = agreed
+    press(panel.ui.segmentButton)
+    ((kind, question),) = stand_in.messages
+    assert kind == "confirm"
+    assert segmentation_node.GetName() in question
+    np.testing.assert_array_equal(
+        label_map(segmentation_node, chest),
+        expected_labels(chest, model_path) if agreed else corrected,
+    )
+
+
 def test_a_table_edited_by_hand_is_not_shown_as_a_result(panel: Any, chest: Any) -> None:
     press(panel.ui.segmentButton)
     table_node = panel._parameterNode.outputTable
@@ -535,6 +554,21 @@ def test_changing_the_volume_during_a_run_discards_the_result(
     assert nodes_of("vtkMRMLSegmentationNode") == []
     (message,) = errors(stand_in)
     assert "changed during the run" in message
+
+
+def test_touching_the_volume_without_changing_it_does_no_harm(panel: Any, chest: Any) -> None:
+    during_the_run(lambda: slicer.util.arrayFromVolumeModified(chest))
+    press(panel.ui.segmentButton)
+    assert len(nodes_of("vtkMRMLSegmentationNode")) == 1
+
+
+def test_moving_the_volume_during_a_run_discards_the_result(
+    panel: Any, chest: Any, stand_in: application.StandIn
+) -> None:
+    during_the_run(lambda: chest.SetOrigin(1.0, 2.0, 3.0))
+    press(panel.ui.segmentButton)
+    assert nodes_of("vtkMRMLSegmentationNode") == []
+    assert len(errors(stand_in)) == 1
 
 
 def test_stopping_says_why(panel: Any, chest: Any) -> None:

@@ -102,7 +102,7 @@ def test_every_tab_stop_and_buddy_is_a_widget(ui: ElementTree.Element) -> None:
     named = widget_classes(ui).keys()
     referenced = [stop.text for stop in ui.iter("tabstop")]
     referenced += [buddy.findtext("cstring") for buddy in ui.findall(".//property[@name='buddy']")]
-    assert len(referenced) == 17
+    assert len(referenced) == 16
     assert set(referenced) <= named
 
 

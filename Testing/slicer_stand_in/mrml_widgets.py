@@ -131,7 +131,8 @@ class _NodeComboBox(QtWidgets.QComboBox):
     def standInSelectOnceListed(self, node: Any) -> None:
         self.standInSelect(node if node in self.standInNodes else None)
         # A scene file may name a node before this list has it.
-        if node is not None and self.standInScene.IsNodePresent(node):
+        scene = self.standInScene
+        if None not in (node, scene) and scene.IsNodePresent(node):
             self.__dict__["standInRequested"] = node
 
     def standInSelect(self, node: Any) -> None:
