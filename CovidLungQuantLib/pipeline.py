@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -121,7 +122,8 @@ def quantify(
             model_name=model.name,
             model_sha256=model.sha256,
             device=lesions.device,
-            options=asdict(options),
+            # A result travels; the folders of the computer that made it do not.
+            options={**asdict(options), "model": options.model and Path(options.model).name},
             timings_s=timings,
         ),
     )

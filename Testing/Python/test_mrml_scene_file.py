@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
 
+from CovidLungQuantLib.ct import read_ct  # noqa: E402
 from CovidLungQuantLib.errors import BadInputError  # noqa: E402
-from CovidLungQuantLib.labels import LABELS  # noqa: E402
+from CovidLungQuantLib.labels import HIGH_OPACITY, LABELS, NORMAL_LUNG  # noqa: E402
 from CovidLungQuantLib.mrml.nodes import results_of  # noqa: E402
 from CovidLungQuantLib.mrml.scene_file import write_scene  # noqa: E402
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node  # noqa: E402
@@ -107,6 +109,23 @@ def test_all_nodes_lie_in_one_study_without_patient_data(loaded):
     for item in (study, patient):
         assert list(hierarchy.GetItemAttributeNames(item)) == ["Level"]
         assert hierarchy.GetItemUID(item, "DICOM") == ""
+
+
+def test_a_real_scan_comes_back(scene, test_data, tmp_path):
+    ct = read_ct(test_data / "lungs" / "lung1_001" / "ct.nrrd")
+    labels = np.where(ct.hu < -500, NORMAL_LUNG.value, 0).astype(np.uint8)
+    labels[ct.hu > 200] = HIGH_OPACITY.value
+    path = tmp_path / "scene.mrb"
+    write_scene(path, replace(a_quantification(), ct=ct, labels=labels))
+    assert scene.ReadFromMRB(str(path))
+    volume_node = scene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+    back = ct_from_node(volume_node)
+    np.testing.assert_array_equal(back.hu, ct.hu)
+    np.testing.assert_allclose(back.geometry.ijk_to_lps, ct.geometry.ijk_to_lps, atol=1e-9)
+    segmentation_node, _ = results_of(scene, volume_node)
+    labels_back, warnings = segmentation_from_node(segmentation_node, volume_node)
+    np.testing.assert_array_equal(labels_back, labels)
+    assert warnings == ()
 
 
 def test_the_slice_views_show_the_ct(loaded):
