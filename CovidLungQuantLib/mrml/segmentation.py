@@ -10,6 +10,8 @@ Slicer's scene, and nodes in it, are arguments; nothing here touches the applica
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +43,7 @@ ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmName"
 AUTOMATIC = "AUTOMATIC"
 SEMIAUTOMATIC = "SEMIAUTOMATIC"
 LABELS_SHA256_ATTRIBUTE = "CovidLungQuant.labelsSHA256"
+PROVENANCE_ATTRIBUTE = "CovidLungQuant.provenance"
 # Slicer's names of a segment's representations, written so in every scene file.
 BINARY_LABELMAP = "Binary labelmap"
 CLOSED_SURFACE = "Closed surface"
@@ -60,7 +63,8 @@ def segmentation_to_node(
 
     The three segments share one layer, keep fixed ids, and carry name, colour, opacity, terminology
     and the DICOM algorithm tags. The node has the volume's reference geometry and transform and
-    lies beside it in the subject hierarchy.
+    lies beside it in the subject hierarchy. What made it is kept in the attribute
+    `PROVENANCE_ATTRIBUTE`, the fields of `pipeline.Provenance` as JSON.
 
     Args:
         scene: the MRML scene.
@@ -91,6 +95,7 @@ def segmentation_to_node(
             segmentation_node.SetAttribute(
                 LABELS_SHA256_ATTRIBUTE, _labels_sha256(quantification.labels)
             )
+            segmentation_node.SetAttribute(PROVENANCE_ATTRIBUTE, _provenance_text(quantification))
             remember_volume(segmentation_node, volume_node)
             _set_display(segmentation_node)
         finally:
@@ -381,6 +386,11 @@ def _resampled(mask: np.ndarray, to_volume: np.ndarray, shape: tuple[int, ...]) 
         )
         != 0
     )
+
+
+def _provenance_text(quantification: Quantification) -> str:
+    provenance = quantification.provenance
+    return json.dumps(None if provenance is None else asdict(provenance))
 
 
 def _labels_sha256(labels: np.ndarray) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, results_of  # no
 from CovidLungQuantLib.mrml.segmentation import (  # noqa: E402
     BINARY_LABELMAP,
     CLOSED_SURFACE,
+    PROVENANCE_ATTRIBUTE,
     note_edits,
     segmentation_from_node,
     segmentation_to_node,
@@ -127,6 +129,11 @@ def test_segments_carry_terminology_and_algorithm(segmentation_node):
         assert tag(segment, "TerminologyEntry") == terminology_entry(label)
         assert tag(segment, "DICOM.SegmentAlgorithmType") == "AUTOMATIC"
         assert tag(segment, "DICOM.SegmentAlgorithmName") == MODEL_NAME
+
+
+def test_the_node_says_what_made_it(segmentation_node):
+    provenance = json.loads(segmentation_node.GetAttribute(PROVENANCE_ATTRIBUTE))
+    assert provenance == asdict(a_quantification().provenance)
 
 
 def test_a_label_map_that_no_model_made_is_not_called_automatic(scene, volume_node):
