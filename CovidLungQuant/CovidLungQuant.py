@@ -116,6 +116,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         self._lastInputVolumeID = None
+        self._observedTable = None
         self._removed = False
 
     def setup(self):
@@ -198,6 +199,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             )
         self._parameterNode = parameterNode
         if parameterNode is None:
+            self._observeTable(None)
             return
         self._lastInputVolumeID = _nodeID(parameterNode.inputVolume)
         self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
@@ -214,6 +216,10 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._lastInputVolumeID = _nodeID(volumeNode)
             self._selectOutputsOf(volumeNode)
         self._updatePanel()
+
+    def onTableModified(self, caller, event):
+        """The shown table holds other numbers now."""
+        self._showResults(self._observedTable)
 
     def onModelSelected(self):
         """Keep the chosen model in the parameter node."""
@@ -395,7 +401,19 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.deviceComboBox, self.logic.deviceChoices(), self._parameterNode.device
         )
         self._updateButtons(self.logic.isRunning)
+        self._observeTable(self._parameterNode.outputTable)
         self._showResults(self._parameterNode.outputTable)
+
+    def _observeTable(self, tableNode):
+        """Follow changes of the shown table, which a script or the user may make."""
+        if tableNode is self._observedTable:
+            return
+        modified = vtk.vtkCommand.ModifiedEvent
+        if self._observedTable is not None:
+            self.removeObserver(self._observedTable, modified, self.onTableModified)
+        self._observedTable = tableNode
+        if tableNode is not None:
+            self.addObserver(tableNode, modified, self.onTableModified)
 
     def _updateButtons(self, running):
         chosen = self._parameterNode

@@ -56,6 +56,7 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def panel(stand_in: application.StandIn, module: ModuleType, model_path: str) -> Iterator[Any]:
+    slicer.mrmlScene = stand_in.scene
     slicer.mrmlScene.Clear(0)
     stand_in.messages.clear()
     stand_in.confirm_answer = True
@@ -387,6 +388,15 @@ def test_two_scans_keep_their_own_results(
     assert cell(panel, 0, 0) == first_volume_text
 
 
+def test_new_nodes_made_in_the_selectors_are_filled(panel: Any, chest: Any) -> None:
+    segmentation_node = panel.ui.segmentationSelector.addNode()
+    table_node = panel.ui.tableSelector.addNode()
+    press(panel.ui.segmentButton)
+    assert nodes_of("vtkMRMLSegmentationNode") == [segmentation_node]
+    assert nodes_of("vtkMRMLTableNode") == [table_node]
+    assert cell(panel, 0, 0) != ""
+
+
 def test_a_deleted_output_is_made_anew(panel: Any, chest: Any) -> None:
     press(panel.ui.segmentButton)
     slicer.mrmlScene.RemoveNode(panel._parameterNode.outputSegmentation)
@@ -449,7 +459,6 @@ def test_a_table_edited_by_hand_is_not_shown_as_a_result(panel: Any, chest: Any)
     column = table_node.GetTable().GetColumn(1)
     column.SetValue(0, column.GetValue(0) * 2)
     table_node.Modified()
-    panel._updatePanel()
     assert cell(panel, 0, 0) == ""
     assert panel.ui.warningsLabel.visible
 
@@ -622,6 +631,16 @@ def test_the_script_interface_gives_the_same_label_map(
     assert measured[0] is segmentation_node
     assert measured[1] is not table_node
     assert record_from_node(measured[1]).measurements == record_from_node(table_node).measurements
+
+
+def test_the_panel_follows_a_script_that_measures_again(panel: Any, chest: Any) -> None:
+    press(panel.ui.segmentButton)
+    chosen = panel._parameterNode
+    draw_segments(chosen.outputSegmentation, chest)
+    panel.logic.measure(chest, chosen.outputSegmentation, chosen.outputTable)
+    both = record_from_node(chosen.outputTable).measurements.regions[0]
+    assert cell(panel, 2, 0) == f"{both.ggo_ml:.1f}"
+    assert both.ggo_ml > 0
 
 
 def test_a_script_may_cancel_from_its_progress_callback(

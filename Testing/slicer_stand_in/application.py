@@ -12,7 +12,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -32,30 +32,19 @@ from .scripted_module import make_scripted_module_module
 PANEL_WIDTH_PX = 390
 
 
-class _Offered:
-    """Base of objects that refuse names which `names_key` does not list."""
-
-    standInNamesKey = ""
+class _Application:
+    """`slicer.app`; refuses what the real one does not have."""
 
     def __getattribute__(self, name: str) -> Any:
-        key = type(self).standInNamesKey
-        offered = name.startswith(("__", "standIn")) or name in reduced_names().module_names(key)
-        if not offered:
-            raise UnknownSlicerName(f"{key} has no {name!r}")
+        offered = reduced_names().module_names("slicer.app")
+        if not name.startswith(("__", "standIn")) and name not in offered:
+            raise UnknownSlicerName(f"slicer.app has no {name!r}")
         return object.__getattribute__(self, name)
-
-
-class _Application(_Offered):
-    """`slicer.app`."""
-
-    standInNamesKey = "slicer.app"
 
     def __init__(self, qt_application: QtWidgets.QApplication) -> None:
         self.standInQt = qt_application
         self.standInMessages: list[tuple[str, str]] = []
         self.standInModuleManager = _ModuleManager()
-        self.applicationName = "Stand-in for 3D Slicer"
-        self.testingEnabled = lambda: False
 
     def processEvents(self) -> None:
         """Handle what is waiting in Qt's queue."""
@@ -64,10 +53,6 @@ class _Application(_Offered):
     def moduleManager(self) -> _ModuleManager:
         """Return the module manager."""
         return self.standInModuleManager
-
-    def layoutManager(self) -> None:
-        """There are no views here."""
-        return
 
 
 class _ModuleManager:
@@ -128,7 +113,8 @@ class StandIn:
         self.confirm_answer = True
         _install_modules()
         slicer.app = _Application(self.qt)
-        slicer.mrmlScene = make_scene()
+        self.scene = make_scene()
+        slicer.mrmlScene = self.scene
         self._install_dialogs()
 
     @property
@@ -257,6 +243,3 @@ def start() -> StandIn:
     if not isinstance(getattr(slicer, "app", None), _Application):
         StandIn.running = StandIn()
     return StandIn.running
-
-
-__all__ = ["PANEL_WIDTH_PX", "SimpleNamespace", "StandIn", "start"]
