@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -119,7 +120,7 @@ def _segment(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.outputs.folder import check_output_folder
     from CovidLungQuantLib.pipeline import Options, quantify
 
-    check_output_folder(chosen.output, chosen.overwrite)
+    check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
     choose_device(chosen.device)
     with _shown_progress() as progress:
         progress(0.0, "Reading the scan")
@@ -137,7 +138,7 @@ def _measure(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.outputs.segmentation import read_segmentation
     from CovidLungQuantLib.pipeline import measure
 
-    check_output_folder(chosen.output, chosen.overwrite)
+    check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
     with _shown_progress() as progress:
         progress(0.0, "Reading the scan")
         ct = read_ct(chosen.ct, chosen.series)
@@ -231,16 +232,17 @@ def _shown_progress() -> Iterator[ProgressCallback]:
 
 
 class _LineProgress:
-    """Prints a message when it changes, without what changes within one step."""
+    """Prints a line when a new step begins, and within a long one every tenth of the way."""
 
     def __init__(self) -> None:
-        self._last = ""
+        self._last: tuple[str, int] | None = None
 
     def __call__(self, fraction: float, message: str) -> None:
-        step = message.rstrip("0123456789/ ")
-        if step != self._last:
+        step_without_counts = re.sub(r"\d+", "", message)
+        current = (step_without_counts, int(10 * fraction))
+        if current != self._last:
             print(f"{100 * fraction:3.0f} %  {message}", file=sys.stderr, flush=True)
-            self._last = step
+            self._last = current
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,15 +29,20 @@ OUTPUT_FILES = (SEGMENTATION_FILE, MEASUREMENTS_FILE, RESULT_FILE, REPORT_FILE, 
 _DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
-def check_output_folder(folder: Path | str, overwrite: bool = False) -> None:
-    """Refuse an output folder that cannot be written, before anything is computed.
+def check_output_folder(folder: Path | str, overwrite: bool = False, scene: bool = False) -> None:
+    """Refuse what cannot be written, before anything is computed.
 
     An empty folder may be given. With `overwrite` a folder may be replaced that holds nothing but
     results of an earlier run; a folder with anything else in it is never touched.
 
     Raises:
-        BadInputError: with what is in the way.
+        BadInputError: with what is in the way, or if a scene is wanted and slicer-core is missing.
     """
+    if scene and find_spec("slicer") is None:
+        raise BadInputError(
+            "A scene file needs the package slicer-core; install it with "
+            "“pip install slicer-core” or leave --scene out."
+        )
     folder = Path(folder).absolute()
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise BadInputError(
@@ -88,7 +94,7 @@ def write_results(
         OutOfResourcesError: the disk is full.
     """
     folder = Path(folder).absolute()
-    check_output_folder(folder, overwrite)
+    check_output_folder(folder, overwrite, scene)
     missing_parents = [parent for parent in folder.parents if not parent.exists()]
     unfinished = folder.with_name(f".{folder.name}.unfinished-{secrets.token_hex(4)}")
     try:

@@ -306,8 +306,9 @@ def _pair(
     size = f'width="{width_mm:.2f}" height="{height_mm:.2f}" preserveAspectRatio="none"'
     view = f'viewBox="0 0 {width_mm:.2f} {height_mm:.2f}" role="img"'
     side = (
-        f'<text x="{0.02 * width_mm:.1f}" y="{0.98 * height_mm:.1f}" fill="#fff" '
-        f'font-size="{0.06 * width_mm:.1f}" font-family="sans-serif">R</text>'
+        f'<text x="{0.02 * width_mm:.1f}" y="{0.08 * width_mm:.1f}" fill="#fff" '
+        f'stroke="#000" stroke-width="{0.01 * width_mm:.1f}" paint-order="stroke" '
+        f'font-size="{0.07 * width_mm:.1f}" font-family="sans-serif">R</text>'
     )
     ct_uri = _data_uri(encode_grey_png(window_grey(hu)))
     labels_uri = _data_uri(encode_labels_png(labels))

@@ -108,6 +108,16 @@ def test_a_file_or_a_link_in_the_way_is_refused(tmp_path: Path):
         check_output_folder(tmp_path / "file" / "out")
 
 
+def test_a_scene_without_slicer_core_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(folder_module, "find_spec", lambda name: None)
+
+    with pytest.raises(BadInputError, match="slicer-core"):
+        write_results(tmp_path / "out", a_quantification(), scene=True)
+    assert names_in(tmp_path) == []
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_parent_that_cannot_be_written_is_refused(tmp_path: Path):
     (tmp_path / "locked").mkdir(mode=0o500)

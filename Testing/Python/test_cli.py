@@ -1,0 +1,296 @@
+"""The command line, run as users run it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from CovidLungQuantLib import __version__, cli
+from CovidLungQuantLib.errors import Cancelled, OutOfResourcesError
+from CovidLungQuantLib.labels import DISCLAIMER
+
+FILES = ["measurements.csv", "report.html", "result.json", "segmentation.seg.nrrd"]
+PROJECT_ROOT = Path(cli.__file__).parents[1]
+PYTHONPATH = os.pathsep.join([str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")])
+SHAPE = (40, 64, 80)
+SPACING_MM = (4.5, 4.5, 6.0)
+
+
+def a_chest() -> tuple[np.ndarray, np.ndarray]:
+    """HU and labels of two boxes of lung in a box of tissue, with lesion in the right one."""
+    hu = np.full(SHAPE, -1000, dtype=np.int16)
+    hu[:, 10:54, 8:72] = 40
+    labels = np.zeros(SHAPE, dtype=np.uint8)
+    labels[6:34, 18:46, 14:38] = 1
+    labels[6:34, 18:46, 43:64] = 1
+    labels[10:16, 30:40, 18:28] = 2
+    labels[16:18, 30:40, 18:28] = 3
+    for value, level_hu in ((1, -850), (2, -550), (3, -50)):
+        hu[labels == value] = level_hu
+    hu += np.random.default_rng(0).integers(-20, 21, SHAPE).astype(np.int16)
+    return hu, labels
+
+
+def write_image(array: np.ndarray, path: Path) -> Path:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(SPACING_MM)
+    image.SetOrigin((-180.0, -144.0, -120.0))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.fixture
+def ct_path(tmp_path: Path) -> Path:
+    return write_image(a_chest()[0], tmp_path / "chest.nrrd")
+
+
+@pytest.fixture
+def labels_path(tmp_path: Path) -> Path:
+    return write_image(a_chest()[1], tmp_path / "labels.nii.gz")
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture) -> Callable[..., Done]:
+    """Run the command line in this process, which saves loading PyTorch each time."""
+
+    def run_here(*arguments: str | Path) -> Done:
+        capsys.readouterr()
+        try:
+            returncode = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            returncode = stop.code
+        shown = capsys.readouterr()
+        return Done(returncode, shown.out, shown.err)
+
+    return run_here
+
+
+def test_measure_writes_the_numbers_of_the_given_segmentation(
+    run: Callable[..., Done], ct_path: Path, labels_path: Path, tmp_path: Path
+):
+    done = run("measure", ct_path, labels_path, "-o", tmp_path / "out")
+
+    assert done.returncode == 0, done.stderr
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == FILES
+    with (tmp_path / "out" / "measurements.csv").open(newline="") as file:
+        both, right, left = csv.DictReader(file)
+    voxel_ml = 4.5 * 4.5 * 6.0 / 1000
+    assert float(both["ggo_ml"]) == pytest.approx(600 * voxel_ml, rel=1e-12)
+    assert float(right["high_opacity_ml"]) == pytest.approx(200 * voxel_ml, rel=1e-12)
+    assert float(right["volume_ml"]) == pytest.approx(28 * 28 * 24 * voxel_ml, rel=1e-12)
+    assert float(left["lesion_ml"]) == 0.0
+    assert float(left["mean_hu"]) == pytest.approx(-850, abs=1)
+
+
+def test_measure_prints_a_table_the_disclaimer_and_where_the_files_lie(
+    run: Callable[..., Done], ct_path: Path, labels_path: Path, tmp_path: Path
+):
+    done = run("measure", ct_path, labels_path, "-o", tmp_path / "out")
+
+    assert "both lungs" in done.stdout and "left lung" in done.stdout
+    assert DISCLAIMER in done.stdout
+    assert str(tmp_path / "out") in done.stdout
+    # Plain lines where there is no terminal: no bar, and few of them.
+    assert "\r" not in done.stderr and len(done.stderr.splitlines()) < 15
+
+
+def test_results_hold_no_path(
+    run: Callable[..., Done], ct_path: Path, labels_path: Path, tmp_path: Path
+):
+    run("measure", ct_path, labels_path, "-o", tmp_path / "out")
+
+    for name in ("measurements.csv", "report.html", "result.json"):
+        assert str(tmp_path) not in (tmp_path / "out" / name).read_text(encoding="utf-8")
+
+
+def test_measuring_what_was_written_gives_the_same_numbers(
+    run: Callable[..., Done], ct_path: Path, labels_path: Path, tmp_path: Path
+):
+    run("measure", ct_path, labels_path, "-o", tmp_path / "first")
+    written = tmp_path / "first" / "segmentation.seg.nrrd"
+    run("measure", ct_path, written, "-o", tmp_path / "second")
+
+    for name in ("measurements.csv", "segmentation.seg.nrrd"):
+        first, second = (tmp_path / run_name / name for run_name in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_warnings_reach_the_exit_message_the_table_and_the_json(
+    run: Callable[..., Done], ct_path: Path, tmp_path: Path
+):
+    labels = a_chest()[1]
+    labels[:, :, 40:] = 0
+    one_lung = write_image(labels, tmp_path / "one_lung.nrrd")
+
+    done = run("measure", ct_path, one_lung, "-o", tmp_path / "out")
+
+    assert done.returncode == 0, done.stderr
+    assert "Warning: No left lung was found" in done.stdout
+    with (tmp_path / "out" / "measurements.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all("one_lung" in row["warnings"].split(";") for row in rows)
+    assert rows[2]["lesion_percent"] == ""
+    result = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    assert "one_lung" in [warning["code"] for warning in result["warnings"]]
+    assert "No left lung was found" in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("command", ["segment", "measure"])
+def test_results_already_there_are_refused_before_anything_is_read(
+    run: Callable[..., Done], command: str, tmp_path: Path
+):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "measurements.csv").write_text("keep")
+    inputs = ["absent.nrrd", "absent.seg.nrrd"][: 1 if command == "segment" else 2]
+
+    done = run(command, *inputs, "-o", tmp_path / "out")
+
+    assert done.returncode == 2
+    assert "--overwrite" in done.stderr
+    assert (tmp_path / "out" / "measurements.csv").read_text() == "keep"
+
+
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    run: Callable[..., Done], ct_path: Path, labels_path: Path, tmp_path: Path
+):
+    shifted = sitk.ReadImage(str(labels_path))
+    shifted.SetOrigin((0.0, 0.0, 0.0))
+    sitk.WriteImage(shifted, str(tmp_path / "shifted.nrrd"))
+    for arguments in (
+        ("segment", tmp_path / "absent.nrrd"),
+        ("segment", ct_path, "--device", "abacus"),
+        ("segment", ct_path, "--model", "no such model"),
+        ("measure", ct_path, tmp_path / "absent.nrrd"),
+        ("measure", ct_path, tmp_path / "shifted.nrrd"),
+    ):
+        done = run(*arguments, "-o", tmp_path / "out")
+        sentence = done.stderr.splitlines()[-1]
+        assert done.returncode == 2, done.stderr
+        assert sentence.startswith("covidlungquant: ") and sentence.endswith(".")
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_command_is_needed(run: Callable[..., Done]):
+    assert run().returncode == 2
+
+
+def test_version_and_info_in_a_process_of_their_own():
+    command = [sys.executable, "-m", "CovidLungQuantLib.cli"]
+
+    def shown_by(*arguments: str) -> str:
+        return subprocess.run(
+            [*command, *arguments], capture_output=True, text=True, check=True, cwd=PROJECT_ROOT
+        ).stdout
+
+    assert shown_by("--version") == f"covidlungquant {__version__}\n"
+    info = shown_by("info")
+    for name in ("python", "numpy", "torch", "SimpleITK", "devices"):
+        assert f"\n{name} " in info
+    assert "cpu" in info and DISCLAIMER in info
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "sentence"),
+    [
+        (Cancelled("Cancelled."), 130, "Cancelled."),
+        (KeyboardInterrupt(), 130, "nothing was written"),
+        (OutOfResourcesError("The disk is full."), 3, "disk is full"),
+        (MemoryError(), 3, "memory ran out"),
+        (RuntimeError("std::bad_alloc"), 3, "memory ran out"),
+        (ZeroDivisionError("by zero\nand more"), 1, "ZeroDivisionError: by zero); run again"),
+    ],
+)
+def test_each_error_has_its_exit_code_and_no_traceback(
+    error: BaseException,
+    exit_code: int,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+):
+    def failing(chosen: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_info", failing)
+
+    assert cli.main(["info"]) == exit_code
+    shown = capsys.readouterr().err
+    assert shown.startswith("covidlungquant: ") and sentence in shown
+    assert len(shown.splitlines()) == 1
+
+
+def test_debug_shows_where_an_error_arose(monkeypatch: pytest.MonkeyPatch):
+    def failing(chosen: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(cli, "_info", failing)
+
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["info", "--debug"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_cancels_and_leaves_no_trace(
+    ct_path: Path, labels_path: Path, tmp_path: Path, number: int
+):
+    (tmp_path / "work").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING_RUN, str(ct_path), str(labels_path), "out"],
+        cwd=tmp_path / "work",
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "writing\n"
+    time.sleep(0.2)
+    process.send_signal(number)
+    _, shown = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert shown.splitlines()[-1] == "covidlungquant: Cancelled; nothing was written."
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+# Stops while the output folder is half-written, which no input can bring about reliably.
+WAITING_RUN = """
+import sys, time
+from CovidLungQuantLib import cli
+from CovidLungQuantLib.outputs import folder
+
+def wait(path, quantification):
+    print("writing", flush=True)
+    time.sleep(120)
+
+folder.write_report = wait
+sys.exit(cli.main(["measure", sys.argv[1], sys.argv[2], "-o", sys.argv[3]]))
+"""
+
+
+def test_lines_of_progress_appear_once_a_step_and_every_tenth(capsys: pytest.CaptureFixture):
+    show = cli._LineProgress()
+    for index in range(5):
+        show(index / 40, f"Slice {index} of 5 (cpu)")
+    show(0.11, "Measuring")
+
+    lines = ["  0 %  Slice 0 of 5 (cpu)", " 10 %  Slice 4 of 5 (cpu)", " 11 %  Measuring"]
+    assert capsys.readouterr().err.splitlines() == lines
