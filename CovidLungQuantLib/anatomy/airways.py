@@ -33,7 +33,7 @@ def find_airways(hu: np.ndarray, body: np.ndarray, spacing_mm: Spacing) -> np.nd
 
 
 def _find_trachea(hu: np.ndarray, body: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
-    """The longest chain of small dark discs near the midline, above the widest part of the lungs."""
+    """The longest chain of small dark discs near the midline, above the lungs' widest part."""
     x_mm, y_mm, z_mm = spacing_mm
     air = body & (hu < LUMEN_HU)
     middle_x = float(np.mean(np.nonzero(body.any(axis=(0, 1)))[0]))

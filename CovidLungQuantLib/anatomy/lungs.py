@@ -4,8 +4,8 @@ The way through: a coarse grid of about 2 mm → body → trachea and main bronc
 left and right → dense lesions taken back in → the border redrawn on the native grid. Arrays are
 (z, y, x) and upright: x grows to the patient's Left, y to Posterior, z to Superior.
 
-The adaptive threshold is the one of Hu, Hoffman and Reinhardt, IEEE Trans. Med. Imaging 2001
-(the mean of the means on either side of it).
+The adaptive threshold follows Hu, Hoffman and Reinhardt, IEEE Trans. Med. Imaging 2001: it settles
+between the means of what lies below and above it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.airways import find_airways
+from CovidLungQuantLib.anatomy.dense_lesions import dense_costal_lung
 from CovidLungQuantLib.anatomy.grids import CoarseGrid
 from CovidLungQuantLib.anatomy.morphology import (
+    bounding_box,
     close,
     dilate,
     erode,
@@ -44,23 +46,29 @@ LOWEST_HU = -1024.0
 
 BODY_HU = -500.0
 TABLE_THICKNESS_MM = 4.0
-# Lung against soft tissue lies half-way between about -850 (or -600 in disease) and +40 HU.
-LUNG_THRESHOLD_RANGE_HU = (-550.0, -320.0)
+# The border of the lung: about half-way between -850 (or -600 in disease) and +40 HU.
+LUNG_THRESHOLD_RANGE_HU = (-550.0, -300.0)
 START_THRESHOLD_HU = -500.0
+# Readers draw the border a little on the tissue's side of half-way.
+BORDER_SHARE = 0.57
 
 AIRWAY_WALL_MM = 2.1
 SMALLEST_LUNGS_ML = 200.0
 SMALLEST_LUNG_PART_ML = 80.0
 SMALLEST_ISLAND_ML = 0.1
 ISLAND_REACH_MM = 12.0
+SMALLEST_APEX_ML = 2.0
+OESOPHAGUS_REACH_MM = 20.0
+CHEST_WALL_MM = 12.0
 # Gas in stomach, bowel or outside is darker than any lung, and even; a large lung may be as dark
 # (emphysema) but has vessels.
 GAS_CORE_HU = -945.0
 LARGE_LUNG_PART_ML = 1000.0
 LUNG_TEXTURE_HU = -900.0
 
-VESSEL_CLOSING_MM = 7.0
-COSTAL_CLOSING_MM = 30.0
+VESSEL_CLOSING_MM = 5.0
+# Room around a lung for what is added to it, (z, y, x).
+MARGIN_VOXELS = (3, 10, 10)
 
 LUNG_VOLUME_RANGE_ML = (1000.0, 9000.0)
 CUT_AREA_MM2 = 500.0
@@ -104,17 +112,18 @@ def segment_lungs(
     if not body.any():
         raise BadInputError(NO_LUNGS_MESSAGE)
     threshold_hu = _adaptive_threshold(coarse[body])
+    middle_x = float(np.mean(np.nonzero(body.any(axis=(0, 1)))[0]))
     progress(0.2, "Finding the airways")
     airways = find_airways(coarse, body, grid.spacing_mm)
     progress(0.35, "Finding the lungs")
-    air = _find_air_filled_lung(coarse, body, airways, threshold_hu, grid.spacing_mm)
+    air = _find_air_filled_lung(coarse, body, airways, threshold_hu, middle_x, grid.spacing_mm)
     if air.sum() * grid.voxel_volume_ml < SMALLEST_LUNGS_ML:
         raise BadInputError(NO_LUNGS_MESSAGE)
     air_sides = split_left_right(air, grid.spacing_mm)
     progress(0.5, "Taking dense lesions into the lungs")
-    closed = _close_lungs(coarse, air_sides, airways, grid.spacing_mm)
+    closed = _close_lungs(coarse, air_sides, airways, middle_x, grid.spacing_mm)
     progress(0.7, "Drawing the borders of the lungs")
-    lungs = _redraw_on_native_grid(hu, grid, closed, air_sides > 0, airways, threshold_hu)
+    lungs = _redraw_on_native_grid(hu, grid, closed, air_sides > 0, threshold_hu)
     progress(1.0, "Found the lungs")
     return LungAnatomy(
         lungs=lungs,
@@ -153,17 +162,18 @@ def _close_cut_sides(plane: np.ndarray) -> None:
 
 
 def _adaptive_threshold(hu: np.ndarray) -> float:
-    """Half-way between the mean of the lung and the mean of the tissue in the body."""
-    threshold = START_THRESHOLD_HU
+    """HU at the border of the lung, between the means of what lies below and above it."""
+    threshold_hu = START_THRESHOLD_HU
     for _ in range(50):
-        low, high = hu[hu < threshold], hu[hu >= threshold]
+        low, high = hu[hu < threshold_hu], hu[hu >= threshold_hu]
         if not low.size or not high.size:
             break
-        updated = float(low.mean() + high.mean()) / 2
-        if abs(updated - threshold) < 0.5:
+        low_mean, high_mean = float(low.mean()), float(high.mean())
+        updated_hu = low_mean + BORDER_SHARE * (high_mean - low_mean)
+        if abs(updated_hu - threshold_hu) < 0.5:
             break
-        threshold = updated
-    return float(np.clip(threshold, *LUNG_THRESHOLD_RANGE_HU))
+        threshold_hu = updated_hu
+    return float(np.clip(threshold_hu, *LUNG_THRESHOLD_RANGE_HU))
 
 
 def _find_air_filled_lung(
@@ -171,6 +181,7 @@ def _find_air_filled_lung(
     body: np.ndarray,
     airways: np.ndarray,
     threshold_hu: float,
+    middle_x: float,
     spacing_mm: Spacing,
 ) -> np.ndarray:
     """Aerated lung: air inside the body that is neither airway nor gas in stomach or bowel."""
@@ -179,22 +190,45 @@ def _find_air_filled_lung(
     components, count = ndimage.label(air)
     sizes_ml = np.bincount(components.ravel(), minlength=count + 1) * voxel_ml
     boxes = ndimage.find_objects(components)
-    is_lung = np.zeros(count + 1, bool)
-    candidates = np.flatnonzero(sizes_ml[1:] >= SMALLEST_ISLAND_ML) + 1
-    for part in candidates:
-        box = boxes[part - 1]
-        is_lung[part] = not _is_gas(hu[box], components[box] == part, sizes_ml[part])
-    large = is_lung & (sizes_ml >= SMALLEST_LUNG_PART_ML)
-    lungs = large[components]
-    if not lungs.any():
-        return lungs
-    reach = dilate(lungs, ISLAND_REACH_MM, spacing_mm)
-    for part in np.flatnonzero(is_lung & ~large):
+    parts = [int(part) for part in np.flatnonzero(sizes_ml[1:] >= SMALLEST_ISLAND_ML) + 1]
+    lungs = np.zeros_like(air)
+    islands = []
+    for part in parts:
         box = boxes[part - 1]
         here = components[box] == part
-        if reach[box][here].mean() > 0.5:
+        if sizes_ml[part] >= SMALLEST_LUNG_PART_ML and not _is_gas(hu[box], here, sizes_ml[part]):
+            lungs[box] |= here
+        else:
+            islands.append(part)
+    if not lungs.any():
+        return lungs
+    filled_slices = np.flatnonzero(lungs.any(axis=(1, 2)))
+    middle_slice = (filled_slices[0] + filled_slices[-1]) / 2
+    reach = dilate(lungs, ISLAND_REACH_MM, spacing_mm)
+    for part in islands:
+        box = boxes[part - 1]
+        here = components[box] == part
+        off_midline_mm = abs((box[2].start + box[2].stop - 1) / 2 - middle_x) * spacing_mm[0]
+        if off_midline_mm < OESOPHAGUS_REACH_MM:
+            continue
+        # Above the middle of the lungs there is no bowel: what is dark there, and deep in the
+        # body, is lung (emphysema).
+        is_high = box[0].start > middle_slice and sizes_ml[part] >= SMALLEST_APEX_ML
+        is_near = reach[box][here].mean() > 0.5
+        if (is_high and _is_deep(body, box, here, spacing_mm)) or (
+            is_near and not _is_gas(hu[box], here, sizes_ml[part])
+        ):
             lungs[box] |= here
     return lungs
+
+
+def _is_deep(
+    body: np.ndarray, box: tuple[slice, ...], part: np.ndarray, spacing_mm: Spacing
+) -> bool:
+    """Whether a part of the air in the body, True in `box`, has a chest wall around it."""
+    planes = np.pad(body[box[0]], ((0, 0), (1, 1), (1, 1)))
+    deep = erode(planes, CHEST_WALL_MM, spacing_mm)[:, 1:-1, 1:-1]
+    return bool(deep[:, box[1], box[2]][part].mean() > 0.9)
 
 
 def _is_gas(hu: np.ndarray, part: np.ndarray, volume_ml: float) -> bool:
@@ -207,7 +241,7 @@ def _is_gas(hu: np.ndarray, part: np.ndarray, volume_ml: float) -> bool:
 
 
 def _close_lungs(
-    hu: np.ndarray, sides: np.ndarray, airways: np.ndarray, spacing_mm: Spacing
+    hu: np.ndarray, sides: np.ndarray, airways: np.ndarray, middle_x: float, spacing_mm: Spacing
 ) -> np.ndarray:
     """Take vessels and dense lesions into each lung; uint8 side values."""
     closed = sides.copy()
@@ -215,8 +249,11 @@ def _close_lungs(
         lung = sides == side
         if not lung.any():
             continue
-        filled = close(lung, VESSEL_CLOSING_MM, spacing_mm)
-        closed[ndimage.binary_fill_holes(filled) & (closed == 0)] = side
+        box = bounding_box(lung, MARGIN_VOXELS)
+        filled = ndimage.binary_fill_holes(close(lung[box], VESSEL_CLOSING_MM, spacing_mm))
+        filled |= dense_costal_lung(hu[box], filled, side, middle_x - box[2].start, spacing_mm)
+        filled = ndimage.binary_fill_holes(close(filled, VESSEL_CLOSING_MM / 2, spacing_mm))
+        closed[box][filled & (closed[box] == 0)] = side
     closed[airways] = 0
     return closed
 
@@ -226,33 +263,40 @@ def _redraw_on_native_grid(
     grid: CoarseGrid,
     closed: np.ndarray,
     aerated: np.ndarray,
-    airways: np.ndarray,
     threshold_hu: float,
 ) -> np.ndarray:
     """Lung border on the scan's own grid: by HU where lung is aerated, smooth where it is dense."""
-    nearest = ndimage.distance_transform_edt(
-        closed == 0, return_distances=False, return_indices=True
-    )
-    sides = closed[tuple(nearest)]
     lungs = np.zeros(grid.fine_shape, np.uint8)
-    matrix_z, matrix_y, matrix_x = (grid.interpolation(axis) for axis in range(3))
-    inside = (closed > 0).astype(np.float32)
-    dense = inside * ~aerated
-    rows, columns = (np.arange(n) // f for n, f in zip(hu.shape[1:], grid.factors[1:], strict=True))
-    for index in range(hu.shape[0]):
-        weights = matrix_z[index]
-        used = np.flatnonzero(weights)
-        plane = np.tensordot(weights[used], inside[used], axes=1)
-        if not plane.any():
-            continue
-        share = matrix_y @ plane @ matrix_x.T
-        dense_share = matrix_y @ np.tensordot(weights[used], dense[used], axes=1) @ matrix_x.T
+    box = bounding_box(closed > 0, (2, 2, 2))
+    fine_box = tuple(
+        slice(part.start * factor, min(part.stop * factor, size))
+        for part, factor, size in zip(box, grid.factors, grid.fine_shape, strict=True)
+    )
+    nearest = ndimage.distance_transform_edt(
+        closed[box] == 0, return_distances=False, return_indices=True
+    )
+    sides = closed[box][tuple(nearest)]
+    weights_z, weights_y, weights_x = (
+        grid.interpolation(axis)[fine_box[axis], box[axis]] for axis in range(3)
+    )
+    inside = (closed[box] > 0).astype(np.float32)
+    dense = inside * ~aerated[box]
+    rows, columns = (
+        np.arange(part.stop - part.start) // factor
+        for part, factor in zip(fine_box[1:], grid.factors[1:], strict=True)
+    )
+    for index, hu_plane in enumerate(hu[fine_box]):
+        used = np.flatnonzero(weights_z[index])
+        share, dense_share = (
+            weights_y @ np.tensordot(weights_z[index, used], part[used], axes=1) @ weights_x.T
+            for part in (inside, dense)
+        )
         lung = share > 0.5
         border = (share > 0.05) & (share < 0.95) & (dense_share < 0.25)
-        lung[border] = hu[index][border] < threshold_hu
+        lung[border] = hu_plane[border] < threshold_hu
         lung = ndimage.uniform_filter(lung.astype(np.float32), 3, mode="nearest") > 0.5
-        plane_sides = sides[index // grid.factors[0]]
-        lungs[index] = lung * plane_sides[rows][:, columns]
+        plane_sides = sides[index // grid.factors[0]][np.ix_(rows, columns)]
+        lungs[fine_box][index] = lung * plane_sides
     return lungs
 
 
@@ -274,18 +318,17 @@ def _warnings(lungs: np.ndarray, spacing_mm: Spacing) -> tuple[ScanWarning, ...]
         warnings.append(
             ScanWarning(
                 "lungs-cut",
-                f"The lungs are cut at the {' and '.join(cut)} of the scan, so volumes are too small "
-                "and percentages hold for the part seen only.",
+                f"The lungs are cut at the {' and '.join(cut)} of the scan, so volumes are too "
+                "small and percentages hold for the part seen only.",
             )
         )
-    counts = np.bincount(lungs.ravel(), minlength=3)
     for value, name in ((RIGHT_LUNG_VALUE, "right"), (LEFT_LUNG_VALUE, "left")):
-        if not counts[value]:
+        if not (lungs == value).any():
             warnings.append(
                 ScanWarning(
                     "one-lung",
-                    f"No {name} lung was found; check whether it is absent, collapsed or outside the "
-                    "scan.",
+                    f"No {name} lung was found; check whether it is absent, collapsed or outside "
+                    "the scan.",
                 )
             )
     volume_ml = int(found.sum()) * float(np.prod(spacing_mm)) / 1000.0

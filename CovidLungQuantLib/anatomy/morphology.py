@@ -27,24 +27,26 @@ def bounding_box(mask: np.ndarray, margin: tuple[int, ...] = (0, 0, 0)) -> tuple
 
 def dilate(mask: np.ndarray, radius_mm: float, spacing_mm: Spacing) -> np.ndarray:
     """True within `radius_mm` of a True voxel (2D for a 2D mask)."""
-    if not mask.any():
-        return mask.copy()
-    return _distance(~mask, spacing_mm) <= radius_mm
+    dilated = mask.copy()
+    if mask.any():
+        box = bounding_box(mask, _voxels(radius_mm, spacing_mm, mask.ndim))
+        dilated[box] = _distance(~mask[box], spacing_mm) <= radius_mm
+    return dilated
 
 
 def erode(mask: np.ndarray, radius_mm: float, spacing_mm: Spacing) -> np.ndarray:
-    """True farther than `radius_mm` from any False voxel; the border of the array does not erode."""
-    if mask.all():
-        return mask.copy()
-    return _distance(mask, spacing_mm) > radius_mm
+    """True farther than `radius_mm` from any False voxel; beyond the array counts as True."""
+    eroded = mask.copy()
+    if mask.any() and not mask.all():
+        box = bounding_box(mask, (1,) * mask.ndim)
+        eroded[box] = _distance(mask[box], spacing_mm) > radius_mm
+    return eroded
 
 
 def close(mask: np.ndarray, radius_mm: float, spacing_mm: Spacing) -> np.ndarray:
-    """Fill gaps narrower than a ball of `radius_mm`; a mask cut by the border is continued there."""
-    widths = [
-        int(np.ceil(radius_mm / step)) + 1 for step in tuple(reversed(spacing_mm))[-mask.ndim :]
-    ]
-    box = bounding_box(mask, tuple(widths))
+    """Fill gaps too narrow for a ball of `radius_mm`; a mask cut by the border goes on there."""
+    widths = _voxels(radius_mm, spacing_mm, mask.ndim)
+    box = bounding_box(mask, widths)
     padded = np.pad(mask[box], [(width, width) for width in widths], mode="edge")
     filled = erode(dilate(padded, radius_mm, spacing_mm), radius_mm, spacing_mm)
     inner = tuple(slice(width, -width) for width in widths)
@@ -61,6 +63,12 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     sizes = np.bincount(components.ravel())
     sizes[0] = 0
     return components == int(sizes.argmax())
+
+
+def _voxels(radius_mm: float, spacing_mm: Spacing, dimensions: int) -> tuple[int, ...]:
+    """`radius_mm` in whole voxels per array axis, one to spare."""
+    steps_mm = tuple(reversed(spacing_mm))[-dimensions:]
+    return tuple(int(np.ceil(radius_mm / step_mm)) + 1 for step_mm in steps_mm)
 
 
 def _distance(mask: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
