@@ -5,8 +5,9 @@ first dense block of DenseNet-121. The attention branch runs a convolutional LST
 through 11 slices around it. An attention head blends both: S = S_main·α + S_attention·(1 − α).
 
 Two choices keep the network affordable on a CPU. The ConvLSTM works on a grid `attention_stride`
-times coarser, reached without loss by folding pixels into channels. And the convolution from input
-to gates runs once a slice, not once for each window that contains it.
+times coarser, reached without loss by folding pixels into channels; the heads unfold them again, so
+that the output has the full resolution. And the convolution from input to gates runs once a slice,
+not once for each window that contains it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from torch.nn import functional
 
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, CLASS_COUNT, GGO, HIGH_OPACITY, NORMAL_LUNG
 
+DENSE_BRANCH_STRIDE = 4
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -31,7 +34,7 @@ class NetworkConfig:
         window_step_mm: distance between the slices of a window.
         hu_window: HU range that is scaled to 0…1; values outside are clipped.
         attention_channels: hidden channels of the ConvLSTM.
-        attention_stride: 1, 2 or 4; how much coarser the ConvLSTM's grid is.
+        attention_stride: how many times coarser the ConvLSTM's grid is.
         dense_layers, growth, bottleneck, stem_channels: of the dense block; the defaults are those
             of DenseNet-121's first block.
         head_channels: width of the segmentation and attention heads.
@@ -41,8 +44,8 @@ class NetworkConfig:
     window_length: int = 11
     window_step_mm: float = 3.0
     hu_window: tuple[float, float] = (-1024.0, 600.0)
-    attention_channels: int = 16
-    attention_stride: int = 2
+    attention_channels: int = 32
+    attention_stride: int = 4
     dense_layers: int = 6
     growth: int = 32
     bottleneck: int = 128
@@ -53,8 +56,8 @@ class NetworkConfig:
 class BranchOutput(NamedTuple):
     """Logits (windows, classes, working_size, working_size) and where they came from.
 
-    `logits` is the blend; `main` and `attention` are the branches, `alpha` the weight of `main`
-    (windows, 1, height, width) on the blending grid.
+    `logits` is the blend; `main` and `attention` are the branches, `alpha` the weight of `main`,
+    (windows, 1, working_size, working_size).
     """
 
     logits: Tensor
@@ -149,8 +152,10 @@ class ConvLSTM(nn.Module):
         return hidden
 
 
-def segmentation_head(in_channels: int, channels: int, out_channels: int) -> nn.Sequential:
-    """Two 3×3 conv-BN-LeakyReLU blocks and a 1×1 convolution."""
+def segmentation_head(
+    in_channels: int, channels: int, out_channels: int, stride: int
+) -> nn.Sequential:
+    """Two 3×3 conv-BN-LeakyReLU blocks and a 1×1 convolution, unfolded `stride` times finer."""
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
         nn.BatchNorm2d(channels),
@@ -158,7 +163,8 @@ def segmentation_head(in_channels: int, channels: int, out_channels: int) -> nn.
         nn.Conv2d(channels, channels, 3, padding=1, bias=False),
         nn.BatchNorm2d(channels),
         nn.LeakyReLU(),
-        nn.Conv2d(channels, out_channels, 1),
+        nn.Conv2d(channels, out_channels * stride**2, 1),
+        nn.PixelShuffle(stride),
     )
 
 
@@ -170,14 +176,16 @@ class ConvLSTMAttentionNetwork(nn.Module):
         self.config = config
         self.dense = DenseBranch(config)
         self.main_head = segmentation_head(
-            self.dense.out_channels, config.head_channels, CLASS_COUNT
+            self.dense.out_channels, config.head_channels, CLASS_COUNT, DENSE_BRANCH_STRIDE
         )
         self.convlstm = ConvLSTM(config.attention_stride**2, config.attention_channels)
         attention_width = min(config.head_channels, 2 * config.attention_channels)
         self.attention_segmentation_head = segmentation_head(
-            config.attention_channels, attention_width, CLASS_COUNT
+            config.attention_channels, attention_width, CLASS_COUNT, config.attention_stride
         )
-        self.attention_head = segmentation_head(config.attention_channels, attention_width, 1)
+        self.attention_head = segmentation_head(
+            config.attention_channels, attention_width, 1, config.attention_stride
+        )
         self.apply(_initialise)
         # A forget gate that starts open lets the first slices of a window reach the target.
         with torch.no_grad():
@@ -205,12 +213,8 @@ class ConvLSTMAttentionNetwork(nn.Module):
         hidden = self.convlstm(gates, windows)
         attention = self.attention_segmentation_head(hidden)
         alpha = self.attention_head(hidden).sigmoid()
-        main = _resize(self.main_head(self.dense(targets)), attention.shape[-2:]).contiguous()
-        blend = main * alpha + attention * (1.0 - alpha)
-        size = slices.shape[-2:]
-        return BranchOutput(
-            _resize(blend, size), _resize(main, size), _resize(attention, size), alpha
-        )
+        main = self.main_head(self.dense(targets))
+        return BranchOutput(main * alpha + attention * (1.0 - alpha), main, attention, alpha)
 
 
 def class_probabilities(logits: Tensor) -> Tensor:
@@ -238,12 +242,6 @@ def lesion_logits(logits: Tensor) -> Tensor:
         logits[..., GGO.value : GGO.value + 1, :, :],
         logits[..., HIGH_OPACITY.value : HIGH_OPACITY.value + 1, :, :],
     )
-
-
-def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(logits.shape[-2:]) == tuple(size):
-        return logits
-    return functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -20,7 +20,9 @@ RMI_RADIUS = 3
 RMI_RIDGE = 5e-4
 
 
-def segmentation_loss(logits: Tensor, targets: Tensor, rmi_weight: float = 0.5) -> Tensor:
+def segmentation_loss(
+    logits: Tensor, targets: Tensor, rmi_weight: float = 0.5, dice_weight: float = 0.0
+) -> Tensor:
     """(1 − w)·BCE + w·RMI over background, normal, lesion, and the kinds of lesion where known.
 
     A slice with lesion of unknown class teaches only that there is lesion, not which.
@@ -29,6 +31,7 @@ def segmentation_loss(logits: Tensor, targets: Tensor, rmi_weight: float = 0.5) 
         logits: (windows, 4, height, width).
         targets: shares (windows, 5, height, width); the last channel is lesion of unknown class.
         rmi_weight: w, 0.5 in the paper.
+        dice_weight: of an added soft Dice loss of lesion and its kinds, 0 in the paper.
     """
     always_logits = torch.cat(
         [
@@ -43,13 +46,27 @@ def segmentation_loss(logits: Tensor, targets: Tensor, rmi_weight: float = 0.5) 
     )
     always_targets = torch.cat([targets[:, [BACKGROUND_VALUE, NORMAL_LUNG.value]], lesion], dim=1)
     loss = _bce_and_rmi(always_logits, always_targets, rmi_weight)
+    if dice_weight:
+        loss = loss + dice_weight * _soft_dice_loss(always_logits[:, 2:], lesion)
     known = targets[:, UNCLASSIFIED_LESION_VALUE].flatten(1).amax(dim=1) == 0
     if known.any():
         classes = [GGO.value, HIGH_OPACITY.value]
         loss = loss + known.float().mean() * _bce_and_rmi(
             logits[known, GGO.value :], targets[known][:, classes], rmi_weight
         )
+        if dice_weight:
+            loss = loss + dice_weight * known.float().mean() * _soft_dice_loss(
+                logits[known, GGO.value :], targets[known][:, classes]
+            )
     return loss
+
+
+def _soft_dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """1 − Dice of each class over the whole batch, averaged over classes."""
+    probabilities = logits.sigmoid()
+    overlap = (probabilities * targets).sum(dim=(0, 2, 3))
+    total = (probabilities + targets).sum(dim=(0, 2, 3))
+    return (1.0 - (2.0 * overlap + 1.0) / (total + 1.0)).mean()
 
 
 def _bce_and_rmi(logits: Tensor, targets: Tensor, rmi_weight: float) -> Tensor:

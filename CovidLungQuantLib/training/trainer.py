@@ -40,6 +40,7 @@ class TrainingConfig:
         steps_per_epoch: optimiser steps in an epoch.
         samples_per_batch, targets_per_sample: a batch is this many stretches of neighbouring
             slices, each with this many targets (together the paper's batch of 32).
+        dice_weight: of a soft Dice loss of the lesions; 0 in the paper.
         branch_weight: weight of the same loss on each branch alone; 0 in the paper.
         lesion_share: chance that a sample is drawn around a lesion.
         seed: of everything random.
@@ -53,6 +54,7 @@ class TrainingConfig:
     minimum_learning_rate: float = 1e-7
     weight_decay: float = 1e-6
     rmi_weight: float = 0.5
+    dice_weight: float = 0.0
     branch_weight: float = 0.0
     epochs: int = 500
     steps_per_epoch: int = 40
@@ -69,10 +71,12 @@ SHORT_TRAINING = TrainingConfig(
     schedule="one_cycle",
     learning_rate=3e-3,
     weight_decay=1e-2,
+    dice_weight=1.0,
     branch_weight=0.25,
-    epochs=18,
-    steps_per_epoch=20,
-    targets_per_sample=6,
+    epochs=16,
+    steps_per_epoch=30,
+    samples_per_batch=6,
+    targets_per_sample=4,
 )
 
 
@@ -156,11 +160,11 @@ def _training_step(
     with torch.autocast(device.type, dtype=torch.bfloat16):
         output = network(slices.to(device), windows.to(device))
     targets = targets.to(device)
-    loss = segmentation_loss(output.logits.float(), targets, config.rmi_weight)
+    loss = segmentation_loss(output.logits.float(), targets, config.rmi_weight, config.dice_weight)
     if config.branch_weight:
         for branch in (output.main, output.attention):
             loss = loss + config.branch_weight * segmentation_loss(
-                branch.float(), targets, config.rmi_weight
+                branch.float(), targets, config.rmi_weight, config.dice_weight
             )
     optimizer.zero_grad()
     loss.backward()

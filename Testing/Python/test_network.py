@@ -37,14 +37,10 @@ def windows_of(count: int, length: int) -> torch.Tensor:
 def test_output_has_a_logit_for_every_class_and_pixel(network):
     output = network(torch.rand(13, 1, 32, 32), windows_of(3, 11))
     assert output.logits.shape == (3, CLASS_COUNT, 32, 32)
-    assert output.alpha.shape == (3, 1, 16, 16)
+    assert output.alpha.shape == (3, 1, 32, 32)
 
 
-def test_blend_is_alpha_of_main_and_the_rest_of_attention():
-    torch.manual_seed(0)
-    # With stride 1 the blending grid is the output grid, so that the equation holds exactly.
-    network = ConvLSTMAttentionNetwork(NetworkConfig(**{**vars(SMALL), "attention_stride": 1}))
-    network.eval()
+def test_blend_is_alpha_of_main_and_the_rest_of_attention(network):
     output = network(torch.rand(11, 1, 32, 32), windows_of(1, 11))
     expected = output.main * output.alpha + output.attention * (1 - output.alpha)
     torch.testing.assert_close(output.logits, expected)
