@@ -1,4 +1,4 @@
-"""The command line: `covidlungquant segment | measure | info`.
+"""The command line: `covidlungquant segment | measure | phantom | info`.
 
 Exit codes: 0 done, 2 bad input, 3 out of memory or disk, 130 cancelled, 1 an unexpected error.
 """
@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from CovidLungQuantLib import __version__
-from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError, OutOfResourcesError
+from CovidLungQuantLib.errors import (
+    BadInputError,
+    Cancelled,
+    CovidLungQuantError,
+    OutOfResourcesError,
+)
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.progress import ProgressCallback, subrange
 from CovidLungQuantLib.versions import software_versions
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from CovidLungQuantLib.pipeline import Quantification
 
 PROGRAM = "covidlungquant"
+IMAGE_SUFFIXES = (".nrrd", ".nii.gz", ".mha")
 # Part of the progress bar at which reading ends and writing begins.
 READ_UNTIL = 0.05
 WRITE_FROM = 0.9
@@ -81,6 +87,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_common_options(measure)
     measure.set_defaults(run=_measure)
+
+    phantom = commands.add_parser("phantom", help="write a synthetic chest CT to try this with")
+    phantom.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="image file to write, such as phantom.nrrd; must not exist yet",
+    )
+    phantom.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    phantom.set_defaults(run=_phantom)
 
     info = commands.add_parser("info", help="show versions, devices and models")
     info.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
@@ -147,6 +165,37 @@ def _measure(chosen: argparse.Namespace) -> None:
         quantification = measure(ct, labels, subrange(progress, READ_UNTIL, WRITE_FROM))
         files = _write(chosen, quantification, progress)
     _print_result(quantification, files)
+
+
+def _phantom(chosen: argparse.Namespace) -> None:
+    import SimpleITK as sitk
+
+    from CovidLungQuantLib.phantom import chest_phantom
+
+    file = chosen.output
+    if file.exists():
+        raise BadInputError(f"{file.name} exists already; choose another name.")
+    if not file.name.lower().endswith(IMAGE_SUFFIXES):
+        raise BadInputError(
+            f"{file.name} is no image file; choose a name ending in {', '.join(IMAGE_SUFFIXES)}."
+        )
+    ct = chest_phantom().ct
+    image = sitk.GetImageFromArray(ct.hu)
+    image.SetSpacing(ct.geometry.spacing_mm)
+    image.SetOrigin(ct.geometry.origin_mm)
+    image.SetDirection(ct.geometry.direction.reshape(-1).tolist())
+    # Under another name until it is complete; the suffix, which says the format, is kept.
+    unfinished = file.with_name(f".unfinished-{file.name}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(image, str(unfinished), useCompression=True)
+        unfinished.rename(file)
+    except (OSError, RuntimeError) as error:
+        raise BadInputError(
+            f"{file.name} cannot be written there; choose another folder or free some space."
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _info(chosen: argparse.Namespace) -> None:

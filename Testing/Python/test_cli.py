@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from CovidLungQuantLib import __version__, cli
 from CovidLungQuantLib.errors import Cancelled, OutOfResourcesError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.phantom import DEFAULT_SHAPE, DEFAULT_SPACING_MM
 
 FILES = ["measurements.csv", "report.html", "result.json", "segmentation.seg.nrrd"]
 PROJECT_ROOT = Path(cli.__file__).parents[1]
@@ -188,6 +189,24 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
         assert sentence.startswith("covidlungquant: ") and sentence.endswith(".")
         assert "Traceback" not in done.stderr
         assert not (tmp_path / "out").exists()
+
+
+def test_the_phantom_is_written_once_with_its_geometry(run: Callable[..., Done], tmp_path: Path):
+    wrong = run("phantom", "-o", tmp_path / "phantom.docx")
+    assert wrong.returncode == 2 and "no image file" in wrong.stderr
+
+    path = tmp_path / "new" / "phantom.nrrd"
+    assert run("phantom", "-o", path).returncode == 0
+    image = sitk.ReadImage(str(path))
+    assert image.GetSize() == tuple(reversed(DEFAULT_SHAPE))
+    np.testing.assert_allclose(image.GetSpacing(), DEFAULT_SPACING_MM, rtol=1e-12)
+    assert np.median(sitk.GetArrayFromImage(image)) < -900
+    assert list(path.parent.iterdir()) == [path]
+    before = path.read_bytes()
+
+    again = run("phantom", "-o", path)
+    assert again.returncode == 2 and "exists already" in again.stderr
+    assert path.read_bytes() == before
 
 
 def test_a_command_is_needed(run: Callable[..., Done]):
