@@ -124,11 +124,13 @@ def segment_lungs(
     closed = _close_lungs(coarse, air_sides, airways, middle_x, grid.spacing_mm)
     progress(0.7, "Drawing the borders of the lungs")
     lungs = _redraw_on_native_grid(hu, grid, closed, air_sides > 0, threshold_hu)
+    native_airways = grid.enlarge(airways)
+    lungs[native_airways] = 0
     progress(1.0, "Found the lungs")
     return LungAnatomy(
         lungs=lungs,
         body=grid.enlarge(body),
-        airways=grid.enlarge(airways),
+        airways=native_airways,
         warnings=_warnings(lungs, spacing_mm),
     )
 
