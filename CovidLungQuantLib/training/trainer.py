@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkConfig
 from CovidLungQuantLib.lesions.preprocessing import slices_per_group
 from CovidLungQuantLib.training.augmentation import AugmentationConfig, augment
-from CovidLungQuantLib.training.data import AnnotatedScan, TrainingCase, draw_sample, training_case
+from CovidLungQuantLib.training.data import (
+    AnnotatedScan,
+    TrainingCase,
+    classified_by_density,
+    draw_sample,
+    training_case,
+)
 from CovidLungQuantLib.training.losses import segmentation_loss
 
 CHECKPOINT_FILE_NAME = "checkpoint.pt"
@@ -43,6 +49,8 @@ class TrainingConfig:
         dice_weight: of a soft Dice loss of the lesions; 0 in the paper.
         branch_weight: weight of the same loss on each branch alone; 0 in the paper.
         lesion_share: chance that a sample is drawn around a lesion.
+        classes_by_density: teach lesions of unknown class a class by their HU; see
+            `data.classified_by_density`. Not in the paper.
         seed: of everything random.
     """
 
@@ -61,6 +69,7 @@ class TrainingConfig:
     samples_per_batch: int = 4
     targets_per_sample: int = 8
     lesion_share: float = 0.7
+    classes_by_density: bool = False
     seed: int = 0
 
 
@@ -79,12 +88,19 @@ SHORT_TRAINING = TrainingConfig(
     targets_per_sample=4,
 )
 
+# A short second stage for the shipped weights: too few slices have a class that the reader stated to
+# learn GGO from high opacity by them alone.
+CLASS_TRAINING = replace(
+    SHORT_TRAINING, learning_rate=1e-3, epochs=2, classes_by_density=True, seed=1
+)
+
 
 def train(
     scans: Sequence[AnnotatedScan],
     config: TrainingConfig,
     run_folder: Path,
     validation_scans: Sequence[AnnotatedScan] = (),
+    start_from: ConvLSTMAttentionNetwork | None = None,
 ) -> ConvLSTMAttentionNetwork:
     """Train a network; resumes where `run_folder` has a checkpoint of the same configuration.
 
@@ -93,12 +109,17 @@ def train(
         config: every choice.
         run_folder: receives configuration, log and checkpoint.
         validation_scans: needed by the "plateau" schedule, else only logged.
+        start_from: network whose weights to begin with, of the same configuration.
     """
     run_folder = Path(run_folder)
     run_folder.mkdir(parents=True, exist_ok=True)
     (run_folder / CONFIG_FILE_NAME).write_text(json.dumps(asdict(config), indent=2))
     torch.manual_seed(config.seed)
     network = ConvLSTMAttentionNetwork(config.network)
+    if start_from is not None:
+        network.load_state_dict(start_from.state_dict())
+    if config.classes_by_density:
+        scans = [classified_by_density(scan) for scan in scans]
     # The dense branch computes several times faster with channels last, the ConvLSTM without.
     network.dense.to(memory_format=torch.channels_last)
     network.main_head.to(memory_format=torch.channels_last)
