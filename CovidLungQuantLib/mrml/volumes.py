@@ -15,10 +15,9 @@ import numpy as np
 
 from CovidLungQuantLib.ct import CTVolume, Geometry, ScanWarning, check_ct
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.lung_window import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
 from CovidLungQuantLib.mrml.nodes import hierarchy_item, no_new_nodes_on_error
 
-LUNG_WINDOW_HU = 1500
-LUNG_LEVEL_HU = -600
 # Slicer's world is RAS, a CTVolume's is LPS: the first two axes change sign.
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 RIGID_TOLERANCE = 1e-4
@@ -68,12 +67,12 @@ def ct_to_node(scene: Any, ct: CTVolume) -> Any:
 
 
 def show_in_lung_window(volume_node: Any) -> None:
-    """Set the display to the usual lung window (width 1500 HU, level −600 HU) in grey."""
+    """Set the display to the lung window, in grey."""
     volume_node.CreateDefaultDisplayNodes()
     display = volume_node.GetDisplayNode()
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
     display.AutoWindowLevelOff()
-    display.SetWindowLevel(LUNG_WINDOW_HU, LUNG_LEVEL_HU)
+    display.SetWindowLevel(LUNG_WINDOW_WIDTH_HU, LUNG_WINDOW_LEVEL_HU)
 
 
 def geometry_of(volume_node: Any) -> Geometry:

@@ -13,10 +13,9 @@ import zlib
 import numpy as np
 
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, LABELS
+from CovidLungQuantLib.lung_window import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
 
 # The lung window of chest CT.
-WINDOW_LEVEL_HU = -400
-WINDOW_WIDTH_HU = 1500
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY = 0
@@ -27,8 +26,8 @@ _PNG_FILTER_UP = 2
 
 def window_grey(hu: np.ndarray) -> np.ndarray:
     """Return HU as uint8 grey values of the lung window."""
-    lowest_hu = WINDOW_LEVEL_HU - WINDOW_WIDTH_HU / 2
-    grey = (hu.astype(np.float32) - lowest_hu) * (255 / WINDOW_WIDTH_HU)
+    lowest_hu = LUNG_WINDOW_LEVEL_HU - LUNG_WINDOW_WIDTH_HU / 2
+    grey = (hu.astype(np.float32) - lowest_hu) * (255 / LUNG_WINDOW_WIDTH_HU)
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
 
 

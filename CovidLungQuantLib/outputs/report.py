@@ -22,10 +22,9 @@ from CovidLungQuantLib.labels import (
     RIGHT_LUNG_REGION,
     Label,
 )
+from CovidLungQuantLib.lung_window import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
 from CovidLungQuantLib.measures.volumes import RegionMeasurement, label_histograms
 from CovidLungQuantLib.outputs.pictures import (
-    WINDOW_LEVEL_HU,
-    WINDOW_WIDTH_HU,
     box_around_lungs,
     choose_axial_slices,
     choose_coronal_plane,
@@ -287,7 +286,7 @@ def _views(quantification: Quantification) -> str:
     return (
         "<h2>Slices through the lungs</h2>"
         f'<p class="legend">{legend}<span>Patient’s right on the left; lung window, level '
-        f"{_signed(WINDOW_LEVEL_HU)} HU, width {WINDOW_WIDTH_HU} HU</span></p>"
+        f"{_signed(LUNG_WINDOW_LEVEL_HU)} HU, width {LUNG_WINDOW_WIDTH_HU} HU</span></p>"
         f'<div class="views">{"".join(figures)}</div>'
         f'<h2>Coronal view</h2><div class="views wide">{coronal}</div>'
     )

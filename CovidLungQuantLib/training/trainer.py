@@ -88,8 +88,8 @@ SHORT_TRAINING = TrainingConfig(
     targets_per_sample=4,
 )
 
-# A short second stage for the shipped weights: too few slices have a class that the reader stated to
-# learn GGO from high opacity by them alone.
+# A short second stage for the shipped weights: too few slices have a class that the reader stated
+# to learn GGO from high opacity by them alone.
 CLASS_TRAINING = replace(
     SHORT_TRAINING, learning_rate=1e-3, epochs=2, classes_by_density=True, seed=1
 )

@@ -93,7 +93,7 @@ def test_an_edited_table_is_recognised_after_loading(loaded):
 def test_the_ct_is_shown_in_a_lung_window(loaded):
     _, volume_node, _, _ = loaded
     display = volume_node.GetDisplayNode()
-    assert (display.GetWindow(), display.GetLevel()) == (1500, -600)
+    assert (display.GetWindow(), display.GetLevel()) == (1500, -400)
 
 
 def test_all_nodes_lie_in_one_study_without_patient_data(loaded):

@@ -66,7 +66,7 @@ def test_the_copy_does_not_follow_the_node(scene):
 
 def test_a_new_volume_is_shown_in_a_lung_window(scene):
     display = ct_to_node(scene, a_ct()).GetDisplayNode()
-    assert (display.GetWindow(), display.GetLevel()) == (1500, -600)
+    assert (display.GetWindow(), display.GetLevel()) == (1500, -400)
     assert not display.GetAutoWindowLevel()
     assert display.GetColorNodeID() == "vtkMRMLColorTableNodeGrey"
 

@@ -237,7 +237,7 @@ def test_the_result_is_shown_over_the_volume(panel: Any, chest: Any) -> None:
     display = panel._parameterNode.outputSegmentation.GetDisplayNode()
     assert display.GetVisibility2DFill()
     assert display.GetVisibility2DOutline()
-    assert (chest.GetDisplayNode().GetWindow(), chest.GetDisplayNode().GetLevel()) == (1500, -600)
+    assert (chest.GetDisplayNode().GetWindow(), chest.GetDisplayNode().GetLevel()) == (1500, -400)
     assert composite_node.GetBackgroundVolumeID() == chest.GetID()
     assert slice_node is not None
 
