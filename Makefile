@@ -15,11 +15,11 @@ DRAWING_PACKAGES := libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri libx11-6 libxkbc
 DEMO_ENVIRONMENT := $(VENV)/.demo-installed
 TEST_ENVIRONMENT := $(VENV)/.test-installed
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench train screenshot clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -2
-	@echo "Also: make lint, make bench, make clean."
+	@echo "Also: make lint, bench, train, screenshot, clean."
 
 demo: $(DEMO_ENVIRONMENT) $(if $(filter $(PHANTOM),$(CT)),$(PHANTOM))
 	$(BIN)/covidlungquant segment "$(CT)" --output $(DEMO_OUTPUT) --scene --overwrite
@@ -34,6 +34,13 @@ lint: $(TEST_ENVIRONMENT)
 
 bench: $(DEMO_ENVIRONMENT)
 	$(BIN)/python Testing/Benchmarks/time_parts.py
+
+# DATASET: a folder with one folder for each case (ct.nrrd, labels.nrrd).
+train: $(DEMO_ENVIRONMENT)
+	$(BIN)/python -m CovidLungQuantLib.training "$(DATASET)" --output runs/model
+
+screenshot: $(TEST_ENVIRONMENT) $(PHANTOM)
+	$(BIN)/python -m Testing.slicer_stand_in.screenshot $(PHANTOM)
 
 clean:
 	rm -rf $(VENV) build $(DEMO_OUTPUT)

@@ -87,7 +87,7 @@ class CovidLungQuant(ScriptedLoadableModule):
         )
         self.parent.helpText += f"<p>{DISCLAIMER}</p>"
         self.parent.acknowledgementText = _(
-            "The method follows Grodecki et al., Radiology: Artificial Intelligence 2021."
+            "The network follows Grodecki, Killekar et al. 2021 (arXiv:2104.00138)."
         )
 
 
