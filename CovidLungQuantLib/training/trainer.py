@@ -47,6 +47,7 @@ class TrainingConfig:
         samples_per_batch, targets_per_sample: a batch is this many stretches of neighbouring
             slices, each with this many targets (together the paper's batch of 32).
         dice_weight: of a soft Dice loss of the lesions; 0 in the paper.
+        kind_weight: of GGO against high opacity inside lesions; 0 in the paper.
         branch_weight: weight of the same loss on each branch alone; 0 in the paper.
         lesion_share: chance that a sample is drawn around a lesion.
         classes_by_density: teach lesions of unknown class a class by their HU; see
@@ -63,6 +64,7 @@ class TrainingConfig:
     weight_decay: float = 1e-6
     rmi_weight: float = 0.5
     dice_weight: float = 0.0
+    kind_weight: float = 0.0
     branch_weight: float = 0.0
     epochs: int = 500
     steps_per_epoch: int = 40
@@ -91,7 +93,7 @@ SHORT_TRAINING = TrainingConfig(
 # A short second stage for the shipped weights: too few slices have a class that the reader stated
 # to learn GGO from high opacity by them alone.
 CLASS_TRAINING = replace(
-    SHORT_TRAINING, learning_rate=1e-3, epochs=2, classes_by_density=True, seed=1
+    SHORT_TRAINING, learning_rate=1e-3, kind_weight=1.0, epochs=2, classes_by_density=True, seed=1
 )
 
 
@@ -181,17 +183,21 @@ def _training_step(
     with torch.autocast(device.type, dtype=torch.bfloat16):
         output = network(slices.to(device), windows.to(device))
     targets = targets.to(device)
-    loss = segmentation_loss(output.logits.float(), targets, config.rmi_weight, config.dice_weight)
+    loss = _loss(output.logits, targets, config)
     if config.branch_weight:
         for branch in (output.main, output.attention):
-            loss = loss + config.branch_weight * segmentation_loss(
-                branch.float(), targets, config.rmi_weight, config.dice_weight
-            )
+            loss = loss + config.branch_weight * _loss(branch, targets, config)
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 10.0)
     optimizer.step()
     return float(loss.detach())
+
+
+def _loss(logits: Tensor, targets: Tensor, config: TrainingConfig) -> Tensor:
+    return segmentation_loss(
+        logits.float(), targets, config.rmi_weight, config.dice_weight, config.kind_weight
+    )
 
 
 def _draw_batch(
@@ -235,15 +241,7 @@ def validation_loss(
                 output = network(
                     slices, torch.from_numpy(positions.reshape(windows.shape)).to(device)
                 )
-            losses.append(
-                float(
-                    segmentation_loss(
-                        output.logits.float(),
-                        torch.from_numpy(targets).to(device),
-                        config.rmi_weight,
-                    )
-                )
-            )
+            losses.append(float(_loss(output.logits, torch.from_numpy(targets).to(device), config)))
     network.train()
     return float(np.mean(losses))
 
