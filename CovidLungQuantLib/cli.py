@@ -75,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument(
         "--model", metavar="MODEL", help="name of a shipped model or path of a weights file"
     )
+    segment.add_argument(
+        "--kinds",
+        default="density",
+        metavar="{density,network}",
+        help="how GGO is told from high opacity inside lesions: by density (above −350 HU, Pan et "
+        "al. 2021) or by the network's own classes (default: density)",
+    )
     segment.set_defaults(run=_segment)
 
     measure = commands.add_parser("measure", help="measure a segmentation that exists")
@@ -144,7 +151,9 @@ def _segment(chosen: argparse.Namespace) -> None:
         progress(0.0, "Reading the scan")
         ct = read_ct(chosen.ct, chosen.series)
         quantification = quantify(
-            ct, Options(chosen.device, chosen.model), subrange(progress, READ_UNTIL, WRITE_FROM)
+            ct,
+            Options(chosen.device, chosen.model, chosen.kinds),
+            subrange(progress, READ_UNTIL, WRITE_FROM),
         )
         files = _write(chosen, quantification, progress)
     _print_result(quantification, files)

@@ -37,10 +37,13 @@ class Options:
     Attributes:
         device: "auto", "cpu", "cuda" or "mps".
         model: name of a shipped model or path of a weights file; None is the default model.
+        kinds: how GGO is told from high opacity inside lesions: "density" (above −350 HU, Pan et
+            al. 2021) or "network" (its own classes).
     """
 
     device: str = "auto"
     model: str | None = None
+    kinds: str = "density"
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ def quantify(
             model,
             options.device,
             subrange(progress, 0.25, 0.92),
+            options.kinds,
         )
     labels = restore_orientation(lesions.labels, orientation)
     with _timed(timings, "measuring"):

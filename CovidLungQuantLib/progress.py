@@ -1,4 +1,7 @@
-"""Progress and cancelling: one callback, `progress(fraction, message)`, that may raise `Cancelled`."""
+"""Progress and cancelling through one callback, `progress(fraction, message)`.
+
+It may raise `Cancelled`.
+"""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, HIGH_OPACITY, NORMAL_LUNG
+from CovidLungQuantLib.lesions.kinds import classify_by_density
 from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
@@ -33,6 +34,8 @@ from CovidLungQuantLib.lesions.weights import LoadedModel
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
+# How GGO and high opacity are told apart inside the lesions the network finds.
+KIND_CHOICES = ("density", "network")
 WINDOWS_PER_BATCH = {"cpu": 8, "cuda": 32, "mps": 8}
 # The network looks at slices this far above and below the lungs found beforehand.
 MARGIN_MM = 15.0
@@ -91,6 +94,7 @@ def segment_lesions(
     model: LoadedModel,
     device: str = "auto",
     progress: ProgressCallback = no_progress,
+    kinds: str = "density",
 ) -> LesionSegmentation:
     """Label every voxel background, normal lung, GGO or high opacity.
 
@@ -101,20 +105,27 @@ def segment_lesions(
         model: from `load_model`.
         device: "auto", "cpu", "cuda" or "mps".
         progress: called after every batch; may raise `Cancelled`.
+        kinds: "density" tells GGO from high opacity by `kinds.classify_by_density`, "network" by
+            the network's own classes.
 
     Raises:
-        BadInputError: unknown or missing device.
+        BadInputError: unknown or missing device, or unknown `kinds`.
         OutOfResourcesError: memory ran out even for single windows on the CPU.
     """
+    if kinds not in KIND_CHOICES:
+        raise BadInputError(
+            f"“{kinds}” is no way to tell lesions apart; use one of {', '.join(KIND_CHOICES)}."
+        )
     runner = _WindowRunner(model.network, choose_device(device))
     box = body_box(hu, spacing_mm)
     network_labels = np.zeros(hu.shape, np.uint8)
     for index, labels in _native_slices(hu, spacing_mm, anatomy, box, runner, progress):
         network_labels[index][box.slices] = labels
     progress(1.0, "Joining lungs and lesions")
-    return LesionSegmentation(
-        reconcile(network_labels, anatomy, spacing_mm), tuple(runner.warnings), runner.device
-    )
+    labels = reconcile(network_labels, anatomy, spacing_mm)
+    if kinds == "density":
+        labels = classify_by_density(labels, hu, spacing_mm)
+    return LesionSegmentation(labels, tuple(runner.warnings), runner.device)
 
 
 def reconcile(

@@ -5,16 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from CovidLungQuantLib.lesions.weights import MODEL_SUFFIX, load_model, save_model
+from CovidLungQuantLib.lesions.weights import MODEL_SUFFIX, save_model
 from CovidLungQuantLib.training.data import case_names, fold_names, read_annotated_scan
-from CovidLungQuantLib.training.trainer import (
-    CLASS_TRAINING,
-    SHORT_TRAINING,
-    TrainingConfig,
-    train,
-)
-
-RECIPES = {"paper": TrainingConfig(), "short": SHORT_TRAINING, "classes": CLASS_TRAINING}
+from CovidLungQuantLib.training.trainer import SHORT_TRAINING, TrainingConfig, train
 
 
 def main() -> None:
@@ -22,8 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the lesion network.")
     parser.add_argument("dataset", type=Path, help="folder with one folder for each case")
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder")
-    parser.add_argument("--recipe", choices=list(RECIPES), default="short")
-    parser.add_argument("--start-from", type=Path, help="model file whose weights to begin with")
+    parser.add_argument("--recipe", choices=["paper", "short"], default="short")
     parser.add_argument("--fold", type=int, help="leave out the cases of this fold, from 0")
     parser.add_argument("--folds", type=int, default=3, help="number of folds")
     parser.add_argument(
@@ -34,8 +26,7 @@ def main() -> None:
         help="cases of one patient, kept in one fold; may be given several times",
     )
     arguments = parser.parse_args()
-    config = RECIPES[arguments.recipe]
-    start_from = load_model(str(arguments.start_from)).network if arguments.start_from else None
+    config = TrainingConfig() if arguments.recipe == "paper" else SHORT_TRAINING
     same_patient = [group.split(",") for group in arguments.same_patient]
     training = case_names(arguments.dataset)
     if arguments.fold is not None:
@@ -48,7 +39,6 @@ def main() -> None:
         config,
         arguments.output,
         [read_annotated_scan(arguments.dataset / name) for name in validation],
-        start_from,
     )
     print(save_model(arguments.output / f"{arguments.output.name}{MODEL_SUFFIX}", network))
 

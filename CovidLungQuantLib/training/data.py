@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
     BACKGROUND_VALUE,
     CLASS_COUNT,
-    GGO,
-    HIGH_OPACITY,
     LESION_LABELS,
     UNCLASSIFIED_LESION_VALUE,
 )
@@ -40,8 +37,6 @@ from CovidLungQuantLib.lesions.preprocessing import (
 CT_FILE_NAME = "ct.nrrd"
 LABELS_FILE_NAME = "labels.nrrd"
 CASE_FILE_NAME = "case.json"
-HIGH_OPACITY_ABOVE_HU = -350.0
-DENSITY_SMOOTHING_MM = 5.0
 TARGET_CHANNELS = CLASS_COUNT + 1  # the four classes and "lesion of unknown class"
 
 
@@ -122,21 +117,6 @@ def read_annotated_scan(folder: Path) -> AnnotatedScan:
         labels,
         ct_image.GetSpacing(),
     )
-
-
-def classified_by_density(scan: AnnotatedScan) -> AnnotatedScan:
-    """Give lesions of unknown class one by the HU rule of Pan et al. 2021 (smoothed over 5 mm).
-
-    A weak label: above −350 HU high opacity, else GGO. What the reader stated is kept.
-    """
-    size = [1, *(max(1, round(DENSITY_SMOOTHING_MM / scan.spacing_mm[axis])) for axis in (1, 0))]
-    smooth = ndimage.uniform_filter(scan.hu.astype(np.float32), size)
-    unknown = scan.labels == UNCLASSIFIED_LESION_VALUE
-    labels = scan.labels.copy()
-    labels[unknown] = np.where(
-        smooth[unknown] > HIGH_OPACITY_ABOVE_HU, HIGH_OPACITY.value, GGO.value
-    )
-    return replace(scan, labels=labels)
 
 
 def training_case(scan: AnnotatedScan, config: NetworkConfig, first_slice: int = 0) -> TrainingCase:

@@ -16,6 +16,7 @@ from CovidLungQuantLib.labels import (
     UNCLASSIFIED_LESION_VALUE,
 )
 from CovidLungQuantLib.lesions.inference import segment_lesions
+from CovidLungQuantLib.lesions.kinds import classify_by_density
 from CovidLungQuantLib.lesions.weights import LoadedModel
 from CovidLungQuantLib.training.data import AnnotatedScan
 
@@ -28,7 +29,8 @@ MINIMUM_EXTENT_PERCENT = 0.5
 class CaseAgreement:
     """Agreement of one case; volumes in mL, Dice NaN where neither side has a voxel.
 
-    Class figures are taken on the slices whose classes the reader stated.
+    Class figures are taken on the slices whose classes the reader stated, with the kinds told apart
+    by density; `network_…` are those of the network's own classes.
     """
 
     case: str
@@ -42,6 +44,8 @@ class CaseAgreement:
     sure_slices: int
     ggo_dice: float
     high_opacity_dice: float
+    network_ggo_dice: float
+    network_high_opacity_dice: float
     reference_ggo_ml: float
     ggo_ml: float
     reference_high_opacity_ml: float
@@ -72,14 +76,20 @@ def evaluate_case(
     scan: AnnotatedScan, anatomy: LungAnatomy, model: LoadedModel
 ) -> tuple[CaseAgreement, np.ndarray]:
     """Run `model` on a scan and compare; returns the figures and the label map."""
-    labels = segment_lesions(scan.hu, scan.spacing_mm, anatomy, model, "cpu").labels
-    return compare_with_reader(scan, anatomy, labels), labels
+    network_labels = segment_lesions(
+        scan.hu, scan.spacing_mm, anatomy, model, "cpu", kinds="network"
+    ).labels
+    labels = classify_by_density(network_labels, scan.hu, scan.spacing_mm)
+    return compare_with_reader(scan, anatomy, labels, network_labels), labels
 
 
 def compare_with_reader(
-    scan: AnnotatedScan, anatomy: LungAnatomy, labels: np.ndarray
+    scan: AnnotatedScan, anatomy: LungAnatomy, labels: np.ndarray, network_labels: np.ndarray
 ) -> CaseAgreement:
-    """Figures for one label map, uint8 (z, y, x), against the reader's."""
+    """Figures for one label map, uint8 (z, y, x), against the reader's.
+
+    `network_labels` are the same lesions with the network's own classes.
+    """
     voxel_ml = float(np.prod(scan.spacing_mm)) / 1000.0
     reference_lesion = scan.labels >= GGO.value
     lesion = labels >= GGO.value
@@ -114,6 +124,10 @@ def compare_with_reader(
         sure_slices=int(sure_slices.sum()),
         ggo_dice=dice(ggo, reference_ggo),
         high_opacity_dice=dice(high_opacity, reference_high_opacity),
+        network_ggo_dice=dice(on_sure_slices(network_labels, GGO.value), reference_ggo),
+        network_high_opacity_dice=dice(
+            on_sure_slices(network_labels, HIGH_OPACITY.value), reference_high_opacity
+        ),
         reference_ggo_ml=volume_ml(reference_ggo),
         ggo_ml=volume_ml(ggo),
         reference_high_opacity_ml=volume_ml(reference_high_opacity),

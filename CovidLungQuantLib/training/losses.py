@@ -21,11 +21,7 @@ RMI_RIDGE = 5e-4
 
 
 def segmentation_loss(
-    logits: Tensor,
-    targets: Tensor,
-    rmi_weight: float = 0.5,
-    dice_weight: float = 0.0,
-    kind_weight: float = 0.0,
+    logits: Tensor, targets: Tensor, rmi_weight: float = 0.5, dice_weight: float = 0.0
 ) -> Tensor:
     """(1 − w)·BCE + w·RMI over background, normal, lesion, and the kinds of lesion where known.
 
@@ -36,8 +32,6 @@ def segmentation_loss(
         targets: shares (windows, 5, height, width); the last channel is lesion of unknown class.
         rmi_weight: w, 0.5 in the paper.
         dice_weight: of an added soft Dice loss of lesion and its kinds, 0 in the paper.
-        kind_weight: of an added cross-entropy between GGO and high opacity inside lesions only,
-            0 in the paper.
     """
     always_logits = torch.cat(
         [
@@ -64,22 +58,7 @@ def segmentation_loss(
             loss = loss + dice_weight * known.float().mean() * _soft_dice_loss(
                 logits[known, GGO.value :], targets[known][:, classes]
             )
-        if kind_weight:
-            loss = loss + kind_weight * known.float().mean() * _kind_loss(
-                logits[known], targets[known]
-            )
     return loss
-
-
-def _kind_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of high opacity against GGO, averaged over the lesions' pixels."""
-    lesion = targets[:, GGO.value] + targets[:, HIGH_OPACITY.value]
-    share = targets[:, HIGH_OPACITY.value] / lesion.clamp_min(1e-6)
-    difference = logits[:, HIGH_OPACITY.value] - logits[:, GGO.value]
-    entropy = functional.binary_cross_entropy_with_logits(
-        difference, share.clamp(0.0, 1.0), reduction="none"
-    )
-    return (entropy * lesion).sum() / lesion.sum().clamp_min(1.0)
 
 
 def _soft_dice_loss(logits: Tensor, targets: Tensor) -> Tensor:

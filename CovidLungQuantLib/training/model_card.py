@@ -84,7 +84,8 @@ def model_card(model: LoadedModel, rows: Sequence[Row], recipe: str) -> str:
     sure = [row for row in rows if row["sure_slices"] > 0]
     classes = "\n".join(
         f"| {row['case']} | {row['sure_slices']:.0f} | {_number(row['ggo_dice'])} "
-        f"| {_number(row['high_opacity_dice'])} | {row['reference_ggo_ml']:.0f} | {row['ggo_ml']:.0f} "
+        f"| {_number(row['high_opacity_dice'])} | {_number(row['network_ggo_dice'])} "
+        f"| {_number(row['network_high_opacity_dice'])} | {row['reference_ggo_ml']:.0f} | {row['ggo_ml']:.0f} "
         f"| {row['reference_high_opacity_ml']:.0f} | {row['high_opacity_ml']:.0f} |"
         for row in sure
     )
@@ -129,10 +130,12 @@ Lesion volume, Spearman correlation with the reader over {len(rows)} cases: {cor
 |---|---|---|---|---|---|---|---|
 {cases}
 
-Classes, only on the slices on which the reader stated them:
+Classes, only on the slices on which the reader stated them. GGO is told from high opacity by density
+(above −350 HU, Pan et al. 2021); the columns "own" are the network's own classes, for comparison. Too
+few slices state the class to teach it well, so density is the default.
 
-| case | slices | GGO Dice | high opacity Dice | reader GGO mL | GGO mL | reader high mL | high mL |
-|---|---|---|---|---|---|---|---|
+| case | slices | GGO Dice | high opacity Dice | GGO own | high own | reader GGO mL | GGO mL | reader high mL | high mL |
+|---|---|---|---|---|---|---|---|---|---|
 {classes}
 
 Pixel spacing of these scans is nominal, so millilitres compare within a case only.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,7 @@ from torch import Tensor, nn
 from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkConfig
 from CovidLungQuantLib.lesions.preprocessing import slices_per_group
 from CovidLungQuantLib.training.augmentation import AugmentationConfig, augment
-from CovidLungQuantLib.training.data import (
-    AnnotatedScan,
-    TrainingCase,
-    classified_by_density,
-    draw_sample,
-    training_case,
-)
+from CovidLungQuantLib.training.data import AnnotatedScan, TrainingCase, draw_sample, training_case
 from CovidLungQuantLib.training.losses import segmentation_loss
 
 CHECKPOINT_FILE_NAME = "checkpoint.pt"
@@ -47,11 +41,8 @@ class TrainingConfig:
         samples_per_batch, targets_per_sample: a batch is this many stretches of neighbouring
             slices, each with this many targets (together the paper's batch of 32).
         dice_weight: of a soft Dice loss of the lesions; 0 in the paper.
-        kind_weight: of GGO against high opacity inside lesions; 0 in the paper.
         branch_weight: weight of the same loss on each branch alone; 0 in the paper.
         lesion_share: chance that a sample is drawn around a lesion.
-        classes_by_density: teach lesions of unknown class a class by their HU; see
-            `data.classified_by_density`. Not in the paper.
         seed: of everything random.
     """
 
@@ -64,14 +55,12 @@ class TrainingConfig:
     weight_decay: float = 1e-6
     rmi_weight: float = 0.5
     dice_weight: float = 0.0
-    kind_weight: float = 0.0
     branch_weight: float = 0.0
     epochs: int = 500
     steps_per_epoch: int = 40
     samples_per_batch: int = 4
     targets_per_sample: int = 8
     lesion_share: float = 0.7
-    classes_by_density: bool = False
     seed: int = 0
 
 
@@ -90,19 +79,12 @@ SHORT_TRAINING = TrainingConfig(
     targets_per_sample=4,
 )
 
-# A short second stage for the shipped weights: too few slices have a class that the reader stated
-# to learn GGO from high opacity by them alone.
-CLASS_TRAINING = replace(
-    SHORT_TRAINING, learning_rate=1e-3, kind_weight=1.0, epochs=2, classes_by_density=True, seed=1
-)
-
 
 def train(
     scans: Sequence[AnnotatedScan],
     config: TrainingConfig,
     run_folder: Path,
     validation_scans: Sequence[AnnotatedScan] = (),
-    start_from: ConvLSTMAttentionNetwork | None = None,
 ) -> ConvLSTMAttentionNetwork:
     """Train a network; resumes where `run_folder` has a checkpoint of the same configuration.
 
@@ -111,17 +93,12 @@ def train(
         config: every choice.
         run_folder: receives configuration, log and checkpoint.
         validation_scans: needed by the "plateau" schedule, else only logged.
-        start_from: network whose weights to begin with, of the same configuration.
     """
     run_folder = Path(run_folder)
     run_folder.mkdir(parents=True, exist_ok=True)
     (run_folder / CONFIG_FILE_NAME).write_text(json.dumps(asdict(config), indent=2))
     torch.manual_seed(config.seed)
     network = ConvLSTMAttentionNetwork(config.network)
-    if start_from is not None:
-        network.load_state_dict(start_from.state_dict())
-    if config.classes_by_density:
-        scans = [classified_by_density(scan) for scan in scans]
     # The dense branch computes several times faster with channels last, the ConvLSTM without.
     network.dense.to(memory_format=torch.channels_last)
     network.main_head.to(memory_format=torch.channels_last)
@@ -183,21 +160,17 @@ def _training_step(
     with torch.autocast(device.type, dtype=torch.bfloat16):
         output = network(slices.to(device), windows.to(device))
     targets = targets.to(device)
-    loss = _loss(output.logits, targets, config)
+    loss = segmentation_loss(output.logits.float(), targets, config.rmi_weight, config.dice_weight)
     if config.branch_weight:
         for branch in (output.main, output.attention):
-            loss = loss + config.branch_weight * _loss(branch, targets, config)
+            loss = loss + config.branch_weight * segmentation_loss(
+                branch.float(), targets, config.rmi_weight, config.dice_weight
+            )
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 10.0)
     optimizer.step()
     return float(loss.detach())
-
-
-def _loss(logits: Tensor, targets: Tensor, config: TrainingConfig) -> Tensor:
-    return segmentation_loss(
-        logits.float(), targets, config.rmi_weight, config.dice_weight, config.kind_weight
-    )
 
 
 def _draw_batch(
@@ -241,7 +214,15 @@ def validation_loss(
                 output = network(
                     slices, torch.from_numpy(positions.reshape(windows.shape)).to(device)
                 )
-            losses.append(float(_loss(output.logits, torch.from_numpy(targets).to(device), config)))
+            losses.append(
+                float(
+                    segmentation_loss(
+                        output.logits.float(),
+                        torch.from_numpy(targets).to(device),
+                        config.rmi_weight,
+                    )
+                )
+            )
     network.train()
     return float(np.mean(losses))
 

@@ -47,7 +47,7 @@ def small_scan(slices: int = 24) -> tuple[np.ndarray, LungAnatomy]:
 def test_streaming_in_batches_gives_each_slice_what_the_network_says_of_it_alone():
     hu, anatomy = small_scan()
     model = small_model()
-    result = segment_lesions(hu, SPACING_MM, anatomy, model, "cpu")
+    result = segment_lesions(hu, SPACING_MM, anatomy, model, "cpu", kinds="network")
     box = body_box(hu, SPACING_MM)
     windows = window_indices(len(hu), working_step_mm(3.0, model.config), model.config)
     slices = np.stack(

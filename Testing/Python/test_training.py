@@ -18,7 +18,6 @@ from CovidLungQuantLib.training.augmentation import AugmentationConfig, augment
 from CovidLungQuantLib.training.data import (
     AnnotatedScan,
     case_names,
-    classified_by_density,
     draw_sample,
     fold_names,
     patients,
@@ -80,18 +79,6 @@ def test_folds_test_every_case_once_and_never_split_a_patient():
         tested += test
     assert sorted(tested) == names
     assert len(patients(names, same_patient)) == 12
-
-
-def test_lesions_of_unknown_class_get_one_by_their_density():
-    scan = scan_with_lesion()
-    scan.hu[5:10, 30:44, 20:26] = -100
-    scan.labels[5:8, 30:44, 14:26] = 4
-    classified = classified_by_density(scan)
-    assert (classified.labels[5:8, 30:44, 14:19] == 2).all()
-    assert (classified.labels[5:8, 30:44, 21:26] == 3).all()
-    # On the other slices the reader called all of it GGO, and so it stays.
-    assert np.array_equal(classified.labels[8:], scan.labels[8:])
-    assert (scan.labels[5:8, 30:44, 14:26] == 4).all()
 
 
 def test_a_case_on_the_networks_grid_keeps_its_shares():
@@ -229,10 +216,11 @@ def test_agreement_counts_classes_only_where_the_reader_stated_them():
     labels[1, 0, 0], labels[1, 0, 1] = 3, 3
     scan = AnnotatedScan("case", np.zeros(reader.shape, np.int16), reader, (10.0, 10.0, 10.0))
     anatomy = LungAnatomy((reader > 0).astype(np.uint8), reader > 0, reader == 9, ())
-    agreement = compare_with_reader(scan, anatomy, labels)
+    agreement = compare_with_reader(scan, anatomy, labels, reader)
     assert agreement.lesion_dice == 1.0
     assert agreement.sure_slices == 1
     assert agreement.ggo_dice == 1.0
+    assert agreement.network_ggo_dice == 1.0
     assert math.isnan(agreement.high_opacity_dice)
     assert agreement.reference_lesion_ml == 3.0
     assert agreement.reference_extent_percent == 100 * 3 / 48

@@ -1,0 +1,90 @@
+"""The whole way through on real scans, with the shipped model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from CovidLungQuantLib.ct import CTVolume, read_ct
+from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.pipeline import Quantification, measure, quantify
+from CovidLungQuantLib.training.evaluation import dice
+
+
+@pytest.fixture(scope="module")
+def covid_p001(test_data) -> Quantification:
+    return quantify(read_ct(test_data / "dicom" / "covid_P001"))
+
+
+def lesion_percent(result: Quantification) -> float:
+    return result.measurements.region(BOTH_LUNGS_REGION).lesion_percent
+
+
+def test_lesions_lie_on_the_slices_and_sides_the_radiologist_named(covid_p001, test_data):
+    labels_file = test_data / "dicom" / "covid_P001" / "lobe_labels.json"
+    affected = json.loads(labels_file.read_text())["affected_slices_per_lobe"]
+    slice_count = covid_p001.labels.shape[0]
+    lesion = covid_p001.labels >= GGO.value
+    for side_value, lobes in (
+        (RIGHT_LUNG_VALUE, ("RUL", "RML", "RLL")),
+        (LEFT_LUNG_VALUE, ("LUL", "LLL")),
+    ):
+        named = np.zeros(slice_count, bool)
+        for lobe in lobes:
+            # The radiologist counted from the top.
+            named[[slice_count - 1 - index for index in affected[lobe]]] = True
+        volume = (lesion & (covid_p001.lungs == side_value)).sum(axis=(1, 2))
+        assert volume[named].sum() > 0.75 * volume.sum()
+
+
+def test_burden_of_the_covid_scan_is_mild_to_moderate(covid_p001):
+    assert 1.0 < lesion_percent(covid_p001) < 25.0
+    both = covid_p001.measurements.region(BOTH_LUNGS_REGION)
+    assert 3000 < both.volume_ml < 7000
+    assert both.normal_mean_hu < -780
+
+
+def test_measuring_the_result_again_gives_the_same_numbers(covid_p001):
+    again = measure(covid_p001.ct, covid_p001.labels)
+    assert again.measurements == covid_p001.measurements
+    assert np.array_equal(again.lungs, covid_p001.lungs)
+
+
+def test_labels_partition_the_lungs_and_volumes_sum(covid_p001):
+    assert np.array_equal(covid_p001.labels > 0, covid_p001.lungs > 0)
+    both, right, left = covid_p001.measurements.regions
+    for field in ("volume_ml", "normal_ml", "ggo_ml", "high_opacity_ml", "lesion_ml"):
+        assert getattr(right, field) + getattr(left, field) == pytest.approx(getattr(both, field))
+    assert both.normal_ml + both.ggo_ml + both.high_opacity_ml == pytest.approx(both.volume_ml)
+
+
+def test_normal_lungs_have_almost_no_lesion(test_data):
+    result = quantify(read_ct(test_data / "unlabelled" / "normal_001" / "ct.nrrd"))
+    assert lesion_percent(result) < 1.0
+
+
+def test_thin_and_thick_slices_of_one_scan_agree(test_data):
+    thin = read_ct(test_data / "labelled" / "covid13" / "ct.nrrd")
+    assert thin.geometry.spacing_mm[2] == 1.0
+    thick = averaged_slices(thin, 6)
+    thin_result, thick_result = quantify(thin), quantify(thick)
+    assert lesion_percent(thick_result) == pytest.approx(lesion_percent(thin_result), rel=0.2)
+    count = thick.geometry.shape[0]
+    middles = thin_result.labels[3 : 6 * count : 6] >= GGO.value
+    assert dice(middles, thick_result.labels >= GGO.value) > 0.8
+
+
+def averaged_slices(ct: CTVolume, count: int) -> CTVolume:
+    """The scan as if its slices were `count` times thicker."""
+    thick_count = ct.hu.shape[0] // count
+    hu = ct.hu[: thick_count * count].reshape(thick_count, count, *ct.hu.shape[1:])
+    x_mm, y_mm, z_mm = ct.geometry.spacing_mm
+    geometry = replace(
+        ct.geometry,
+        shape=(thick_count, *ct.hu.shape[1:]),
+        spacing_mm=(x_mm, y_mm, count * z_mm),
+    )
+    return CTVolume(np.rint(hu.mean(axis=1)).astype(np.int16), geometry, ct.name, ct.warnings)
