@@ -70,7 +70,6 @@ VESSEL_CLOSING_MM = 5.0
 # Room around a lung for what is added to it, (z, y, x).
 MARGIN_VOXELS = (3, 10, 10)
 
-LUNG_VOLUME_RANGE_ML = (1000.0, 9000.0)
 CUT_AREA_MM2 = 500.0
 
 
@@ -131,7 +130,7 @@ def segment_lungs(
         lungs=lungs,
         body=grid.enlarge(body),
         airways=native_airways,
-        warnings=_warnings(lungs, spacing_mm),
+        warnings=_cut_warning(lungs, spacing_mm),
     )
 
 
@@ -302,11 +301,13 @@ def _redraw_on_native_grid(
     return lungs
 
 
-def _warnings(lungs: np.ndarray, spacing_mm: Spacing) -> tuple[ScanWarning, ...]:
-    """What is unusual about the lungs that were found."""
+def _cut_warning(lungs: np.ndarray, spacing_mm: Spacing) -> tuple[ScanWarning, ...]:
+    """A warning where the lungs reach an end or a side of the scan; nothing otherwise.
+
+    Whether the volumes found are plausible is for `measures` to say, after every correction too.
+    """
     x_mm, y_mm, z_mm = spacing_mm
     found = lungs > 0
-    warnings = []
     ends_mm2 = {
         "bottom": found[0].sum() * x_mm * y_mm,
         "top": found[-1].sum() * x_mm * y_mm,
@@ -316,31 +317,12 @@ def _warnings(lungs: np.ndarray, spacing_mm: Spacing) -> tuple[ScanWarning, ...]
         ),
     }
     cut = [name for name, area_mm2 in ends_mm2.items() if area_mm2 > CUT_AREA_MM2]
-    if cut:
-        warnings.append(
-            ScanWarning(
-                "lungs-cut",
-                f"The lungs are cut at the {' and '.join(cut)} of the scan, so volumes are too "
-                "small and percentages hold for the part seen only.",
-            )
-        )
-    for value, name in ((RIGHT_LUNG_VALUE, "right"), (LEFT_LUNG_VALUE, "left")):
-        if not (lungs == value).any():
-            warnings.append(
-                ScanWarning(
-                    "one-lung",
-                    f"No {name} lung was found; check whether it is absent, collapsed or outside "
-                    "the scan.",
-                )
-            )
-    volume_ml = int(found.sum()) * float(np.prod(spacing_mm)) / 1000.0
-    lowest_ml, highest_ml = LUNG_VOLUME_RANGE_ML
-    if not lowest_ml <= volume_ml <= highest_ml:
-        warnings.append(
-            ScanWarning(
-                "lung-volume",
-                f"The lungs measure {volume_ml:.0f} mL, outside the usual {lowest_ml:.0f} to "
-                f"{highest_ml:.0f} mL; check the lung borders and the scan's voxel size.",
-            )
-        )
-    return tuple(warnings)
+    if not cut:
+        return ()
+    return (
+        ScanWarning(
+            "lungs_cut",
+            f"The lungs are cut at the {' and '.join(cut)} of the scan, so volumes are too small "
+            "and percentages hold for the part seen only.",
+        ),
+    )
