@@ -42,6 +42,7 @@ from CovidLungQuantLib.labels import (
     LEFT_LUNG_REGION,
     RIGHT_LUNG_REGION,
 )
+from CovidLungQuantLib.lesions.models import available_models
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, results_of
 from CovidLungQuantLib.mrml.segmentation import (
     note_edits,
@@ -615,9 +616,8 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         return importlib.util.find_spec("torch") is not None
 
     def modelChoices(self):
-        """Models to offer: value → text. Names are known once PyTorch has been loaded."""
-        weights = sys.modules.get("CovidLungQuantLib.lesions.weights")
-        names = weights.available_models() if weights is not None else []
+        """Models to offer: value → text."""
+        names = available_models()
         default = _("Default ({name})").format(name=names[0]) if names else _("Default")
         return {"": default, **{name: name for name in names[1:]}}
 

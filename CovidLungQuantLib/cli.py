@@ -209,7 +209,8 @@ def _phantom(chosen: argparse.Namespace) -> None:
 
 def _info(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.lesions.inference import available_devices, choose_device
-    from CovidLungQuantLib.lesions.weights import available_models, load_model
+    from CovidLungQuantLib.lesions.models import available_models
+    from CovidLungQuantLib.lesions.weights import load_model
 
     for name, version in software_versions().items():
         print(f"{name:<15} {version}")

@@ -1,8 +1,4 @@
-"""Model files: weights with the configuration to rebuild the network, checked by SHA-256.
-
-A shipped model is three files in `resources/models`: NAME.pt, NAME.pt.sha256 and NAME.md, its card.
-Any other model is given by the path of its .pt file.
-"""
+"""Model files: weights with the configuration to rebuild the network, checked by SHA-256."""
 
 from __future__ import annotations
 
@@ -14,13 +10,10 @@ from pathlib import Path
 import torch
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.lesions.models import CHECKSUM_SUFFIX, MODELS_FOLDER, model_path
 from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkConfig
 
-MODELS_FOLDER = Path(__file__).resolve().parent.parent / "resources" / "models"
-MODEL_SUFFIX = ".pt"
-CHECKSUM_SUFFIX = ".pt.sha256"
 FORMAT_NAME = "covidlungquant-model-1"
-DEFAULT_MODEL_NAME = "convlstm-attention-1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,30 +24,6 @@ class LoadedModel:
     config: NetworkConfig
     name: str
     sha256: str
-
-
-def available_models() -> list[str]:
-    """Names of the shipped models, the default first."""
-    names = sorted(file.name[: -len(MODEL_SUFFIX)] for file in MODELS_FOLDER.glob("*.pt"))
-    return sorted(names, key=lambda name: name != DEFAULT_MODEL_NAME)
-
-
-def model_path(name_or_path: str | None) -> Path:
-    """File of a shipped model by name, or of any model by path; None is the default model.
-
-    Raises:
-        BadInputError: there is no such model.
-    """
-    name = name_or_path or DEFAULT_MODEL_NAME
-    shipped = MODELS_FOLDER / f"{name}{MODEL_SUFFIX}"
-    if Path(name).name == name and shipped.is_file():
-        return shipped
-    if Path(name).is_file():
-        return Path(name)
-    raise BadInputError(
-        f"There is no model “{name}”; choose one of {', '.join(available_models())} "
-        "or give the path of a model file."
-    )
 
 
 def load_model(name_or_path: str | None = None) -> LoadedModel:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from CovidLungQuantLib.lesions.weights import MODEL_SUFFIX, save_model
+from CovidLungQuantLib.lesions.models import MODEL_SUFFIX
+from CovidLungQuantLib.lesions.weights import save_model
 from CovidLungQuantLib.training.data import case_names, fold_names, read_annotated_scan
 from CovidLungQuantLib.training.trainer import SHORT_TRAINING, TrainingConfig, train
 

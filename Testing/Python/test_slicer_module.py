@@ -24,7 +24,8 @@ from small_model import small_model
 
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import DISCLAIMER, GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG
-from CovidLungQuantLib.lesions.weights import available_models, save_model
+from CovidLungQuantLib.lesions.models import available_models
+from CovidLungQuantLib.lesions.weights import save_model
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node

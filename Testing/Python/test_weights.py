@@ -10,14 +10,9 @@ import torch
 from small_model import SMALL_CONFIG
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.lesions.models import DEFAULT_MODEL_NAME, MODELS_FOLDER, available_models
 from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork
-from CovidLungQuantLib.lesions.weights import (
-    DEFAULT_MODEL_NAME,
-    MODELS_FOLDER,
-    available_models,
-    load_model,
-    save_model,
-)
+from CovidLungQuantLib.lesions.weights import load_model, save_model
 
 
 @pytest.fixture
