@@ -54,7 +54,7 @@ def check_ct(hu_array: np.ndarray, geometry: Geometry, name: str = "CT") -> CTVo
     _check_array(hu_array, geometry, name)
     check_geometry(geometry, name)
     hu, padding_count = _as_int16(hu_array, name)
-    _check_hounsfield_units(hu, name)
+    _check_hounsfield_units(hu, padding_count, name)
     ct = CTVolume(hu, geometry, name)
     upright, _ = lps_oriented(ct)
     warnings = [
@@ -172,12 +172,14 @@ def _as_int16(hu_array: np.ndarray, name: str) -> tuple[np.ndarray, int]:
     return hu_array.astype(np.int16, copy=False), padding_count
 
 
-def _check_hounsfield_units(hu: np.ndarray, name: str) -> None:
+def _check_hounsfield_units(hu: np.ndarray, padding_count: int, name: str) -> None:
     lowest, highest = int(hu.min()), int(hu.max())
     if lowest >= 0:
         raise BadInputError(not_hounsfield_message(name, "it has no values below 0"))
-    air_share = _share_within(hu, AIR_RANGE_HU)
-    soft_tissue_share = _share_within(hu, SOFT_TISSUE_RANGE_HU)
+    # Padding is air by now, but no scanner measured it.
+    measured_count = max(hu.size - padding_count, 1)
+    air_share = (_count_within(hu, AIR_RANGE_HU) - padding_count) / measured_count
+    soft_tissue_share = _count_within(hu, SOFT_TISSUE_RANGE_HU) / measured_count
     if air_share < SMALLEST_AIR_SHARE or soft_tissue_share < SMALLEST_SOFT_TISSUE_SHARE:
         raise BadInputError(
             f'"{name}" is not a chest in Hounsfield units (values run from {lowest} to {highest},'
@@ -186,8 +188,8 @@ def _check_hounsfield_units(hu: np.ndarray, name: str) -> None:
         )
 
 
-def _share_within(hu: np.ndarray, limits_hu: tuple[int, int]) -> float:
-    return np.count_nonzero((hu >= limits_hu[0]) & (hu <= limits_hu[1])) / hu.size
+def _count_within(hu: np.ndarray, limits_hu: tuple[int, int]) -> int:
+    return int(np.count_nonzero((hu >= limits_hu[0]) & (hu <= limits_hu[1])))
 
 
 def _value_warnings(hu: np.ndarray, padding_count: int) -> list[ScanWarning]:

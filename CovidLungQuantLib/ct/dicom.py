@@ -262,6 +262,11 @@ def is_dicom(path: Path) -> bool:
     )
 
 
+def is_named_dicom(path: Path) -> bool:
+    """Tell by its name whether a file is meant as DICOM, whatever is left of it."""
+    return path.suffix.lower() in DICOM_SUFFIXES
+
+
 def list_series(path: str | Path) -> tuple[SeriesInfo, ...]:
     """Return what a DICOM folder holds, the series that `read_ct` would choose first.
 
@@ -359,7 +364,7 @@ def _read_header_into(path: Path, slices: list[_Slice], damaged: list[Path]) -> 
         return
     if not is_dicom(path):
         # A slice cut off within its first bytes still has its name.
-        if path.suffix.lower() in DICOM_SUFFIXES:
+        if is_named_dicom(path):
             damaged.append(path)
         return
     reader = _reader(path)

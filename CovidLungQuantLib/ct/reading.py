@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from CovidLungQuantLib.ct.checks import check_ct, check_geometry, not_hounsfield_message
-from CovidLungQuantLib.ct.dicom import is_dicom, quiet_itk, read_dicom
+from CovidLungQuantLib.ct.dicom import is_dicom, is_named_dicom, quiet_itk, read_dicom
 from CovidLungQuantLib.ct.volume import CTVolume, Geometry, ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 
@@ -71,7 +71,7 @@ def read_ct(path: str | Path, series: str | int | None = None) -> CTVolume:
     try:
         if not path.exists():
             raise BadInputError(f'There is no file or folder "{path.name}"; check the path.')
-        if path.is_dir() or is_dicom(path):
+        if path.is_dir() or is_named_dicom(path) or is_dicom(path):
             return read_dicom(path, series)
         if not path.name.lower().endswith(IMAGE_SUFFIXES):
             raise BadInputError(
