@@ -293,7 +293,9 @@ def test_ctrl_c_cancels_and_leaves_no_trace(
 
 # Stops while the output folder is half-written, which no input can bring about reliably.
 WAITING_RUN = """
-import sys, time
+import signal, sys, time
+# A shell that runs tests in the background has its children ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from CovidLungQuantLib import cli
 from CovidLungQuantLib.outputs import folder
 
