@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from CovidLungQuantLib.lesions.models import MODEL_SUFFIX
@@ -17,6 +18,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, help="folder with one folder for each case")
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder")
     parser.add_argument("--recipe", choices=["paper", "short"], default="short")
+    parser.add_argument("--epochs", type=int, help="train this many instead of the recipe's")
     parser.add_argument("--fold", type=int, help="leave out the cases of this fold, from 0")
     parser.add_argument("--folds", type=int, default=3, help="number of folds")
     parser.add_argument(
@@ -28,6 +30,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     config = TrainingConfig() if arguments.recipe == "paper" else SHORT_TRAINING
+    if arguments.epochs is not None:
+        config = replace(config, epochs=arguments.epochs)
     same_patient = [group.split(",") for group in arguments.same_patient]
     training = case_names(arguments.dataset)
     if arguments.fold is not None:

@@ -58,8 +58,8 @@ def read_table(path: Path) -> list[Row]:
         ]
 
 
-def recipe_text(config: dict) -> str:
-    """One paragraph on a training run, from its saved configuration."""
+def recipe_text(config: dict, fold_epochs: Sequence[int]) -> str:
+    """How the weights were trained, from the run's saved configuration and the folds' epochs."""
     batch = config["samples_per_batch"] * config["targets_per_sample"]
     return (
         f"{config['optimizer']}, {config['schedule']} schedule with learning rate "
@@ -69,8 +69,9 @@ def recipe_text(config: dict) -> str:
         f"{config['dice_weight']:g}·Dice, and {config['branch_weight']:g} of the same on each branch; "
         f"rotation, translation, scale and mirror, HU shift and gain, noise and sharpness as "
         f"augmentation; seed {config['seed']}; started from He initialisation, no ImageNet weights. "
-        "No case was used to choose when to stop. The shipped weights saw all cases, those of the "
-        "folds were trained the same way without the fold's cases.\n\n"
+        "No case was used to choose when to stop. The shipped weights saw all cases; those of the "
+        "folds were trained the same way without the fold's cases, for "
+        f"{', '.join(map(str, fold_epochs))} epochs.\n\n"
         "This is a short schedule for two CPU cores. The paper's (SGD, plateau, stop at a learning "
         "rate of 1e-7) is the default of the training code and was not run to its end here."
     )
@@ -171,17 +172,27 @@ def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
+def _run_configuration(run: Path) -> dict:
+    return json.loads((run / CONFIG_FILE_NAME).read_text())
+
+
 def main() -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(description="Write the card of a model.")
     parser.add_argument("model", type=Path)
     parser.add_argument("table", type=Path, help="from training.cross_validation")
     parser.add_argument("--run", type=Path, required=True, help="run folder of the training")
+    parser.add_argument(
+        "--folds", type=Path, nargs="+", required=True, help="run folders of the folds, in order"
+    )
     arguments = parser.parse_args()
     card = model_card(
         load_model(str(arguments.model)),
         read_table(arguments.table),
-        recipe_text(json.loads((arguments.run / CONFIG_FILE_NAME).read_text())),
+        recipe_text(
+            _run_configuration(arguments.run),
+            [_run_configuration(run)["epochs"] for run in arguments.folds],
+        ),
     )
     arguments.model.with_suffix(".md").write_text(card)
 
