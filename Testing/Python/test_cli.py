@@ -316,3 +316,17 @@ def test_lines_of_progress_appear_once_a_step_and_every_tenth(capsys: pytest.Cap
 
     lines = ["  0 %  Slice 0 of 5 (cpu)", " 10 %  Slice 4 of 5 (cpu)", " 11 %  Measuring"]
     assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_segment_writes_the_very_label_map_of_quantify(ct_path: Path, tmp_path: Path) -> None:
+    from CovidLungQuantLib.ct import read_ct
+    from CovidLungQuantLib.pipeline import Options, quantify
+
+    assert cli.main(["segment", str(ct_path), "-o", str(tmp_path / "out"), "--device", "cpu"]) == 0
+    written = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out/segmentation.seg.nrrd")))
+    expected = quantify(read_ct(ct_path), Options(device="cpu"))
+    assert np.array_equal(written, expected.labels)
+    result = json.loads((tmp_path / "out/result.json").read_text())
+    assert expected.provenance is not None
+    assert expected.provenance.model_sha256 in json.dumps(result)
+    assert '"kinds": "density"' in json.dumps(result)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from small_model import SMALL_CONFIG
 
 from CovidLungQuantLib.labels import CLASS_COUNT
 from CovidLungQuantLib.lesions.network import (
@@ -13,15 +16,7 @@ from CovidLungQuantLib.lesions.network import (
     class_probabilities,
 )
 
-SMALL = NetworkConfig(
-    working_size=32,
-    attention_channels=4,
-    dense_layers=2,
-    growth=4,
-    bottleneck=8,
-    stem_channels=8,
-    head_channels=8,
-)
+SMALL = replace(SMALL_CONFIG, working_size=32)
 
 
 @pytest.fixture
