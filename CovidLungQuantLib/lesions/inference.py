@@ -18,7 +18,7 @@ from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, HIGH_OPACITY, NORMAL_LUNG
-from CovidLungQuantLib.lesions.kinds import classify_by_density
+from CovidLungQuantLib.lesions.kinds import KIND_CHOICES, classify_by_density
 from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
@@ -34,8 +34,6 @@ from CovidLungQuantLib.lesions.weights import LoadedModel
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
-# How GGO and high opacity are told apart inside the lesions the network finds.
-KIND_CHOICES = ("density", "network")
 WINDOWS_PER_BATCH = {"cpu": 8, "cuda": 32, "mps": 8}
 # The network looks at slices this far above and below the lungs found beforehand.
 MARGIN_MM = 15.0

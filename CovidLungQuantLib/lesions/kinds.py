@@ -9,6 +9,11 @@ from CovidLungQuantLib.labels import GGO, HIGH_OPACITY
 
 HIGH_OPACITY_ABOVE_HU = -350.0
 SMOOTHING_MM = 5.0
+# How GGO and high opacity can be told apart inside the lesions the network finds.
+KIND_CHOICES: dict[str, str] = {
+    "density": "by density inside lesions, high opacity above −350 HU (Pan et al. 2021)",
+    "network": "by the network's own classes",
+}
 
 
 def classify_by_density(

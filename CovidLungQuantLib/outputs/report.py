@@ -22,6 +22,7 @@ from CovidLungQuantLib.labels import (
     RIGHT_LUNG_REGION,
     Label,
 )
+from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
 from CovidLungQuantLib.lung_window import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
 from CovidLungQuantLib.measures.volumes import RegionMeasurement, label_histograms
 from CovidLungQuantLib.outputs.pictures import (
@@ -386,6 +387,8 @@ def _provenance_table(quantification: Quantification) -> str:
     if provenance is not None and provenance.model_name is not None:
         rows.append(("Model", provenance.model_name))
         rows.append(("Model SHA-256", provenance.model_sha256 or "–"))
+        kinds = KIND_CHOICES.get(provenance.options.get("kinds") or "", "–")
+        rows.append(("GGO and high opacity", f"told apart {kinds}"))
         rows.append(("Device", provenance.device or "–"))
     if provenance is not None:
         seconds = ", ".join(f"{name} {value:.1f} s" for name, value in provenance.timings_s.items())
