@@ -11,6 +11,7 @@ from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError, Cancelled, OutOfResourcesError
 from CovidLungQuantLib.lesions import inference
 from CovidLungQuantLib.lesions.inference import (
+    LESION_MARGIN,
     LESION_REACH_MM,
     choose_device,
     decide_labels,
@@ -182,14 +183,16 @@ def test_the_joining_rule_voxel_by_voxel():
     assert labels.flatten().tolist() == expected
 
 
-def test_labels_are_the_most_probable_of_three_then_the_kind_of_lesion():
+def test_labels_are_decided_between_three_then_by_the_kind_of_lesion():
+    assert LESION_MARGIN == 0.5
     probabilities = torch.tensor(
         [
             # background, normal, GGO, high opacity
             [0.6, 0.3, 0.1, 0.0],
-            [0.3, 0.6, 0.1, 0.0],
+            [0.1, 0.6, 0.15, 0.14],  # lesion 0.29, not above half of 0.6
+            [0.1, 0.59, 0.16, 0.15],  # lesion 0.31, above half of 0.59
             [0.1, 0.4, 0.3, 0.2],  # lesion together beats normal, though neither kind does
             [0.1, 0.4, 0.2, 0.3],
         ]
     ).T[:, None, :]
-    assert decide_labels(probabilities).flatten().tolist() == [0, 1, 2, 3]
+    assert decide_labels(probabilities).flatten().tolist() == [0, 1, 2, 2, 3]
