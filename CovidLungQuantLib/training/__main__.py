@@ -18,6 +18,9 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, help="folder with one folder for each case")
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder")
     parser.add_argument("--recipe", choices=["paper", "short"], default="short")
+    parser.add_argument(
+        "--imagenet", type=Path, help="DenseNet-121 weights to start the dense block from"
+    )
     parser.add_argument("--epochs", type=int, help="train this many instead of the recipe's")
     parser.add_argument("--fold", type=int, help="leave out the cases of this fold, from 0")
     parser.add_argument("--folds", type=int, default=3, help="number of folds")
@@ -44,6 +47,7 @@ def main() -> None:
         config,
         arguments.output,
         [read_annotated_scan(arguments.dataset / name) for name in validation],
+        arguments.imagenet,
     )
     print(save_model(arguments.output / f"{arguments.output.name}{MODEL_SUFFIX}", network))
 

@@ -19,6 +19,7 @@ from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkC
 from CovidLungQuantLib.lesions.preprocessing import slices_per_group
 from CovidLungQuantLib.training.augmentation import AugmentationConfig, augment
 from CovidLungQuantLib.training.data import AnnotatedScan, TrainingCase, draw_sample, training_case
+from CovidLungQuantLib.training.imagenet import start_from_imagenet
 from CovidLungQuantLib.training.losses import segmentation_loss
 
 CHECKPOINT_FILE_NAME = "checkpoint.pt"
@@ -85,6 +86,7 @@ def train(
     config: TrainingConfig,
     run_folder: Path,
     validation_scans: Sequence[AnnotatedScan] = (),
+    imagenet_weights: Path | None = None,
 ) -> ConvLSTMAttentionNetwork:
     """Train a network; resumes where `run_folder` has a checkpoint of the same configuration.
 
@@ -93,12 +95,15 @@ def train(
         config: every choice.
         run_folder: receives configuration, log and checkpoint.
         validation_scans: needed by the "plateau" schedule, else only logged.
+        imagenet_weights: file of DenseNet-121's weights to start the dense block from.
     """
     run_folder = Path(run_folder)
     run_folder.mkdir(parents=True, exist_ok=True)
     (run_folder / CONFIG_FILE_NAME).write_text(json.dumps(asdict(config), indent=2))
     torch.manual_seed(config.seed)
     network = ConvLSTMAttentionNetwork(config.network)
+    if imagenet_weights is not None:
+        start_from_imagenet(network, imagenet_weights)
     # The dense branch computes several times faster with channels last, the ConvLSTM without.
     network.dense.to(memory_format=torch.channels_last)
     network.main_head.to(memory_format=torch.channels_last)

@@ -1,0 +1,47 @@
+"""Starting the dense block from ImageNet weights, as Grodecki et al. 2021 did; optional.
+
+Nothing is downloaded: the user gives the file of DenseNet-121's weights (a state dictionary with
+torchvision's names).
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork
+
+
+def start_from_imagenet(network: ConvLSTMAttentionNetwork, weights_file: Path) -> None:
+    """Copy DenseNet-121's stem and first dense block into the main branch, in place.
+
+    The stem's three colour channels are summed: a grey picture then gives what it gave in colour.
+
+    Raises:
+        BadInputError: the file is no DenseNet-121, or the network's dense block has other sizes.
+    """
+    try:
+        source = torch.load(weights_file, map_location="cpu", weights_only=True)
+        state = {name: _from_imagenet(name, source) for name in network.dense.state_dict()}
+        network.dense.load_state_dict(state)
+    except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise BadInputError(
+            f"{Path(weights_file).name} does not hold DenseNet-121 weights that fit this network's "
+            "dense block; give torchvision's file and leave the block at its default size."
+        ) from error
+
+
+def _from_imagenet(name: str, source: dict[str, Tensor]) -> Tensor:
+    if name == "conv0.weight":
+        return source["features.conv0.weight"].sum(dim=1, keepdim=True)
+    if name.startswith("layers."):
+        _, index, rest = name.split(".", 2)
+        layer = f"features.denseblock1.denselayer{int(index) + 1}"
+        # The file first published writes norm.1 for norm1.
+        plain, dotted = f"{layer}.{rest}", f"{layer}.{rest[:4]}.{rest[4:]}"
+        return source[plain] if plain in source else source[dotted]
+    return source[f"features.{name}"]
