@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from CovidLungQuantLib.lesions.models import MODEL_SUFFIX
-from CovidLungQuantLib.lesions.weights import save_model
+from CovidLungQuantLib.lesions.weights import load_model, save_model
 from CovidLungQuantLib.training.data import case_names, fold_names, read_annotated_scan
 from CovidLungQuantLib.training.trainer import SHORT_TRAINING, TrainingConfig, train
 
@@ -21,6 +21,8 @@ def main() -> None:
     parser.add_argument(
         "--imagenet", type=Path, help="DenseNet-121 weights to start the dense block from"
     )
+    parser.add_argument("--start-from", type=Path, help="model file to go on from")
+    parser.add_argument("--learning-rate", type=float, help="instead of the recipe's")
     parser.add_argument("--epochs", type=int, help="train this many instead of the recipe's")
     parser.add_argument("--fold", type=int, help="leave out the cases of this fold, from 0")
     parser.add_argument("--folds", type=int, default=3, help="number of folds")
@@ -35,6 +37,9 @@ def main() -> None:
     config = TrainingConfig() if arguments.recipe == "paper" else SHORT_TRAINING
     if arguments.epochs is not None:
         config = replace(config, epochs=arguments.epochs)
+    if arguments.learning_rate is not None:
+        config = replace(config, learning_rate=arguments.learning_rate)
+    start_from = load_model(str(arguments.start_from)).network if arguments.start_from else None
     same_patient = [group.split(",") for group in arguments.same_patient]
     training = case_names(arguments.dataset)
     if arguments.fold is not None:
@@ -48,6 +53,7 @@ def main() -> None:
         arguments.output,
         [read_annotated_scan(arguments.dataset / name) for name in validation],
         arguments.imagenet,
+        start_from,
     )
     print(save_model(arguments.output / f"{arguments.output.name}{MODEL_SUFFIX}", network))
 

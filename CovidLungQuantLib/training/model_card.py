@@ -59,8 +59,8 @@ def read_table(path: Path) -> list[Row]:
         ]
 
 
-def recipe_text(config: dict, fold_epochs: Sequence[int]) -> str:
-    """How the weights were trained, from the run's saved configuration and the folds' epochs."""
+def recipe_text(config: dict, folds: Sequence[Sequence[dict]]) -> str:
+    """How the weights were trained, from saved configurations: the run's and each fold's runs."""
     batch = config["samples_per_batch"] * config["targets_per_sample"]
     return (
         f"{config['optimizer']}, {config['schedule']} schedule with learning rate "
@@ -71,13 +71,21 @@ def recipe_text(config: dict, fold_epochs: Sequence[int]) -> str:
         f"rotation, translation, scale and mirror, HU shift and gain, noise and sharpness as "
         f"augmentation; seed {config['seed']}; started from He initialisation, no ImageNet weights. "
         "No case was used to choose when to stop. The shipped weights saw all cases; those of the "
-        "folds were trained the same way without the fold's cases, for "
-        f"{', '.join(map(str, fold_epochs))} epochs.\n\n"
+        "folds were trained the same way without the fold's cases: "
+        f"{'; '.join(_stages(index, runs) for index, runs in enumerate(folds))}.\n\n"
         f"The margin at which a voxel is lesion ({LESION_MARGIN:g}) was chosen on seven of the cases "
         "below, for their volumes; it changes their mean Dice by 0.01.\n\n"
         "This is a short schedule for two CPU cores. The paper's (SGD, plateau, stop at a learning "
         "rate of 1e-7) is the default of the training code and was not run to its end here."
     )
+
+
+def _stages(fold: int, runs: Sequence[dict]) -> str:
+    """One fold's cycles of training, in order."""
+    cycles = " then ".join(
+        f"{run['epochs']} epochs up to learning rate {run['learning_rate']:g}" for run in runs
+    )
+    return f"fold {fold}, {cycles}"
 
 
 def model_card(model: LoadedModel, rows: Sequence[Row], recipe: str) -> str:
@@ -186,7 +194,11 @@ def main() -> None:
     parser.add_argument("table", type=Path, help="from training.cross_validation")
     parser.add_argument("--run", type=Path, required=True, help="run folder of the training")
     parser.add_argument(
-        "--folds", type=Path, nargs="+", required=True, help="run folders of the folds, in order"
+        "--folds",
+        nargs="+",
+        required=True,
+        metavar="RUN[,RUN]",
+        help="run folders of fold 0, fold 1, …; several of one fold in order, with commas",
     )
     arguments = parser.parse_args()
     card = model_card(
@@ -194,7 +206,10 @@ def main() -> None:
         read_table(arguments.table),
         recipe_text(
             _run_configuration(arguments.run),
-            [_run_configuration(run)["epochs"] for run in arguments.folds],
+            [
+                [_run_configuration(Path(run)) for run in fold.split(",")]
+                for fold in arguments.folds
+            ],
         ),
     )
     arguments.model.with_suffix(".md").write_text(card)

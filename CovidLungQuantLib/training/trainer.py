@@ -87,6 +87,7 @@ def train(
     run_folder: Path,
     validation_scans: Sequence[AnnotatedScan] = (),
     imagenet_weights: Path | None = None,
+    start_from: ConvLSTMAttentionNetwork | None = None,
 ) -> ConvLSTMAttentionNetwork:
     """Train a network; resumes where `run_folder` has a checkpoint of the same configuration.
 
@@ -96,12 +97,15 @@ def train(
         run_folder: receives configuration, log and checkpoint.
         validation_scans: needed by the "plateau" schedule, else only logged.
         imagenet_weights: file of DenseNet-121's weights to start the dense block from.
+        start_from: a trained network of the same configuration to go on from.
     """
     run_folder = Path(run_folder)
     run_folder.mkdir(parents=True, exist_ok=True)
     (run_folder / CONFIG_FILE_NAME).write_text(json.dumps(asdict(config), indent=2))
     torch.manual_seed(config.seed)
     network = ConvLSTMAttentionNetwork(config.network)
+    if start_from is not None:
+        network.load_state_dict(start_from.state_dict())
     if imagenet_weights is not None:
         start_from_imagenet(network, imagenet_weights)
     # The dense branch computes several times faster with channels last, the ConvLSTM without.
