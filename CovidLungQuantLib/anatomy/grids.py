@@ -64,10 +64,6 @@ class CoarseGrid:
             coarse[index] = blocks.mean(axis=(1, 3))
         return coarse
 
-    def reduce_mask(self, fine: np.ndarray) -> np.ndarray:
-        """True where at least half of a block is True."""
-        return self.reduce(fine) >= 0.5
-
     def enlarge(self, coarse: np.ndarray) -> np.ndarray:
         """Every fine voxel takes the value of its block."""
         for axis, factor in enumerate(self.factors):

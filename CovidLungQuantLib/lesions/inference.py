@@ -36,7 +36,7 @@ from CovidLungQuantLib.progress import ProgressCallback, no_progress
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
 WINDOWS_PER_BATCH = {"cpu": 8, "cuda": 32, "mps": 8}
 # A voxel is lesion where lesion is at least this share as probable as background or normal lung.
-# At 1 the network marks about a third too little; Dice hardly depends on it between 0.25 and 0.7.
+# At 1 the network marks about a fifth too little; Dice hardly depends on it between 0.25 and 0.7.
 LESION_MARGIN = 0.5
 # The network looks at slices this far above and below the lungs found beforehand.
 MARGIN_MM = 15.0

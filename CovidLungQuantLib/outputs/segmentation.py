@@ -24,7 +24,6 @@ from CovidLungQuantLib.measures.volumes import check_labels
 from CovidLungQuantLib.terminology import label_of_segment, terminology_entry
 
 SOFTWARE_NAME = "CovidLungQuant"
-SEGMENTATION_SUFFIX = ".seg.nrrd"
 # Two grids are the same lattice if no voxel centre is further off than this part of a voxel:
 # above the rounding of the 32-bit headers of NIfTI, far below anything that moves a number.
 LATTICE_TOLERANCE_VOXELS = 0.05
