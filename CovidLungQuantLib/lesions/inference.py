@@ -19,7 +19,11 @@ from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, HIGH_OPACITY, NORMAL_LUNG
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES, classify_by_density
-from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, class_probabilities
+from CovidLungQuantLib.lesions.network import (
+    ConvLSTMAttentionNetwork,
+    SliceOutput,
+    class_probabilities,
+)
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
     body_box,
@@ -245,7 +249,7 @@ def _native_slices(
 
 
 class _WindowRunner:
-    """Runs windows in batches, computing each slice's gates once and forgetting it when passed."""
+    """Runs windows in batches, seeing each slice once and forgetting it when passed."""
 
     def __init__(self, network: ConvLSTMAttentionNetwork, device: str) -> None:
         self.warnings: list[ScanWarning] = []
@@ -256,8 +260,7 @@ class _WindowRunner:
         self.device = device
         self.batch_size = WINDOWS_PER_BATCH[device]
         self.network.to(device)
-        self._slices: dict[int, Tensor] = {}
-        self._gates: dict[int, Tensor] = {}
+        self._seen: dict[int, SliceOutput] = {}
 
     @torch.inference_mode()
     def run(
@@ -285,27 +288,25 @@ class _WindowRunner:
 
     def _run_batch(self, load_slice, windows: np.ndarray) -> Tensor:
         needed, positions = np.unique(windows, return_inverse=True)
-        for index in [index for index in self._slices if index < needed[0]]:
-            del self._slices[index], self._gates[index]
+        for index in [index for index in self._seen if index < needed[0]]:
+            del self._seen[index]
         with torch.autocast(self.device, dtype=torch.float16, enabled=self.device == "cuda"):
-            missing = [int(index) for index in needed if int(index) not in self._slices]
-            if missing:
-                new = torch.from_numpy(np.stack([load_slice(index) for index in missing]))
-                new = new[:, None].to(self.device)
-                gates = self.network.input_gates(new)
-                self._slices.update(zip(missing, new, strict=True))
-                self._gates.update(zip(missing, gates, strict=True))
-            output = self.network.segment(
-                torch.stack([self._slices[int(index)] for index in needed]),
-                torch.stack([self._gates[int(index)] for index in needed]),
+            missing = [int(index) for index in needed if int(index) not in self._seen]
+            for start in range(0, len(missing), self.batch_size):
+                some = missing[start : start + self.batch_size]
+                new = torch.from_numpy(np.stack([load_slice(index) for index in some]))
+                seen = self.network.see_slices(new[:, None].to(self.device))
+                self._seen.update(zip(some, map(SliceOutput, *seen), strict=True))
+            seen = zip(*(self._seen[int(index)] for index in needed), strict=True)
+            output = self.network.attend(
+                SliceOutput(*map(torch.stack, seen)),
                 torch.from_numpy(positions.reshape(windows.shape)).to(self.device),
             )
         return class_probabilities(output.logits).cpu()
 
     def _use_less_memory(self, error: Exception) -> None:
         """Halve the batch; from a single window on, go to the CPU; there, give up."""
-        self._slices.clear()
-        self._gates.clear()
+        self._seen.clear()
         if self.device == "cuda":
             torch.cuda.empty_cache()
         if self.batch_size > 1:

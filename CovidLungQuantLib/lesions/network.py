@@ -1,13 +1,14 @@
 """The ConvLSTM-attention network of Grodecki, Killekar et al. 2021.
 
-Two branches look at each axial slice. The main branch sees the slice alone, through the stem and
-first dense block of DenseNet-121. The attention branch runs a convolutional LSTM (Shi et al. 2015)
-through 11 slices around it. An attention head blends both: S = S_main·α + S_attention·(1 − α).
+Two branches look at each axial slice. The main branch sees the slice alone: the stem and first
+dense block of DenseNet-121, then two coarser levels for context and skip connections back up, so
+that it knows both the surroundings and the edge of a lesion. The attention branch runs a
+convolutional LSTM (Shi et al. 2015) through what the main branch made of 11 slices. An attention
+head blends both: S = S_main·α + S_attention·(1 − α).
 
-Two choices keep the network affordable on a CPU. The ConvLSTM works on a grid `attention_stride`
-times coarser, reached without loss by folding pixels into channels; the heads unfold them again, so
-that the output has the full resolution. And the convolution from input to gates runs once a slice,
-not once for each window that contains it.
+The ConvLSTM works on the dense block's grid (a quarter of the resolution), which keeps it
+affordable on a CPU, and everything that depends on one slice only is computed once a slice, not
+once for each window that contains it.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, CLASS_COUNT, GGO, HIGH_OPACITY, NORMAL_LUNG
+DENSE_BLOCK_STRIDE = 4
 
-DENSE_BRANCH_STRIDE = 4
+# Channels of the logits: background, normal lung, lesion, and high opacity given lesion. Lesion has
+# a channel of its own so that a lesion of unknown kind teaches nothing about its kind.
+LESION_CHANNEL = 2
+KIND_CHANNEL = 3
+LOGIT_CHANNELS = 4
 
 
 @dataclass(frozen=True)
@@ -34,10 +39,10 @@ class NetworkConfig:
         window_step_mm: distance between the slices of a window.
         hu_window: HU range that is scaled to 0…1; values outside are clipped.
         attention_channels: hidden channels of the ConvLSTM.
-        attention_stride: how many times coarser the ConvLSTM's grid is.
         dense_layers, growth, bottleneck, stem_channels: of the dense block; the defaults are those
             of DenseNet-121's first block.
-        head_channels: width of the segmentation and attention heads.
+        level_channels: channels at 1/2, 1/4, 1/8 and 1/16 of the resolution around the block.
+        head_channels: width of the attention branch's heads.
     """
 
     working_size: int = 256
@@ -45,19 +50,30 @@ class NetworkConfig:
     window_step_mm: float = 3.0
     hu_window: tuple[float, float] = (-1024.0, 600.0)
     attention_channels: int = 32
-    attention_stride: int = 4
     dense_layers: int = 6
     growth: int = 32
     bottleneck: int = 128
     stem_channels: int = 64
+    level_channels: tuple[int, int, int, int] = (24, 48, 96, 128)
     head_channels: int = 64
 
 
+class SliceOutput(NamedTuple):
+    """What a slice alone gives.
+
+    `main`: logits of the main branch (slices, LOGIT_CHANNELS, size, size); `gates`: the slice's
+    share of the ConvLSTM's gates (slices, 4·attention_channels, size/4, size/4).
+    """
+
+    main: Tensor
+    gates: Tensor
+
+
 class BranchOutput(NamedTuple):
-    """Logits (windows, classes, working_size, working_size) and where they came from.
+    """Logits (windows, LOGIT_CHANNELS, size, size) and where they came from.
 
     `logits` is the blend; `main` and `attention` are the branches, `alpha` the weight of `main`,
-    (windows, 1, working_size, working_size).
+    (windows, 1, size, size).
     """
 
     logits: Tensor
@@ -83,8 +99,8 @@ class DenseLayer(nn.Module):
         return torch.cat([features, new], dim=1)
 
 
-class DenseBranch(nn.Module):
-    """DenseNet-121's stem (stride 4) and first dense block."""
+class DenseBlock(nn.Module):
+    """DenseNet-121's stem and first dense block."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -100,10 +116,58 @@ class DenseBranch(nn.Module):
         )
         self.out_channels = config.stem_channels + config.dense_layers * config.growth
 
-    def forward(self, slices: Tensor) -> Tensor:
-        """(slices, 1, size, size) → (slices, out_channels, size/4, size/4)."""
-        features = functional.relu(self.norm0(self.conv0(slices)))
-        return self.layers(functional.max_pool2d(features, 3, stride=2, padding=1))
+    def forward(self, slices: Tensor) -> tuple[Tensor, Tensor]:
+        """(slices, 1, size, size) → the stem's features at 1/2 and the block's at 1/4 the size."""
+        stem = functional.relu(self.norm0(self.conv0(slices)))
+        return stem, self.layers(functional.max_pool2d(stem, 3, stride=2, padding=1))
+
+
+class MainBranch(nn.Module):
+    """The dense block, two coarser levels below it, and the way back up to full resolution."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        half, quarter, eighth, sixteenth = config.level_channels
+        self.dense = DenseBlock(config)
+        dense_channels = self.dense.out_channels
+        self.skip_quarter = _convolution(dense_channels, quarter, 1)
+        self.transition = _convolution(dense_channels, eighth, 1)
+        self.down_eighth = nn.Sequential(
+            _convolution(eighth, eighth, 3), _convolution(eighth, eighth, 3)
+        )
+        self.down_sixteenth = nn.Sequential(
+            _convolution(eighth, sixteenth, 3), _convolution(sixteenth, sixteenth, 3)
+        )
+        self.up_eighth = _convolution(sixteenth + eighth, eighth, 3)
+        self.up_quarter = _convolution(eighth + quarter, quarter, 3)
+        self.up_half = _convolution(quarter + config.stem_channels, half, 3)
+        self.head = segmentation_head(half, half, LOGIT_CHANNELS, DENSE_BLOCK_STRIDE // 2)
+        self.feature_channels = quarter
+
+    def forward(self, slices: Tensor) -> tuple[Tensor, Tensor]:
+        """(slices, 1, size, size) → logits (slices, LOGIT_CHANNELS, size, size), features.
+
+        The features, (slices, feature_channels, size/4, size/4), are what the ConvLSTM sees.
+        """
+        stem, block = self.dense(slices)
+        eighth = self.down_eighth(functional.avg_pool2d(self.transition(block), 2))
+        sixteenth = self.down_sixteenth(functional.max_pool2d(eighth, 2))
+        eighth = self.up_eighth(torch.cat([_doubled(sixteenth), eighth], dim=1))
+        quarter = self.up_quarter(torch.cat([_doubled(eighth), self.skip_quarter(block)], dim=1))
+        half = self.up_half(torch.cat([_doubled(quarter), stem], dim=1))
+        return self.head(half), quarter
+
+
+def _convolution(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.LeakyReLU(),
+    )
+
+
+def _doubled(features: Tensor) -> Tensor:
+    return functional.interpolate(features, scale_factor=2, mode="nearest")
 
 
 class ConvLSTM(nn.Module):
@@ -116,7 +180,7 @@ class ConvLSTM(nn.Module):
     def __init__(self, in_channels: int, hidden_channels: int) -> None:
         super().__init__()
         self.hidden_channels = hidden_channels
-        self.input_to_gates = nn.Conv2d(in_channels, 4 * hidden_channels, 5, padding=2)
+        self.input_to_gates = nn.Conv2d(in_channels, 4 * hidden_channels, 3, padding=1)
         self.hidden_to_gates = nn.Conv2d(
             hidden_channels, 4 * hidden_channels, 3, padding=1, bias=False
         )
@@ -157,46 +221,32 @@ def segmentation_head(
 ) -> nn.Sequential:
     """Two 3×3 conv-BN-LeakyReLU blocks and a 1×1 convolution, unfolded `stride` times finer."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.LeakyReLU(),
-        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.LeakyReLU(),
+        _convolution(in_channels, channels, 3),
+        _convolution(channels, channels, 3),
         nn.Conv2d(channels, out_channels * stride**2, 1),
         nn.PixelShuffle(stride),
     )
 
 
 class ConvLSTMAttentionNetwork(nn.Module):
-    """Slices in, logits of background, normal lung, GGO and high opacity out."""
+    """Slices in, logits of background, normal lung, lesion and kind of lesion out."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.dense = DenseBranch(config)
-        self.main_head = segmentation_head(
-            self.dense.out_channels, config.head_channels, CLASS_COUNT, DENSE_BRANCH_STRIDE
-        )
-        self.convlstm = ConvLSTM(config.attention_stride**2, config.attention_channels)
-        attention_width = min(config.head_channels, 2 * config.attention_channels)
+        self.main_branch = MainBranch(config)
+        self.convlstm = ConvLSTM(self.main_branch.feature_channels, config.attention_channels)
         self.attention_segmentation_head = segmentation_head(
-            config.attention_channels, attention_width, CLASS_COUNT, config.attention_stride
+            config.attention_channels, config.head_channels, LOGIT_CHANNELS, DENSE_BLOCK_STRIDE
         )
         self.attention_head = segmentation_head(
-            config.attention_channels, attention_width, 1, config.attention_stride
+            config.attention_channels, config.head_channels, 1, DENSE_BLOCK_STRIDE
         )
         self.apply(_initialise)
         # A forget gate that starts open lets the first slices of a window reach the target.
         with torch.no_grad():
             hidden = config.attention_channels
             self.convlstm.input_to_gates.bias[hidden : 2 * hidden].fill_(1.0)
-
-    def input_gates(self, slices: Tensor) -> Tensor:
-        """The ConvLSTM's gates from each slice alone; slices (slices, 1, size, size) in 0…1."""
-        return self.convlstm.input_gates(
-            functional.pixel_unshuffle(slices, self.config.attention_stride)
-        )
 
     def forward(self, slices: Tensor, windows: Tensor) -> BranchOutput:
         """Segment the middle slice of each window.
@@ -205,15 +255,19 @@ class ConvLSTMAttentionNetwork(nn.Module):
             slices: (slices, 1, size, size), scaled to 0…1.
             windows: int64 (windows, window_length), indices into `slices`.
         """
-        return self.segment(slices, self.input_gates(slices), windows)
+        return self.attend(self.see_slices(slices), windows)
 
-    def segment(self, slices: Tensor, gates: Tensor, windows: Tensor) -> BranchOutput:
-        """As `forward`, with `input_gates(slices)` already at hand."""
-        targets = slices[windows[:, self.config.window_length // 2]]
-        hidden = self.convlstm(gates, windows)
+    def see_slices(self, slices: Tensor) -> SliceOutput:
+        """Everything that depends on one slice only; slices (slices, 1, size, size) in 0…1."""
+        main, features = self.main_branch(slices)
+        return SliceOutput(main, self.convlstm.input_gates(features.contiguous()))
+
+    def attend(self, seen: SliceOutput, windows: Tensor) -> BranchOutput:
+        """Segment the middle slice of each window; `windows` are indices into `seen`."""
+        main = seen.main[windows[:, self.config.window_length // 2]]
+        hidden = self.convlstm(seen.gates, windows)
         attention = self.attention_segmentation_head(hidden)
         alpha = self.attention_head(hidden).sigmoid()
-        main = self.main_head(self.dense(targets))
         return BranchOutput(main * alpha + attention * (1.0 - alpha), main, attention, alpha)
 
 
@@ -221,26 +275,20 @@ def class_probabilities(logits: Tensor) -> Tensor:
     """Probabilities (…, classes, height, width) that sum to one.
 
     The loss trains background, normal lung and lesion by a sigmoid each (Zhao et al. 2019); they
-    are scaled to sum to one, and lesion is divided between GGO and high opacity by their logits.
+    are scaled to sum to one, and lesion is divided between GGO and high opacity by the fourth.
     """
     logits = logits.float()
-    always = torch.cat(
+    always = logits[..., :KIND_CHANNEL, :, :].sigmoid()
+    always = always / always.sum(dim=-3, keepdim=True).clamp_min(1e-12)
+    lesion = always[..., LESION_CHANNEL:, :, :]
+    high_opacity = logits[..., KIND_CHANNEL:, :, :].sigmoid()
+    return torch.cat(
         [
-            logits[..., BACKGROUND_VALUE : NORMAL_LUNG.value + 1, :, :],
-            lesion_logits(logits),
+            always[..., :LESION_CHANNEL, :, :],
+            lesion * (1.0 - high_opacity),
+            lesion * high_opacity,
         ],
         dim=-3,
-    ).sigmoid()
-    always = always / always.sum(dim=-3, keepdim=True).clamp_min(1e-12)
-    kinds = logits[..., GGO.value :, :, :].softmax(dim=-3)
-    return torch.cat([always[..., : GGO.value, :, :], always[..., GGO.value :, :, :] * kinds], -3)
-
-
-def lesion_logits(logits: Tensor) -> Tensor:
-    """Logits (…, 1, height, width) of "GGO or high opacity", whichever it is."""
-    return torch.logaddexp(
-        logits[..., GGO.value : GGO.value + 1, :, :],
-        logits[..., HIGH_OPACITY.value : HIGH_OPACITY.value + 1, :, :],
     )
 
 

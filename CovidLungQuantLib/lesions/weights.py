@@ -93,4 +93,5 @@ def save_model(path: Path, network: ConvLSTMAttentionNetwork) -> str:
 
 
 def _config_from(values: dict) -> NetworkConfig:
-    return NetworkConfig(**{**values, "hu_window": tuple(values["hu_window"])})
+    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list | tuple)}
+    return NetworkConfig(**{**values, **lists})

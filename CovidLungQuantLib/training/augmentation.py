@@ -18,6 +18,7 @@ class AugmentationConfig:
     Attributes:
         rotation_degrees, translation_pixels, scale_range: in-plane geometry.
         flip: mirror left and right.
+        crop_size: height and width of a random crop; None trains on whole slices.
         hu_shift, hu_gain: HU calibration, largest change as share of the HU window, and as factor.
         noise: largest SD of added noise, as share of the HU window.
         sharpness: largest strength of unsharp masking (positive) or blurring (negative).
@@ -27,6 +28,7 @@ class AugmentationConfig:
     translation_pixels: float = 10.0
     scale_range: tuple[float, float] = (0.9, 1.05)
     flip: bool = True
+    crop_size: int | None = None
     hu_shift: float = 0.02
     hu_gain: float = 0.05
     noise: float = 0.02
@@ -49,19 +51,24 @@ def augment(
         0
     ]
     outside = 1.0 - functional.grid_sample(
-        torch.ones_like(slices[None, :1]), grid, align_corners=False
+        torch.ones_like(targets[None, 0, :1]), grid, align_corners=False
     )
     flat = targets.flatten(0, 1)[None]
-    moved = functional.grid_sample(flat, grid, align_corners=False).view_as(targets).clone()
+    moved = functional.grid_sample(flat, grid, align_corners=False)[0]
+    moved = moved.unflatten(0, targets.shape[:2])
     moved[:, 0] += outside[0]
     return _change_intensity(slices, config, random), moved
 
 
 def _affine_grid(size: int, config: AugmentationConfig, random: np.random.Generator) -> Tensor:
+    """Where each pixel of the result comes from; a crop is a smaller result at the same scale."""
+    crop = config.crop_size or size
     angle = math.radians(random.uniform(-config.rotation_degrees, config.rotation_degrees))
     scale = 1.0 / random.uniform(*config.scale_range)
     mirror = -1.0 if config.flip and random.random() < 0.5 else 1.0
-    shift = random.uniform(-config.translation_pixels, config.translation_pixels, 2) * 2.0 / size
+    reach = config.translation_pixels + (size - crop) / 2.0
+    shift = random.uniform(-reach, reach, 2) * 2.0 / size
+    scale = scale * crop / size
     matrix = torch.tensor(
         [
             [mirror * scale * math.cos(angle), -scale * math.sin(angle), shift[0]],
@@ -69,7 +76,7 @@ def _affine_grid(size: int, config: AugmentationConfig, random: np.random.Genera
         ],
         dtype=torch.float32,
     )
-    return functional.affine_grid(matrix[None], [1, 1, size, size], align_corners=False)
+    return functional.affine_grid(matrix[None], [1, 1, crop, crop], align_corners=False)
 
 
 def _change_intensity(

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+import torch
+from torch import Tensor
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
@@ -192,9 +194,9 @@ class Sample:
         windows: int64 (windows, window_length), indices into `slices`.
     """
 
-    slices: np.ndarray
-    targets: np.ndarray
-    windows: np.ndarray
+    slices: Tensor
+    targets: Tensor
+    windows: Tensor
 
 
 def draw_sample(
@@ -205,18 +207,33 @@ def draw_sample(
 ) -> Sample:
     """Draw `target_count` neighbouring targets, around a lesion with chance `lesion_share`."""
     count = len(case.slices)
-    if len(case.lesion_slices) and random.random() < lesion_share:
-        middle = int(random.choice(case.lesion_slices))
-    else:
-        middle = int(random.integers(count))
+    middle = _draw_index(case, lesion_share, random)
     start = int(np.clip(middle - random.integers(target_count), 0, max(0, count - target_count)))
     targets = np.arange(start, min(start + target_count, count))
     needed, positions = np.unique(case.windows[targets], return_inverse=True)
     return Sample(
-        slices=case.slices[needed].astype(np.float32),
-        targets=case.targets[targets].astype(np.float32),
-        windows=positions.reshape(len(targets), -1).astype(np.int64),
+        slices=torch.from_numpy(case.slices[needed]).float(),
+        targets=torch.from_numpy(case.targets[targets]).float(),
+        windows=torch.from_numpy(positions.reshape(len(targets), -1)),
     )
+
+
+def draw_slice(
+    case: TrainingCase, lesion_share: float, random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """One slice (1, size, size) and its targets (1, TARGET_CHANNELS, size, size), float32."""
+    index = _draw_index(case, lesion_share, random)
+    return (
+        torch.from_numpy(case.slices[index : index + 1]).float(),
+        torch.from_numpy(case.targets[index : index + 1]).float(),
+    )
+
+
+def _draw_index(case: TrainingCase, lesion_share: float, random: np.random.Generator) -> int:
+    """A working slice, with chance `lesion_share` one that holds lesion (where there is one)."""
+    if len(case.lesion_slices) and random.random() < lesion_share:
+        return int(random.choice(case.lesion_slices))
+    return int(random.integers(len(case.slices)))
 
 
 assert BACKGROUND_VALUE == 0 and UNCLASSIFIED_LESION_VALUE == CLASS_COUNT  # channel = value

@@ -26,8 +26,8 @@ def start_from_imagenet(network: ConvLSTMAttentionNetwork, weights_file: Path) -
     """
     try:
         source = torch.load(weights_file, map_location="cpu", weights_only=True)
-        state = {name: _from_imagenet(name, source) for name in network.dense.state_dict()}
-        network.dense.load_state_dict(state)
+        block = network.main_branch.dense
+        block.load_state_dict({name: _from_imagenet(name, source) for name in block.state_dict()})
     except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise BadInputError(
             f"{Path(weights_file).name} does not hold DenseNet-121 weights that fit this network's "

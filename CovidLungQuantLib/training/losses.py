@@ -13,7 +13,7 @@ from CovidLungQuantLib.labels import (
     NORMAL_LUNG,
     UNCLASSIFIED_LESION_VALUE,
 )
-from CovidLungQuantLib.lesions.network import lesion_logits
+from CovidLungQuantLib.lesions.network import KIND_CHANNEL, LESION_CHANNEL
 
 RMI_POOLING = 4
 RMI_RADIUS = 3
@@ -28,54 +28,57 @@ def segmentation_loss(
     A slice with lesion of unknown class teaches only that there is lesion, not which.
 
     Args:
-        logits: (windows, 4, height, width).
+        logits: (windows, LOGIT_CHANNELS, height, width).
         targets: shares (windows, 5, height, width); the last channel is lesion of unknown class.
         rmi_weight: w, 0.5 in the paper.
         dice_weight: of an added soft Dice loss of lesion and its kinds, 0 in the paper.
     """
-    always_logits = torch.cat(
-        [
-            logits[:, BACKGROUND_VALUE : BACKGROUND_VALUE + 1],
-            logits[:, NORMAL_LUNG.value : NORMAL_LUNG.value + 1],
-            lesion_logits(logits),
-        ],
-        dim=1,
-    )
+    always_logits = logits[:, :KIND_CHANNEL]
     lesion = targets[:, [GGO.value, HIGH_OPACITY.value, UNCLASSIFIED_LESION_VALUE]].sum(
         dim=1, keepdim=True
     )
     always_targets = torch.cat([targets[:, [BACKGROUND_VALUE, NORMAL_LUNG.value]], lesion], dim=1)
-    loss = _bce_and_rmi(always_logits, always_targets, rmi_weight)
+    probabilities = always_logits.sigmoid()
+    bce = functional.binary_cross_entropy_with_logits(
+        always_logits, always_targets, reduction="none"
+    )
+    loss = (1.0 - rmi_weight) * bce.mean(dim=(0, 2, 3)).sum()
+    loss = loss + rmi_weight * region_mutual_information(probabilities, always_targets)
     if dice_weight:
-        loss = loss + dice_weight * _soft_dice_loss(always_logits[:, 2:], lesion)
-    known = targets[:, UNCLASSIFIED_LESION_VALUE].flatten(1).amax(dim=1) == 0
+        loss = loss + dice_weight * _soft_dice_loss(probabilities[:, LESION_CHANNEL:], lesion)
+    known = (targets[:, UNCLASSIFIED_LESION_VALUE].flatten(1).amax(dim=1) == 0) & (
+        lesion.flatten(1).amax(dim=1) > 0
+    )
     if known.any():
-        classes = [GGO.value, HIGH_OPACITY.value]
-        loss = loss + known.float().mean() * _bce_and_rmi(
-            logits[known, GGO.value :], targets[known][:, classes], rmi_weight
+        loss = loss + known.float().mean() * _kind_loss(
+            logits[known], targets[known], rmi_weight, dice_weight
         )
-        if dice_weight:
-            loss = loss + dice_weight * known.float().mean() * _soft_dice_loss(
-                logits[known, GGO.value :], targets[known][:, classes]
-            )
     return loss
 
 
-def _soft_dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
+def _kind_loss(logits: Tensor, targets: Tensor, rmi_weight: float, dice_weight: float) -> Tensor:
+    """The same for GGO and high opacity; BCE is that of the kind, averaged over the lesions."""
+    kind_logits = logits[:, KIND_CHANNEL:]
+    kinds = targets[:, [GGO.value, HIGH_OPACITY.value]]
+    lesion = kinds.sum(dim=1, keepdim=True)
+    bce = functional.binary_cross_entropy_with_logits(
+        kind_logits, kinds[:, 1:] / lesion.clamp_min(1e-6), weight=lesion, reduction="sum"
+    ) / (lesion.sum() + 1.0)
+    probabilities = logits[:, LESION_CHANNEL:KIND_CHANNEL].sigmoid() * torch.cat(
+        [(-kind_logits).sigmoid(), kind_logits.sigmoid()], dim=1
+    )
+    loss = (1.0 - rmi_weight) * bce
+    loss = loss + rmi_weight * region_mutual_information(probabilities, kinds)
+    if dice_weight:
+        loss = loss + dice_weight * _soft_dice_loss(probabilities, kinds)
+    return loss
+
+
+def _soft_dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
     """1 − Dice of each class over the whole batch, averaged over classes."""
-    probabilities = logits.sigmoid()
     overlap = (probabilities * targets).sum(dim=(0, 2, 3))
     total = (probabilities + targets).sum(dim=(0, 2, 3))
     return (1.0 - (2.0 * overlap + 1.0) / (total + 1.0)).mean()
-
-
-def _bce_and_rmi(logits: Tensor, targets: Tensor, rmi_weight: float) -> Tensor:
-    """Both terms, summed over classes and averaged over windows."""
-    bce = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    bce = bce.mean(dim=(0, 2, 3)).sum()
-    return (1.0 - rmi_weight) * bce + rmi_weight * region_mutual_information(
-        logits.sigmoid(), targets
-    )
 
 
 def region_mutual_information(probabilities: Tensor, targets: Tensor) -> Tensor:

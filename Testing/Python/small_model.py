@@ -14,6 +14,7 @@ SMALL_CONFIG = NetworkConfig(
     growth=4,
     bottleneck=8,
     stem_channels=8,
+    level_channels=(4, 8, 8, 8),
     head_channels=8,
 )
 

@@ -15,7 +15,9 @@ def densenet_weights(dotted: bool) -> dict[str, torch.Tensor]:
     """Random weights under torchvision's names, newer ones or those of the published file."""
     torch.manual_seed(1)
     state = {}
-    for name, value in ConvLSTMAttentionNetwork(NetworkConfig()).dense.state_dict().items():
+    for name, value in (
+        ConvLSTMAttentionNetwork(NetworkConfig()).main_branch.dense.state_dict().items()
+    ):
         if name.startswith("layers."):
             _, index, rest = name.split(".", 2)
             rest = f"{rest[:4]}.{rest[4:]}" if dotted else rest
@@ -36,8 +38,8 @@ def test_a_grey_picture_gives_the_features_it_gave_in_colour(tmp_path, dotted):
     in_colour = torch.nn.functional.conv2d(
         grey.expand(1, 3, 32, 32), weights["features.conv0.weight"], stride=2, padding=3
     )
-    torch.testing.assert_close(network.dense.conv0(grey), in_colour)
-    last = network.dense.layers[5].conv2.weight
+    torch.testing.assert_close(network.main_branch.dense.conv0(grey), in_colour)
+    last = network.main_branch.dense.layers[5].conv2.weight
     name = "features.denseblock1.denselayer6." + ("conv.2.weight" if dotted else "conv2.weight")
     assert torch.equal(last, weights[name])
 

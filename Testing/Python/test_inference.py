@@ -100,13 +100,13 @@ class NetworkWithLittleMemory(torch.nn.Module):
         self.config = network.config
         self.most_windows = most_windows
 
-    def input_gates(self, slices):
-        return self.inner.input_gates(slices)
+    def see_slices(self, slices):
+        return self.inner.see_slices(slices)
 
-    def segment(self, slices, gates, windows):
+    def attend(self, seen, windows):
         if len(windows) > self.most_windows:
             raise torch.OutOfMemoryError("out of memory")
-        return self.inner.segment(slices, gates, windows)
+        return self.inner.attend(seen, windows)
 
 
 def with_little_memory(most_windows: int):

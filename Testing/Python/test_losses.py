@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from CovidLungQuantLib.lesions.network import KIND_CHANNEL, LESION_CHANNEL
 from CovidLungQuantLib.training.losses import (
     RMI_RIDGE,
     region_mutual_information,
@@ -62,7 +63,7 @@ def targets_with_lesion(channel: int) -> torch.Tensor:
 def test_lesion_of_unknown_class_does_not_teach_its_class():
     torch.manual_seed(0)
     logits = torch.randn(1, 4, 64, 64)
-    swapped = logits[:, [0, 1, 3, 2]]
+    swapped = logits * torch.tensor([1.0, 1.0, 1.0, -1.0]).view(1, 4, 1, 1)
     unknown = targets_with_lesion(4)
     torch.testing.assert_close(
         segmentation_loss(logits, unknown), segmentation_loss(swapped, unknown)
@@ -75,6 +76,15 @@ def test_gradient_pulls_lesion_up_where_there_is_lesion():
     torch.manual_seed(0)
     logits = torch.zeros(1, 4, 64, 64, requires_grad=True)
     segmentation_loss(logits + 0.01 * torch.randn(1, 4, 64, 64), targets_with_lesion(4)).backward()
-    inside = logits.grad[0, 2:, 20:28, 20:36].mean()
-    outside = logits.grad[0, 2:, 40:60, 4:60].mean()
+    inside = logits.grad[0, LESION_CHANNEL, 20:28, 20:36].mean()
+    outside = logits.grad[0, LESION_CHANNEL, 40:60, 4:60].mean()
     assert inside < 0 < outside
+    assert not logits.grad[0, KIND_CHANNEL].any()
+
+
+@pytest.mark.parametrize(("channel", "sign"), [(2, 1), (3, -1)])
+def test_gradient_turns_the_kind_of_lesion_towards_the_readers(channel, sign):
+    logits = torch.zeros(1, 4, 64, 64, requires_grad=True)
+    segmentation_loss(logits, targets_with_lesion(channel), dice_weight=1.0).backward()
+    kind = logits.grad[0, KIND_CHANNEL]
+    assert sign * kind[20:28, 20:36].mean() > 0

@@ -8,8 +8,8 @@ import pytest
 import torch
 from small_model import SMALL_CONFIG
 
-from CovidLungQuantLib.labels import CLASS_COUNT
 from CovidLungQuantLib.lesions.network import (
+    LOGIT_CHANNELS,
     ConvLSTM,
     ConvLSTMAttentionNetwork,
     NetworkConfig,
@@ -31,7 +31,7 @@ def windows_of(count: int, length: int) -> torch.Tensor:
 
 def test_output_has_a_logit_for_every_class_and_pixel(network):
     output = network(torch.rand(13, 1, 32, 32), windows_of(3, 11))
-    assert output.logits.shape == (3, CLASS_COUNT, 32, 32)
+    assert output.logits.shape == (3, LOGIT_CHANNELS, 32, 32)
     assert output.alpha.shape == (3, 1, 32, 32)
 
 
@@ -73,7 +73,7 @@ def test_convlstm_follows_its_equations_on_one_pixel():
         lstm.input_to_gates.weight.zero_()
         lstm.hidden_to_gates.weight.zero_()
         # Order of the gates: input, forget, output, candidate.
-        lstm.input_to_gates.weight[:, 0, 2, 2] = torch.tensor([0.5, -0.3, 0.8, 1.2])
+        lstm.input_to_gates.weight[:, 0, 1, 1] = torch.tensor([0.5, -0.3, 0.8, 1.2])
         lstm.hidden_to_gates.weight[:, 0, 1, 1] = torch.tensor([0.1, 0.2, -0.4, 0.7])
         lstm.input_to_gates.bias.zero_()
     inputs = [0.9, -0.4, 0.6]
@@ -92,8 +92,8 @@ def test_convlstm_follows_its_equations_on_one_pixel():
 
 def test_default_dense_block_is_that_of_densenet_121():
     network = ConvLSTMAttentionNetwork(NetworkConfig())
-    assert network.dense.out_channels == 256
-    assert [layer.conv1.in_channels for layer in network.dense.layers] == [
+    assert network.main_branch.dense.out_channels == 256
+    assert [layer.conv1.in_channels for layer in network.main_branch.dense.layers] == [
         64,
         96,
         128,
@@ -102,19 +102,20 @@ def test_default_dense_block_is_that_of_densenet_121():
         224,
     ]
     assert {
-        (layer.conv1.out_channels, layer.conv2.out_channels) for layer in network.dense.layers
+        (layer.conv1.out_channels, layer.conv2.out_channels)
+        for layer in network.main_branch.dense.layers
     } == {(128, 32)}
 
 
 def test_probabilities_sum_to_one_and_follow_hand_worked_logits():
+    # Background, normal lung, lesion, high opacity given lesion.
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0]).view(1, 4, 1, 1)
     probabilities = class_probabilities(logits).flatten()
     assert probabilities.sum() == pytest.approx(1.0)
     background, normal = 1 / 2, 1 / (1 + torch.tensor(-1.0).exp())
-    odds = torch.tensor(2.0).exp() + torch.tensor(-1.0).exp()
-    lesion = odds / (1 + odds)
+    lesion = 1 / (1 + torch.tensor(-2.0).exp())
     total = background + normal + lesion
     assert probabilities[2] + probabilities[3] == pytest.approx(float(lesion / total), abs=1e-6)
     assert probabilities[2] / probabilities[3] == pytest.approx(
-        float(torch.tensor(3.0).exp()), rel=1e-5
+        float(torch.tensor(1.0).exp()), rel=1e-5
     )

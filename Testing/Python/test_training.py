@@ -14,6 +14,7 @@ from small_model import SMALL_CONFIG
 
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork
 from CovidLungQuantLib.training.augmentation import AugmentationConfig, augment
 from CovidLungQuantLib.training.data import (
     AnnotatedScan,
@@ -27,8 +28,10 @@ from CovidLungQuantLib.training.data import (
 from CovidLungQuantLib.training.evaluation import compare_with_reader, dice
 from CovidLungQuantLib.training.trainer import (
     CHECKPOINT_FILE_NAME,
+    CYCLE_RISE,
     LOG_FILE_NAME,
     TrainingConfig,
+    one_cycle,
     train,
 )
 
@@ -96,7 +99,7 @@ def test_a_sample_holds_the_slices_its_windows_need():
     for _ in range(20):
         sample = draw_sample(case, 4, 1.0, random)
         assert sample.windows.shape == (4, 11) and sample.targets.shape[0] == 4
-        middle = sample.slices[sample.windows[:, 5]]
+        middle = sample.slices[sample.windows[:, 5]].numpy()
         start = next(
             index
             for index in range(13)
@@ -150,7 +153,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path):
     class Killed(Exception):
         pass
 
-    def kill_after_second_epoch(*_: object) -> float:
+    def kill_after_second_epoch(*_: object) -> torch.Tensor:
         log = tmp_path / "killed" / LOG_FILE_NAME
         if log.exists() and len(log.read_text().splitlines()) == 2:
             raise Killed
@@ -158,17 +161,65 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path):
 
     from CovidLungQuantLib.training import trainer
 
-    original = trainer._training_step
-    trainer._training_step = kill_after_second_epoch
+    original = trainer._window_step
+    trainer._window_step = kill_after_second_epoch
     try:
         with pytest.raises(Killed):
             train([scan_with_lesion()], config, tmp_path / "killed")
     finally:
-        trainer._training_step = original
+        trainer._window_step = original
     assert (tmp_path / "killed" / CHECKPOINT_FILE_NAME).exists()
     resumed = train([scan_with_lesion()], config, tmp_path / "killed")
     for key, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_a_run_folder_of_another_configuration_is_refused_and_left_alone(tmp_path):
+    train([scan_with_lesion()], small_training(1), tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(BadInputError, match="another configuration"):
+        train([scan_with_lesion()], small_training(2), tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_the_main_branch_learns_alone_first(tmp_path):
+    config = replace(small_training(2), main_branch_epochs=2)
+    network = train([scan_with_lesion()], config, tmp_path)
+    torch.manual_seed(config.seed)
+    start = ConvLSTMAttentionNetwork(SMALL_CONFIG).state_dict()
+    changed = {key for key, value in network.state_dict().items() if not value.equal(start[key])}
+    assert changed and all(key.startswith("main_branch.") for key in changed)
+
+
+def test_a_cycle_rises_to_its_peak_and_falls_to_nothing():
+    assert one_cycle(CYCLE_RISE) == 1.0
+    assert one_cycle(CYCLE_RISE / 2) == 0.5
+    assert one_cycle((1 + CYCLE_RISE) / 2) == pytest.approx(0.5)
+    assert one_cycle(1.0) == pytest.approx(0.0)
+
+
+def test_a_crop_keeps_scale_and_stays_with_its_labels():
+    case = training_case(scan_with_lesion(), SMALL_CONFIG)
+    slices = torch.from_numpy(case.slices[5:6]).float()
+    targets = torch.from_numpy(case.targets[5:6]).float()
+    config = AugmentationConfig(
+        rotation_degrees=0,
+        translation_pixels=0,
+        scale_range=(1, 1),
+        flip=False,
+        crop_size=32,
+        hu_shift=0,
+        hu_gain=0,
+        noise=0,
+        sharpness=0,
+    )
+    cropped, cropped_targets = augment(slices, targets, config, np.random.default_rng(0))
+    assert cropped.shape == (1, 32, 32) and cropped_targets.shape == (1, 5, 32, 32)
+    lesion = targets[:, 2] > 0.99
+    inside = cropped_targets[:, 2] > 0.99
+    # Whole or cut by the crop's edge, never larger; and as dense as it was.
+    assert 0 < inside.sum() <= lesion.sum()
+    assert cropped[inside].mean() == pytest.approx(float(slices[lesion].mean()), abs=0.02)
 
 
 def test_the_paper_schedule_stops_when_the_learning_rate_is_spent(tmp_path):
