@@ -27,6 +27,7 @@ from CovidLungQuantLib.errors import (
 )
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.progress import ProgressCallback, subrange
+from CovidLungQuantLib.training.options import add_options
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
@@ -106,6 +107,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     phantom.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
     phantom.set_defaults(run=_phantom)
+
+    train = commands.add_parser(
+        "train",
+        help="train a lesion network on annotated cases",
+        description="Train a lesion network. Goes on where the run folder's last epoch ended. On "
+        "several GPUs: torchrun --nproc-per-node N -m CovidLungQuantLib.cli train …",
+    )
+    add_options(train)
+    train.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    train.set_defaults(run=_train)
 
     info = commands.add_parser("info", help="show versions, devices and models")
     info.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
@@ -205,6 +216,12 @@ def _phantom(chosen: argparse.Namespace) -> None:
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _train(chosen: argparse.Namespace) -> None:
+    from CovidLungQuantLib.training import command
+
+    command.run(chosen)
 
 
 def _info(chosen: argparse.Namespace) -> None:

@@ -49,6 +49,8 @@ TABLE_THICKNESS_MM = 4.0
 # The border of the lung: about half-way between -850 (or -600 in disease) and +40 HU.
 LUNG_THRESHOLD_RANGE_HU = (-550.0, -300.0)
 START_THRESHOLD_HU = -500.0
+# The border on the scan's own grid: readers count border pixels that are partly chest wall.
+BORDER_HU = -250.0
 # Readers draw the border a little on the tissue's side of half-way.
 BORDER_SHARE = 0.57
 
@@ -122,7 +124,7 @@ def segment_lungs(
     progress(0.5, "Taking dense lesions into the lungs")
     closed = _close_lungs(coarse, air_sides, airways, middle_x, grid.spacing_mm)
     progress(0.7, "Drawing the borders of the lungs")
-    lungs = _redraw_on_native_grid(hu, grid, closed, air_sides > 0, threshold_hu)
+    lungs = _redraw_on_native_grid(hu, grid, closed, air_sides > 0)
     native_airways = grid.enlarge(airways)
     lungs[native_airways] = 0
     progress(1.0, "Found the lungs")
@@ -264,7 +266,6 @@ def _redraw_on_native_grid(
     grid: CoarseGrid,
     closed: np.ndarray,
     aerated: np.ndarray,
-    threshold_hu: float,
 ) -> np.ndarray:
     """Lung border on the scan's own grid: by HU where lung is aerated, smooth where it is dense."""
     lungs = np.zeros(grid.fine_shape, np.uint8)
@@ -292,9 +293,12 @@ def _redraw_on_native_grid(
             weights_y @ np.tensordot(weights_z[index, used], part[used], axes=1) @ weights_x.T
             for part in (inside, dense)
         )
+        if grid.factors[1:] == (1, 1):
+            # Interpolation softens the border of finer scans; here nothing was interpolated.
+            share, dense_share = (ndimage.uniform_filter(part, 3) for part in (share, dense_share))
         lung = share > 0.5
         border = (share > 0.05) & (share < 0.95) & (dense_share < 0.25)
-        lung[border] = hu_plane[border] < threshold_hu
+        lung[border] = hu_plane[border] < BORDER_HU
         lung = ndimage.uniform_filter(lung.astype(np.float32), 3, mode="nearest") > 0.5
         plane_sides = sides[index // grid.factors[0]][np.ix_(rows, columns)]
         lungs[fine_box][index] = lung * plane_sides

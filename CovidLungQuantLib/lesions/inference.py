@@ -18,12 +18,9 @@ from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, HIGH_OPACITY, NORMAL_LUNG
+from CovidLungQuantLib.lesions.architectures import LesionNetwork
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES, classify_by_density
-from CovidLungQuantLib.lesions.network import (
-    ConvLSTMAttentionNetwork,
-    SliceOutput,
-    class_probabilities,
-)
+from CovidLungQuantLib.lesions.network import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
     body_box,
@@ -251,7 +248,7 @@ def _native_slices(
 class _WindowRunner:
     """Runs windows in batches, seeing each slice once and forgetting it when passed."""
 
-    def __init__(self, network: ConvLSTMAttentionNetwork, device: str) -> None:
+    def __init__(self, network: LesionNetwork, device: str) -> None:
         self.warnings: list[ScanWarning] = []
         self.network = network.eval()
         self._use(device)
@@ -260,7 +257,7 @@ class _WindowRunner:
         self.device = device
         self.batch_size = WINDOWS_PER_BATCH[device]
         self.network.to(device)
-        self._seen: dict[int, SliceOutput] = {}
+        self._seen: dict[int, tuple[Tensor, ...]] = {}
 
     @torch.inference_mode()
     def run(
@@ -296,10 +293,10 @@ class _WindowRunner:
                 some = missing[start : start + self.batch_size]
                 new = torch.from_numpy(np.stack([load_slice(index) for index in some]))
                 seen = self.network.see_slices(new[:, None].to(self.device))
-                self._seen.update(zip(some, map(SliceOutput, *seen), strict=True))
-            seen = zip(*(self._seen[int(index)] for index in needed), strict=True)
+                self._seen.update(zip(some, zip(*seen, strict=True), strict=True))
+            parts = zip(*(self._seen[int(index)] for index in needed), strict=True)
             output = self.network.attend(
-                SliceOutput(*map(torch.stack, seen)),
+                self.network.Seen(*map(torch.stack, parts)),
                 torch.from_numpy(positions.reshape(windows.shape)).to(self.device),
             )
         return class_probabilities(output.logits).cpu()

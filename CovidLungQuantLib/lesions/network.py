@@ -81,6 +81,11 @@ class BranchOutput(NamedTuple):
     attention: Tensor
     alpha: Tensor
 
+    @property
+    def branches(self) -> tuple[Tensor, ...]:
+        """Logits of what can be trained apart from the blend."""
+        return self.main, self.attention
+
 
 class DenseLayer(nn.Module):
     """BN-ReLU-1×1-BN-ReLU-3×3; its output is appended to its input."""
@@ -130,17 +135,17 @@ class MainBranch(nn.Module):
         half, quarter, eighth, sixteenth = config.level_channels
         self.dense = DenseBlock(config)
         dense_channels = self.dense.out_channels
-        self.skip_quarter = _convolution(dense_channels, quarter, 1)
-        self.transition = _convolution(dense_channels, eighth, 1)
+        self.skip_quarter = convolution_segment(dense_channels, quarter, 1)
+        self.transition = convolution_segment(dense_channels, eighth, 1)
         self.down_eighth = nn.Sequential(
-            _convolution(eighth, eighth, 3), _convolution(eighth, eighth, 3)
+            convolution_segment(eighth, eighth, 3), convolution_segment(eighth, eighth, 3)
         )
         self.down_sixteenth = nn.Sequential(
-            _convolution(eighth, sixteenth, 3), _convolution(sixteenth, sixteenth, 3)
+            convolution_segment(eighth, sixteenth, 3), convolution_segment(sixteenth, sixteenth, 3)
         )
-        self.up_eighth = _convolution(sixteenth + eighth, eighth, 3)
-        self.up_quarter = _convolution(eighth + quarter, quarter, 3)
-        self.up_half = _convolution(quarter + config.stem_channels, half, 3)
+        self.up_eighth = convolution_segment(sixteenth + eighth, eighth, 3)
+        self.up_quarter = convolution_segment(eighth + quarter, quarter, 3)
+        self.up_half = convolution_segment(quarter + config.stem_channels, half, 3)
         self.head = segmentation_head(half, half, LOGIT_CHANNELS, DENSE_BLOCK_STRIDE // 2)
         self.feature_channels = quarter
 
@@ -158,7 +163,8 @@ class MainBranch(nn.Module):
         return self.head(half), quarter
 
 
-def _convolution(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
+def convolution_segment(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
+    """Convolution, batch normalisation, LeakyReLU."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
         nn.BatchNorm2d(out_channels),
@@ -221,8 +227,8 @@ def segmentation_head(
 ) -> nn.Sequential:
     """Two 3×3 conv-BN-LeakyReLU blocks and a 1×1 convolution, unfolded `stride` times finer."""
     return nn.Sequential(
-        _convolution(in_channels, channels, 3),
-        _convolution(channels, channels, 3),
+        convolution_segment(in_channels, channels, 3),
+        convolution_segment(channels, channels, 3),
         nn.Conv2d(channels, out_channels * stride**2, 1),
         nn.PixelShuffle(stride),
     )
@@ -230,6 +236,8 @@ def segmentation_head(
 
 class ConvLSTMAttentionNetwork(nn.Module):
     """Slices in, logits of background, normal lung, lesion and kind of lesion out."""
+
+    Seen = SliceOutput
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -242,7 +250,7 @@ class ConvLSTMAttentionNetwork(nn.Module):
         self.attention_head = segmentation_head(
             config.attention_channels, config.head_channels, 1, DENSE_BLOCK_STRIDE
         )
-        self.apply(_initialise)
+        self.apply(initialise)
         # A forget gate that starts open lets the first slices of a window reach the target.
         with torch.no_grad():
             hidden = config.attention_channels
@@ -292,7 +300,7 @@ def class_probabilities(logits: Tensor) -> Tensor:
     )
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """He initialisation (He et al. 2015), as in the paper."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, nonlinearity="leaky_relu")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from CovidLungQuantLib.lesions.network import NetworkConfig
+from CovidLungQuantLib.lesions.architectures import LesionNetworkConfig
 
 BODY_THRESHOLD_HU = -500
 BODY_GRID_MM = 4.0
@@ -68,7 +68,7 @@ def body_box(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> InPlaneB
     )
 
 
-def slices_per_group(spacing_z_mm: float, config: NetworkConfig) -> int:
+def slices_per_group(spacing_z_mm: float, config: LesionNetworkConfig) -> int:
     """How many neighbouring slices are averaged into one working slice."""
     return max(1, int(config.window_step_mm / spacing_z_mm + 0.25))
 
@@ -88,7 +88,7 @@ def group_centres(slice_count: int, group_size: int) -> np.ndarray:
 
 
 def working_slice(
-    hu: np.ndarray, bounds: tuple[int, int], box: InPlaneBox, config: NetworkConfig
+    hu: np.ndarray, bounds: tuple[int, int], box: InPlaneBox, config: LesionNetworkConfig
 ) -> np.ndarray:
     """One working slice: averaged, cropped, resized, scaled.
 
@@ -108,7 +108,7 @@ def working_slice(
     return resize_plane(scaled, (config.working_size, config.working_size))
 
 
-def window_indices(count: int, working_step_mm: float, config: NetworkConfig) -> np.ndarray:
+def window_indices(count: int, working_step_mm: float, config: LesionNetworkConfig) -> np.ndarray:
     """Which working slices make up each window.
 
     Args:
@@ -127,7 +127,7 @@ def window_indices(count: int, working_step_mm: float, config: NetworkConfig) ->
     return np.clip(np.arange(count)[:, None] + steps[None, :], 0, count - 1)
 
 
-def working_step_mm(spacing_z_mm: float, config: NetworkConfig) -> float:
+def working_step_mm(spacing_z_mm: float, config: LesionNetworkConfig) -> float:
     """Distance between working slices; within a quarter of the window step it counts as it."""
     step = spacing_z_mm * slices_per_group(spacing_z_mm, config)
     near = abs(step / config.window_step_mm - 1.0) <= 0.25

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.lesions.architectures import (
+    LesionNetwork,
+    LesionNetworkConfig,
+    build_network,
+    config_from_values,
+    config_to_values,
+)
 from CovidLungQuantLib.lesions.models import CHECKSUM_SUFFIX, MODELS_FOLDER, model_path
-from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkConfig
 
 FORMAT_NAME = "covidlungquant-model-1"
 
@@ -20,8 +27,8 @@ FORMAT_NAME = "covidlungquant-model-1"
 class LoadedModel:
     """A network ready for inference, on the CPU, and what identifies it."""
 
-    network: ConvLSTMAttentionNetwork
-    config: NetworkConfig
+    network: LesionNetwork
+    config: LesionNetworkConfig
     name: str
     sha256: str
 
@@ -49,8 +56,8 @@ def load_model(name_or_path: str | None = None) -> LoadedModel:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["format"] != FORMAT_NAME:
             raise KeyError("format")
-        config = _config_from(content["network_config"])
-        network = ConvLSTMAttentionNetwork(config)
+        config = config_from_values(content["network_config"])
+        network = build_network(config)
         network.load_state_dict({key: value.float() for key, value in content["weights"].items()})
     except (
         KeyError,
@@ -67,31 +74,29 @@ def load_model(name_or_path: str | None = None) -> LoadedModel:
     return LoadedModel(network, config, path.stem, sha256)
 
 
-def save_model(path: Path, network: ConvLSTMAttentionNetwork) -> str:
+def save_model(path: Path, network: LesionNetwork) -> str:
     """Write a model file and its checksum; returns the SHA-256.
 
     Both are written beside and renamed, so that a reader never meets half a file.
     """
     path = Path(path)
-    partial = path.with_name(f"{path.name}.partial")
+    # In memory first: torch writes a file's own name into it, and the hash should not depend on it.
+    content = io.BytesIO()
     torch.save(
         {
             "format": FORMAT_NAME,
-            "network_config": asdict(network.config),
+            "network_config": config_to_values(network.config),
             "weights": {
                 key: value.detach().cpu().contiguous()
                 for key, value in network.state_dict().items()
             },
         },
-        partial,
+        content,
     )
-    sha256 = hashlib.sha256(partial.read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(content.getvalue()).hexdigest()
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(content.getvalue())
     partial.replace(path)
     checksum_file = path.with_name(path.name[: -len(path.suffix)] + CHECKSUM_SUFFIX)
     checksum_file.write_text(f"{sha256}  {path.name}\n")
     return sha256
-
-
-def _config_from(values: dict) -> NetworkConfig:
-    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list | tuple)}
-    return NetworkConfig(**{**values, **lists})

@@ -17,12 +17,13 @@ import SimpleITK as sitk
 
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.lesions.weights import load_model
-from CovidLungQuantLib.training.data import case_names, fold_names, read_annotated_scan
+from CovidLungQuantLib.training.data import case_names, fold_names, read_case
 from CovidLungQuantLib.training.evaluation import (
     MINIMUM_EXTENT_PERCENT,
     CaseAgreement,
     evaluate_case,
 )
+from CovidLungQuantLib.training.options import add_same_patient_option
 
 
 def cross_validate(
@@ -37,7 +38,7 @@ def cross_validate(
         model = load_model(str(model_file))
         _, test = fold_names(case_names(dataset), fold, len(model_files), same_patient)
         for name in test:
-            scan = read_annotated_scan(dataset / name)
+            scan = read_case(dataset, name)
             anatomy = segment_lungs(scan.hu, scan.spacing_mm)
             agreement, labels = evaluate_case(scan, anatomy, model)
             print(
@@ -82,11 +83,10 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+", help="model of fold 0, fold 1, …")
     parser.add_argument("-o", "--output", type=Path, required=True, help="table to write (CSV)")
     parser.add_argument("--predictions", type=Path, help="folder for the predicted label maps")
-    parser.add_argument("--same-patient", action="append", default=[], metavar="CASE,CASE")
+    add_same_patient_option(parser)
     arguments = parser.parse_args()
-    same_patient = [group.split(",") for group in arguments.same_patient]
     results = cross_validate(
-        arguments.dataset, arguments.models, same_patient, arguments.predictions
+        arguments.dataset, arguments.models, arguments.same_patient, arguments.predictions
     )
     write_table(arguments.output, results)
     network, threshold = mean_lesion_dice(results)

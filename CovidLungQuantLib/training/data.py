@@ -2,7 +2,8 @@
 
 A dataset is a folder with one folder a case: `ct.nrrd` (HU), `labels.nrrd` (values of `labels.py`;
 4 = lesion whose class the reader did not state) and optionally `case.json`, whose
-`class_inferred_slices` lists slices on which the class was not the reader's own.
+`class_inferred_slices` lists slices on which the class was not the reader's own. A dataset in the
+raw layout of nnU-Net is read as well (`nnunet.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from CovidLungQuantLib.labels import (
     LESION_LABELS,
     UNCLASSIFIED_LESION_VALUE,
 )
-from CovidLungQuantLib.lesions.network import NetworkConfig
+from CovidLungQuantLib.lesions.architectures import LesionNetworkConfig
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
     body_box,
@@ -34,6 +35,11 @@ from CovidLungQuantLib.lesions.preprocessing import (
     window_indices,
     working_slice,
     working_step_mm,
+)
+from CovidLungQuantLib.training.nnunet import (
+    is_nnunet_dataset,
+    nnunet_case,
+    nnunet_case_names,
 )
 
 CT_FILE_NAME = "ct.nrrd"
@@ -85,6 +91,8 @@ def case_names(dataset: Path) -> list[str]:
     Raises:
         BadInputError: the folder holds none.
     """
+    if is_nnunet_dataset(dataset):
+        return nnunet_case_names(dataset)
     names = sorted(folder.parent.name for folder in Path(dataset).glob(f"*/{LABELS_FILE_NAME}"))
     if not names:
         raise BadInputError(
@@ -94,34 +102,57 @@ def case_names(dataset: Path) -> list[str]:
     return names
 
 
+def read_case(dataset: Path, name: str) -> AnnotatedScan:
+    """Read one case of a dataset of either layout; raises as `read_annotated_scan`."""
+    if is_nnunet_dataset(dataset):
+        files = nnunet_case(dataset, name)
+        ct_image, labels_image = _read_pair(name, files.ct, files.labels)
+        labels = files.translate(sitk.GetArrayFromImage(labels_image))
+        return _annotated_scan(name, ct_image, labels)
+    return read_annotated_scan(Path(dataset) / name)
+
+
 def read_annotated_scan(folder: Path) -> AnnotatedScan:
-    """Read one case folder.
+    """Read one case folder; the arrays are turned upright.
 
     Raises:
-        BadInputError: CT and labels do not lie on the same grid.
+        BadInputError: a file cannot be read, or CT and labels do not lie on the same grid.
     """
     folder = Path(folder)
-    ct_image = sitk.ReadImage(str(folder / CT_FILE_NAME))
-    labels_image = sitk.ReadImage(str(folder / LABELS_FILE_NAME))
-    if ct_image.GetSize() != labels_image.GetSize():
-        raise BadInputError(
-            f"CT and labels of case {folder.name} differ in size; export them on the same grid."
-        )
+    ct_image, labels_image = _read_pair(
+        folder.name, folder / CT_FILE_NAME, folder / LABELS_FILE_NAME
+    )
     labels = sitk.GetArrayFromImage(labels_image).astype(np.uint8)
     information_file = folder / CASE_FILE_NAME
     information = json.loads(information_file.read_text()) if information_file.exists() else {}
     for index in information.get("class_inferred_slices", []):
         lesion = np.isin(labels[index], [label.value for label in LESION_LABELS])
         labels[index][lesion] = UNCLASSIFIED_LESION_VALUE
-    return AnnotatedScan(
-        folder.name,
-        sitk.GetArrayFromImage(ct_image).astype(np.int16),
-        labels,
-        ct_image.GetSpacing(),
-    )
+    return _annotated_scan(folder.name, ct_image, labels)
 
 
-def training_case(scan: AnnotatedScan, config: NetworkConfig, first_slice: int = 0) -> TrainingCase:
+def _read_pair(name: str, ct_file: Path, labels_file: Path) -> tuple[sitk.Image, sitk.Image]:
+    try:
+        ct_image, labels_image = sitk.ReadImage(str(ct_file)), sitk.ReadImage(str(labels_file))
+    except RuntimeError as error:
+        raise BadInputError(
+            f"CT or labels of case {name} cannot be read; export the case again."
+        ) from error
+    if not ct_image.IsSameImageGeometryAs(labels_image, 1e-3, 1e-3):
+        raise BadInputError(
+            f"CT and labels of case {name} do not lie on the same grid; export them on one grid."
+        )
+    return sitk.DICOMOrient(ct_image, "LPS"), sitk.DICOMOrient(labels_image, "LPS")
+
+
+def _annotated_scan(name: str, ct_image: sitk.Image, labels: np.ndarray) -> AnnotatedScan:
+    hu = np.clip(sitk.GetArrayFromImage(ct_image), -32768, 32767).astype(np.int16)
+    return AnnotatedScan(name, hu, labels, ct_image.GetSpacing())
+
+
+def training_case(
+    scan: AnnotatedScan, config: LesionNetworkConfig, first_slice: int = 0
+) -> TrainingCase:
     """Bring a scan to the network's grid by the rules of inference.
 
     Args:
@@ -148,7 +179,7 @@ def training_case(scan: AnnotatedScan, config: NetworkConfig, first_slice: int =
 
 
 def _target_shares(
-    labels: np.ndarray, bounds: tuple[int, int], box: InPlaneBox, config: NetworkConfig
+    labels: np.ndarray, bounds: tuple[int, int], box: InPlaneBox, config: LesionNetworkConfig
 ) -> np.ndarray:
     rows, columns = box.slices
     group = labels[bounds[0] : bounds[1], rows, columns]

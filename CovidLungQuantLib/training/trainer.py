@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +17,24 @@ import torch
 from torch import Tensor, nn
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkConfig
-from CovidLungQuantLib.lesions.preprocessing import slices_per_group
-from CovidLungQuantLib.training.augmentation import AugmentationConfig, augment
-from CovidLungQuantLib.training.data import (
-    AnnotatedScan,
-    TrainingCase,
-    draw_sample,
-    draw_slice,
-    training_case,
+from CovidLungQuantLib.lesions.architectures import (
+    LesionNetwork,
+    LesionNetworkConfig,
+    build_network,
+    config_to_values,
 )
+from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkConfig
+from CovidLungQuantLib.lesions.unet import UNetConfig
+from CovidLungQuantLib.training.augmentation import AugmentationConfig
+from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
+from CovidLungQuantLib.training.curves import Curves
+from CovidLungQuantLib.training.data import AnnotatedScan, TrainingCase, training_case
 from CovidLungQuantLib.training.imagenet import start_from_imagenet
 from CovidLungQuantLib.training.losses import segmentation_loss
+from CovidLungQuantLib.training.options import RECIPE_NAMES
+from CovidLungQuantLib.training.workers import Workers
 
 CHECKPOINT_FILE_NAME = "checkpoint.pt"
-LOG_FILE_NAME = "training.jsonl"
 CONFIG_FILE_NAME = "config.json"
 
 CYCLE_RISE = 0.15
@@ -61,7 +64,7 @@ class TrainingConfig:
         seed: of everything random.
     """
 
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    network: LesionNetworkConfig = field(default_factory=NetworkConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     optimizer: str = "sgd"
     schedule: str = "plateau"
@@ -100,154 +103,154 @@ SHORT_TRAINING = TrainingConfig(
 )
 
 
+# The 2D U-Net on the same slices, cases and steps as the ConvLSTM network's short training.
+UNET_TRAINING = replace(
+    SHORT_TRAINING,
+    network=UNetConfig(),
+    main_branch_epochs=0,
+    branch_weight=0.0,
+    samples_per_batch=24,
+    targets_per_sample=1,
+)
+
+RECIPES: dict[str, TrainingConfig] = dict(
+    zip(RECIPE_NAMES, (TrainingConfig(), SHORT_TRAINING, UNET_TRAINING), strict=True)
+)
+
+
+class _LossOf(nn.Module):
+    """A network with its loss, so that a distributed wrapper sees both as one module."""
+
+    def __init__(self, network: LesionNetwork, config: TrainingConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+
+    def forward(self, slices: Tensor, targets: Tensor, windows: Tensor | None) -> Tensor:
+        """Loss of a `Batch`; without windows, of the main branch alone."""
+        with torch.autocast(slices.device.type, dtype=torch.bfloat16):
+            if windows is None:
+                slices = slices.contiguous(memory_format=torch.channels_last)
+                logits, branches = self.network.main_branch(slices)[0], ()
+            else:
+                output = self.network(slices, windows)
+                logits, branches = output.logits, output.branches
+        loss = self._loss(logits, targets)
+        if self.config.branch_weight:
+            for branch in branches:
+                loss = loss + self.config.branch_weight * self._loss(branch, targets)
+        return loss
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return segmentation_loss(
+            logits.float(), targets, self.config.rmi_weight, self.config.dice_weight
+        )
+
+
 def train(
     scans: Sequence[AnnotatedScan],
     config: TrainingConfig,
     run_folder: Path,
     validation_scans: Sequence[AnnotatedScan] = (),
     imagenet_weights: Path | None = None,
-    start_from: ConvLSTMAttentionNetwork | None = None,
-) -> ConvLSTMAttentionNetwork:
+    start_from: LesionNetwork | None = None,
+    device: str = "cpu",
+) -> LesionNetwork:
     """Train a network; resumes where `run_folder` has a checkpoint of the same configuration.
+
+    Under `torchrun` every process calls this; gradients are averaged between them, and the first
+    process writes.
 
     Args:
         scans: annotated cases to learn from.
         config: every choice.
-        run_folder: receives configuration, log and checkpoint.
+        run_folder: receives configuration, log, TensorBoard curves (where tensorboard is installed)
+            and checkpoint.
         validation_scans: needed by the "plateau" schedule, else only logged.
         imagenet_weights: file of DenseNet-121's weights to start the dense block from.
         start_from: a trained network of the same configuration to go on from.
+        device: "cpu", "cuda", "cuda:1" …
 
     Raises:
         BadInputError: `run_folder` holds a run of another configuration.
     """
     run_folder = Path(run_folder)
-    _claim(run_folder, config)
+    workers = Workers(device)
+    if workers.first:
+        _claim(run_folder, config)
     torch.manual_seed(config.seed)
-    network = ConvLSTMAttentionNetwork(config.network)
+    network = build_network(config.network)
     if start_from is not None:
         network.load_state_dict(start_from.state_dict())
     if imagenet_weights is not None:
         start_from_imagenet(network, imagenet_weights)
-    # The main branch computes several times faster with channels last, the ConvLSTM without.
-    network.main_branch.to(memory_format=torch.channels_last)
+    if isinstance(network, ConvLSTMAttentionNetwork):
+        # The main branch computes several times faster with channels last, the ConvLSTM without.
+        network.main_branch.to(memory_format=torch.channels_last)
+    network.to(workers.device)
     optimizer = _optimizer(network, config)
     scheduler = _scheduler(optimizer, config)
     first_epoch = _resume(run_folder, network, optimizer, scheduler)
+    loss_of = workers.wrap(_LossOf(network, config), config.main_branch_epochs > 0)
     validation = [training_case(scan, config.network) for scan in validation_scans]
-    cases = _CaseVariants(scans, config)
-    for epoch in range(first_epoch, config.epochs):
-        random = np.random.default_rng([config.seed, epoch])
-        network.train()
-        losses = []
-        step = _main_branch_step if epoch < config.main_branch_epochs else _window_step
-        for _ in range(config.steps_per_epoch):
-            loss = step(network, cases, config, random)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 10.0)
-            optimizer.step()
-            losses.append(float(loss.detach()))
-            if config.schedule == "one_cycle":
-                scheduler.step()
-        record = {"epoch": epoch, "loss": float(np.mean(losses)), "lr": _learning_rate(optimizer)}
-        if validation:
-            record["validation_loss"] = validation_loss(network, validation, config)
-        if config.schedule == "plateau":
-            scheduler.step(record.get("validation_loss", record["loss"]))
-        with (run_folder / LOG_FILE_NAME).open("a") as log:
-            log.write(json.dumps(record) + "\n")
-        _save_checkpoint(run_folder, network, optimizer, scheduler, epoch + 1)
-        if (
-            config.schedule == "plateau"
-            and _learning_rate(optimizer) <= config.minimum_learning_rate
-        ):
-            break
-    return network
+    cases = CaseVariants(scans, config.network)
+    with Curves(run_folder if workers.first else None) as curves:
+        for epoch in range(first_epoch, config.epochs):
+            random = np.random.default_rng([config.seed, epoch, *workers.seed])
+            network.train()
+            losses = []
+            for _ in range(config.steps_per_epoch):
+                losses.append(_step(loss_of, optimizer, cases, config, epoch, random))
+                if config.schedule == "one_cycle":
+                    scheduler.step()
+            record = {
+                "epoch": epoch,
+                "loss": workers.mean(float(np.mean(losses))),
+                "lr": _learning_rate(optimizer),
+            }
+            if validation:
+                record["validation_loss"] = workers.mean(
+                    validation_loss(network, validation, config)
+                )
+            if config.schedule == "plateau":
+                scheduler.step(record.get("validation_loss", record["loss"]))
+            curves.add(record)
+            if workers.first:
+                _save_checkpoint(run_folder, network, optimizer, scheduler, epoch + 1)
+            if (
+                config.schedule == "plateau"
+                and _learning_rate(optimizer) <= config.minimum_learning_rate
+            ):
+                break
+    return network.cpu()
 
 
-class _CaseVariants:
-    """Training cases; thin-slice scans in every way their slices can be grouped."""
-
-    def __init__(self, scans: Sequence[AnnotatedScan], config: TrainingConfig) -> None:
-        self.variants: list[list[TrainingCase]] = [
-            [
-                training_case(scan, config.network, first_slice)
-                for first_slice in range(slices_per_group(scan.spacing_mm[2], config.network))
-            ]
-            for scan in scans
-        ]
-
-    def draw(self, random: np.random.Generator) -> TrainingCase:
-        variants = self.variants[random.integers(len(self.variants))]
-        return variants[random.integers(len(variants))]
-
-
-def _main_branch_step(
-    network: ConvLSTMAttentionNetwork,
-    cases: _CaseVariants,
+def _step(
+    loss_of: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    cases: CaseVariants,
     config: TrainingConfig,
+    epoch: int,
     random: np.random.Generator,
-) -> Tensor:
-    """Loss of the main branch on a batch of single slices."""
-    device = next(network.parameters()).device
-    batch = [
-        augment(
-            *draw_slice(cases.draw(random), config.lesion_share, random),
-            config.augmentation,
-            random,
-        )
-        for _ in range(config.samples_per_batch * config.targets_per_sample)
-    ]
-    slices = torch.stack([slices for slices, _ in batch]).to(device)
-    targets = torch.cat([targets for _, targets in batch]).to(device)
-    with torch.autocast(device.type, dtype=torch.bfloat16):
-        logits, _ = network.main_branch(slices.contiguous(memory_format=torch.channels_last))
-    return segmentation_loss(logits.float(), targets, config.rmi_weight, config.dice_weight)
-
-
-def _window_step(
-    network: ConvLSTMAttentionNetwork,
-    cases: _CaseVariants,
-    config: TrainingConfig,
-    random: np.random.Generator,
-) -> Tensor:
-    """Loss of the whole network on a batch of windows."""
-    slices, targets, windows = _draw_batch(cases, config, random)
-    device = next(network.parameters()).device
-    with torch.autocast(device.type, dtype=torch.bfloat16):
-        output = network(slices.to(device), windows.to(device))
-    targets = targets.to(device)
-    loss = segmentation_loss(output.logits.float(), targets, config.rmi_weight, config.dice_weight)
-    if config.branch_weight:
-        for branch in (output.main, output.attention):
-            loss = loss + config.branch_weight * segmentation_loss(
-                branch.float(), targets, config.rmi_weight, config.dice_weight
-            )
-    return loss
-
-
-def _draw_batch(
-    cases: _CaseVariants, config: TrainingConfig, random: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Slices (n, 1, size, size), targets (m, 5, size, size) and windows (m, window_length)."""
-    all_slices, all_targets, all_windows = [], [], []
-    first = 0
-    for _ in range(config.samples_per_batch):
-        sample = draw_sample(
-            cases.draw(random), config.targets_per_sample, config.lesion_share, random
-        )
-        slices, targets = augment(sample.slices, sample.targets, config.augmentation, random)
-        all_slices.append(slices)
-        all_targets.append(targets)
-        all_windows.append(sample.windows + first)
-        first += len(slices)
-    return torch.cat(all_slices)[:, None], torch.cat(all_targets), torch.cat(all_windows)
+) -> float:
+    """One optimiser step; returns the loss."""
+    drawing = (config.lesion_share, config.augmentation, random)
+    if epoch < config.main_branch_epochs:
+        batch = draw_slices(cases, config.samples_per_batch * config.targets_per_sample, *drawing)
+    else:
+        batch = draw_windows(cases, config.samples_per_batch, config.targets_per_sample, *drawing)
+    device = next(loss_of.parameters()).device
+    loss = loss_of(*(part if part is None else part.to(device) for part in batch))
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(loss_of.parameters(), 10.0)
+    optimizer.step()
+    return float(loss.detach())
 
 
 @torch.no_grad()
 def validation_loss(
-    network: ConvLSTMAttentionNetwork, cases: Sequence[TrainingCase], config: TrainingConfig
+    network: LesionNetwork, cases: Sequence[TrainingCase], config: TrainingConfig
 ) -> float:
     """Mean loss over every slice of `cases`, without augmentation."""
     network.eval()
@@ -279,7 +282,7 @@ def validation_loss(
 def _claim(run_folder: Path, config: TrainingConfig) -> None:
     """Write the configuration; refuse a folder whose checkpoint belongs to another."""
     config_file = run_folder / CONFIG_FILE_NAME
-    text = json.dumps(asdict(config), indent=2)
+    text = json.dumps({**asdict(config), "network": config_to_values(config.network)}, indent=2)
     if (run_folder / CHECKPOINT_FILE_NAME).exists() and config_file.read_text() != text:
         raise BadInputError(
             f"{run_folder.name} holds a training run of another configuration; choose another "

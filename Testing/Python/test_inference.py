@@ -98,6 +98,7 @@ class NetworkWithLittleMemory(torch.nn.Module):
         super().__init__()
         self.inner = network
         self.config = network.config
+        self.Seen = network.Seen
         self.most_windows = most_windows
 
     def see_slices(self, slices):

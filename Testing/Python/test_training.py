@@ -16,6 +16,7 @@ from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork
 from CovidLungQuantLib.training.augmentation import AugmentationConfig, augment
+from CovidLungQuantLib.training.curves import LOG_FILE_NAME
 from CovidLungQuantLib.training.data import (
     AnnotatedScan,
     case_names,
@@ -29,7 +30,6 @@ from CovidLungQuantLib.training.evaluation import compare_with_reader, dice
 from CovidLungQuantLib.training.trainer import (
     CHECKPOINT_FILE_NAME,
     CYCLE_RISE,
-    LOG_FILE_NAME,
     TrainingConfig,
     one_cycle,
     train,
@@ -153,7 +153,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path):
     class Killed(Exception):
         pass
 
-    def kill_after_second_epoch(*_: object) -> torch.Tensor:
+    def kill_after_second_epoch(*_: object) -> float:
         log = tmp_path / "killed" / LOG_FILE_NAME
         if log.exists() and len(log.read_text().splitlines()) == 2:
             raise Killed
@@ -161,13 +161,13 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path):
 
     from CovidLungQuantLib.training import trainer
 
-    original = trainer._window_step
-    trainer._window_step = kill_after_second_epoch
+    original = trainer._step
+    trainer._step = kill_after_second_epoch
     try:
         with pytest.raises(Killed):
             train([scan_with_lesion()], config, tmp_path / "killed")
     finally:
-        trainer._window_step = original
+        trainer._step = original
     assert (tmp_path / "killed" / CHECKPOINT_FILE_NAME).exists()
     resumed = train([scan_with_lesion()], config, tmp_path / "killed")
     for key, value in whole.state_dict().items():

@@ -1,0 +1,101 @@
+"""The 2D U-Net of COVID-Lesion Net (Pan et al. 2021); it also stands for Bartoli et al. 2022.
+
+Twelve convolution segments (convolution, batch normalisation, activation), three max-poolings,
+three transposed convolutions and concatenations between both paths. The papers give no widths and
+no order; here two segments stand on each of four levels down, one on each level up, and one before
+the output.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from CovidLungQuantLib.lesions.network import LOGIT_CHANNELS, convolution_segment, initialise
+
+LEVELS = 4
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Everything needed to rebuild a U-Net; saved with its weights.
+
+    Attributes:
+        working_size, window_length, window_step_mm, hu_window: as in `NetworkConfig`; a window is
+            the slice alone.
+        base_channels: width of the finest level, doubled at every level below.
+    """
+
+    working_size: int = 256
+    window_length: int = 1
+    window_step_mm: float = 3.0
+    hu_window: tuple[float, float] = (-1024.0, 600.0)
+    base_channels: int = 16
+
+
+class SliceLogits(NamedTuple):
+    """Logits (slices, LOGIT_CHANNELS, size, size)."""
+
+    logits: Tensor
+
+    @property
+    def branches(self) -> tuple[Tensor, ...]:
+        """A U-Net has no branches that could be trained apart."""
+        return ()
+
+
+class UNet(nn.Module):
+    """Slices in, logits as `ConvLSTMAttentionNetwork` gives them out."""
+
+    Seen = SliceLogits
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [config.base_channels * 2**level for level in range(LEVELS)]
+        self.down = nn.ModuleList(
+            nn.Sequential(
+                convolution_segment(widths[level - 1] if level else 1, widths[level], 3),
+                convolution_segment(widths[level], widths[level], 3),
+            )
+            for level in range(LEVELS)
+        )
+        self.enlarge = nn.ModuleList(
+            nn.ConvTranspose2d(widths[level + 1], widths[level], 2, stride=2)
+            for level in range(LEVELS - 1)
+        )
+        self.up = nn.ModuleList(
+            convolution_segment(2 * widths[level], widths[level], 3) for level in range(LEVELS - 1)
+        )
+        self.last = convolution_segment(widths[0], widths[0], 3)
+        self.output = nn.Conv2d(widths[0], LOGIT_CHANNELS, 1)
+        self.apply(initialise)
+
+    def forward(self, slices: Tensor, windows: Tensor) -> SliceLogits:
+        """Segment the slice that each window of length 1 names.
+
+        Args:
+            slices: (slices, 1, size, size), scaled to 0…1.
+            windows: int64 (windows, 1), indices into `slices`.
+        """
+        return self.attend(self.see_slices(slices), windows)
+
+    def see_slices(self, slices: Tensor) -> SliceLogits:
+        """Logits of every slice; slices (slices, 1, size, size) in 0…1."""
+        features = slices.contiguous(memory_format=torch.channels_last)
+        passed_on = []
+        for level, segment in enumerate(self.down):
+            features = segment(functional.max_pool2d(features, 2) if level else features)
+            passed_on.append(features)
+        for level in reversed(range(LEVELS - 1)):
+            enlarged = self.enlarge[level](features)
+            features = self.up[level](torch.cat([enlarged, passed_on[level]], dim=1))
+        return SliceLogits(self.output(self.last(features)))
+
+    def attend(self, seen: SliceLogits, windows: Tensor) -> SliceLogits:
+        """The logits of each window's slice; `windows` are indices into `seen`."""
+        return SliceLogits(seen.logits[windows[:, 0]])

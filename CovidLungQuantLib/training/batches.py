@@ -1,0 +1,90 @@
+"""Batches for training: cases on the network's grid, drawn and augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from CovidLungQuantLib.lesions.architectures import LesionNetworkConfig
+from CovidLungQuantLib.lesions.preprocessing import slices_per_group
+from CovidLungQuantLib.training.augmentation import AugmentationConfig, augment
+from CovidLungQuantLib.training.data import (
+    AnnotatedScan,
+    TrainingCase,
+    draw_sample,
+    draw_slice,
+    training_case,
+)
+
+
+class Batch(NamedTuple):
+    """Slices (n, 1, size, size), targets (m, TARGET_CHANNELS, size, size) and windows.
+
+    `windows` (m, window_length) are indices into `slices`; None where each target is its slice.
+    """
+
+    slices: Tensor
+    targets: Tensor
+    windows: Tensor | None
+
+
+class CaseVariants:
+    """Training cases; thin-slice scans in every way their slices can be grouped."""
+
+    def __init__(self, scans: Sequence[AnnotatedScan], network: LesionNetworkConfig) -> None:
+        self.variants: list[list[TrainingCase]] = [
+            [
+                training_case(scan, network, first_slice)
+                for first_slice in range(slices_per_group(scan.spacing_mm[2], network))
+            ]
+            for scan in scans
+        ]
+
+    def draw(self, random: np.random.Generator) -> TrainingCase:
+        """One case, every scan as likely as any other."""
+        variants = self.variants[random.integers(len(self.variants))]
+        return variants[random.integers(len(variants))]
+
+
+def draw_slices(
+    cases: CaseVariants,
+    count: int,
+    lesion_share: float,
+    augmentation: AugmentationConfig,
+    random: np.random.Generator,
+) -> Batch:
+    """`count` single slices, each from a case of its own and changed in its own way."""
+    batch = [
+        augment(*draw_slice(cases.draw(random), lesion_share, random), augmentation, random)
+        for _ in range(count)
+    ]
+    return Batch(
+        torch.stack([slices for slices, _ in batch]),
+        torch.cat([targets for _, targets in batch]),
+        None,
+    )
+
+
+def draw_windows(
+    cases: CaseVariants,
+    samples: int,
+    targets_per_sample: int,
+    lesion_share: float,
+    augmentation: AugmentationConfig,
+    random: np.random.Generator,
+) -> Batch:
+    """`samples` stretches of neighbouring targets with all the slices their windows need."""
+    all_slices, all_targets, all_windows = [], [], []
+    first = 0
+    for _ in range(samples):
+        sample = draw_sample(cases.draw(random), targets_per_sample, lesion_share, random)
+        slices, targets = augment(sample.slices, sample.targets, augmentation, random)
+        all_slices.append(slices)
+        all_targets.append(targets)
+        all_windows.append(sample.windows + first)
+        first += len(slices)
+    return Batch(torch.cat(all_slices)[:, None], torch.cat(all_targets), torch.cat(all_windows))

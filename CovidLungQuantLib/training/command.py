@@ -1,0 +1,85 @@
+"""`covidlungquant train`: from the options to a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.lesions.architectures import CONFIGS, config_from_values
+from CovidLungQuantLib.lesions.inference import choose_device
+from CovidLungQuantLib.lesions.models import MODEL_SUFFIX
+from CovidLungQuantLib.lesions.weights import load_model, save_model
+from CovidLungQuantLib.training.augmentation import AugmentationConfig
+from CovidLungQuantLib.training.data import case_names, fold_names, read_case
+from CovidLungQuantLib.training.trainer import RECIPES, TrainingConfig, train
+from CovidLungQuantLib.training.workers import is_first_process
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Train on all cases, or on those outside one fold, and save the model.
+
+    Raises:
+        BadInputError: no such dataset, fold or configuration.
+    """
+    config = read_config(chosen.config) if chosen.config else RECIPES[chosen.recipe]
+    changes = {
+        name: getattr(chosen, name)
+        for name in ("epochs", "learning_rate", "seed")
+        if getattr(chosen, name) is not None
+    }
+    config = replace(config, **changes)
+    training = case_names(chosen.dataset)
+    if chosen.fold is not None:
+        if not 0 <= chosen.fold < chosen.folds:
+            raise BadInputError(f"There is no fold {chosen.fold} of {chosen.folds}; count from 0.")
+        training, _ = fold_names(training, chosen.fold, chosen.folds, chosen.same_patient)
+    validation: list[str] = []
+    if config.schedule == "plateau":
+        training, validation = fold_names(training, 0, 5, chosen.same_patient)
+    if not training:
+        raise BadInputError("No case is left to train on; use fewer folds or add cases.")
+    network = train(
+        [read_case(chosen.dataset, name) for name in training],
+        config,
+        chosen.output,
+        [read_case(chosen.dataset, name) for name in validation],
+        chosen.imagenet,
+        load_model(chosen.start_from).network if chosen.start_from else None,
+        choose_device(chosen.device),
+    )
+    if not is_first_process():
+        return
+    model_file = chosen.output / f"{chosen.output.name}{MODEL_SUFFIX}"
+    print(f"{save_model(model_file, network)}  {model_file}")
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """The configuration saved with a run.
+
+    Raises:
+        BadInputError: the file is none.
+    """
+    try:
+        values: dict[str, Any] = json.loads(Path(path).read_text())
+        augmentation = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in values["augmentation"].items()
+        }
+        names = {field.name for field in fields(TrainingConfig)} - {"network", "augmentation"}
+        rest = {key: value for key, value in values.items() if key in names}
+        if unknown := set(values) - names - {"network", "augmentation"}:
+            raise KeyError(min(unknown))
+        return TrainingConfig(
+            network=config_from_values(values["network"]),
+            augmentation=AugmentationConfig(**augmentation),
+            **rest,
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadInputError(
+            f"{path} is no training configuration ({error}); start from a run's config.json, whose "
+            f"network is one of {', '.join(CONFIGS)}."
+        ) from error

@@ -1,0 +1,51 @@
+"""Options of the training commands; loads no PyTorch, so that asking for help is quick."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+RECIPE_NAMES = ("paper", "short", "unet")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `train`."""
+    parser.add_argument(
+        "dataset",
+        type=Path,
+        help="folder with one folder for each case (ct.nrrd, labels.nrrd), or nnU-Net raw data",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="run folder")
+    parser.add_argument(
+        "--recipe",
+        choices=RECIPE_NAMES,
+        default="paper",
+        help="paper: Grodecki 2021; short: what the shipped weights were trained with; unet: the "
+        "network of COVID-Lesion Net, trained as short",
+    )
+    parser.add_argument(
+        "--config", type=Path, help="config.json of a run, instead of a recipe; edit it at will"
+    )
+    parser.add_argument("--epochs", type=int, help="train this many instead of the recipe's")
+    parser.add_argument("--learning-rate", type=float, help="instead of the recipe's")
+    parser.add_argument("--seed", type=int, help="of everything random")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps; auto by default")
+    parser.add_argument("--start-from", metavar="MODEL", help="model name or file to go on from")
+    parser.add_argument(
+        "--imagenet", type=Path, help="DenseNet-121 weights to start the dense block from"
+    )
+    parser.add_argument("--fold", type=int, help="leave out the cases of this fold, from 0")
+    parser.add_argument("--folds", type=int, default=3, help="number of folds")
+    add_same_patient_option(parser)
+
+
+def add_same_patient_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--same-patient`, wherever cases are split."""
+    parser.add_argument(
+        "--same-patient",
+        action="append",
+        default=[],
+        type=lambda text: text.split(","),
+        metavar="CASE,CASE",
+        help="cases of one patient, kept in one fold; may be given several times",
+    )

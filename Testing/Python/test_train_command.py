@@ -1,0 +1,141 @@
+"""`covidlungquant train`: datasets of both layouts, configurations, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from small_model import SMALL_CONFIG
+from test_training import scan_with_lesion, small_training
+
+from CovidLungQuantLib.cli import main
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.lesions.architectures import config_to_values
+from CovidLungQuantLib.lesions.unet import UNetConfig
+from CovidLungQuantLib.lesions.weights import load_model
+from CovidLungQuantLib.training.command import read_config
+from CovidLungQuantLib.training.curves import LOG_FILE_NAME
+from CovidLungQuantLib.training.data import case_names, read_case
+from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME, RECIPES, TrainingConfig, train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write_images(ct_file: Path, labels_file: Path, orientation: str = "LPS") -> None:
+    scan = scan_with_lesion()
+    for file, array in ((ct_file, scan.hu), (labels_file, scan.labels)):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing(scan.spacing_mm)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(sitk.DICOMOrient(image, orientation), str(file))
+
+
+def a_dataset(folder: Path, names: tuple[str, ...] = ("one", "two", "three")) -> Path:
+    for name in names:
+        write_images(folder / name / "ct.nrrd", folder / name / "labels.nrrd")
+    return folder
+
+
+def an_nnunet_dataset(folder: Path, labels: dict[str, int]) -> Path:
+    write_images(
+        folder / "imagesTr" / "case_1_0000.nii.gz", folder / "labelsTr" / "case_1.nii.gz", "RAS"
+    )
+    (folder / "dataset.json").write_text(json.dumps({"labels": labels, "file_ending": ".nii.gz"}))
+    return folder
+
+
+def a_config_file(folder: Path, config: TrainingConfig) -> Path:
+    file = folder / "my-config.json"
+    values = {**asdict(config), "network": config_to_values(config.network)}
+    file.write_text(json.dumps(values))
+    return file
+
+
+def test_nnunet_raw_data_is_read_upright_with_our_values(tmp_path):
+    names = {"background": 0, "Normal lung": 1, "infection": 2}
+    dataset = an_nnunet_dataset(tmp_path, names)
+    expected = scan_with_lesion()
+    assert case_names(dataset) == ["case_1"]
+    scan = read_case(dataset, "case_1")
+    assert np.array_equal(scan.hu, expected.hu)
+    assert np.array_equal(scan.labels == 4, expected.labels == 2)
+    assert np.array_equal(scan.labels == 1, expected.labels == 1)
+    assert scan.spacing_mm == pytest.approx(expected.spacing_mm)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [({"background": 0, "heart": 1}, "heart"), ({"background": 0, "lung": 1}, "value 2")],
+)
+def test_labels_that_mean_nothing_here_are_refused(tmp_path, labels, says):
+    dataset = an_nnunet_dataset(tmp_path, labels)
+    with pytest.raises(BadInputError, match=says):
+        read_case(dataset, case_names(dataset)[0])
+
+
+def test_ct_and_labels_on_different_grids_are_refused(tmp_path):
+    dataset = a_dataset(tmp_path, ("one",))
+    labels = sitk.ReadImage(str(dataset / "one" / "labels.nrrd"))
+    labels.SetOrigin((50.0, 0.0, 0.0))
+    sitk.WriteImage(labels, str(dataset / "one" / "labels.nrrd"))
+    with pytest.raises(BadInputError, match="same grid"):
+        read_case(dataset, "one")
+
+
+def test_a_saved_configuration_trains_the_same_network(tmp_path, capsys):
+    dataset = a_dataset(tmp_path / "data")
+    config = replace(small_training(1), network=UNetConfig(working_size=64, base_channels=2))
+    config_file = a_config_file(tmp_path, config)
+    arguments = ["train", str(dataset), "--config", str(config_file), "--device", "cpu"]
+    assert main([*arguments, "-o", str(tmp_path / "first")]) == 0
+    model = load_model(str(tmp_path / "first" / "first.pt"))
+    assert model.config == config.network
+    assert model.sha256 in capsys.readouterr().out
+    saved = tmp_path / "first" / CONFIG_FILE_NAME
+    assert read_config(saved) == config
+    again = ["train", str(dataset), "--config", str(saved), "--device", "cpu"]
+    assert main([*again, "-o", str(tmp_path / "again")]) == 0
+    assert load_model(str(tmp_path / "again" / "again.pt")).sha256 == model.sha256
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_recipe_survives_its_file(tmp_path, name):
+    assert read_config(a_config_file(tmp_path, RECIPES[name])) == RECIPES[name]
+
+
+def test_a_fold_that_does_not_exist_and_a_broken_configuration_are_refused(tmp_path, capsys):
+    dataset = a_dataset(tmp_path / "data")
+    run = ["train", str(dataset), "-o", str(tmp_path / "run")]
+    assert main([*run, "--fold", "3"]) == 2
+    assert "no fold 3" in capsys.readouterr().err
+    (tmp_path / "broken.json").write_text('{"epochs": 3}')
+    assert main([*run, "--config", str(tmp_path / "broken.json")]) == 2
+    assert "training configuration" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_train_one_network(tmp_path):
+    dataset = a_dataset(tmp_path / "data", ("one",))
+    config = replace(small_training(3), main_branch_epochs=1, network=SMALL_CONFIG)
+    config_file = a_config_file(tmp_path, config)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--master-port", "29517", "-m", "CovidLungQuantLib.cli", "train", str(dataset)]
+    command += ["--config", str(config_file), "--device", "cpu", "-o", str(tmp_path / "run")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, check=True, cwd=tmp_path, env=environment, capture_output=True)
+    log = [json.loads(line) for line in (tmp_path / "run" / LOG_FILE_NAME).open()]
+    assert [record["epoch"] for record in log] == [0, 1, 2]
+    load_model(str(tmp_path / "run" / "run.pt"))
+    # Two processes see other slices than one alone, so the weights differ; the start does not.
+    alone = train([read_case(dataset, "one")], config, tmp_path / "alone")
+    together = load_model(str(tmp_path / "run" / "run.pt")).network
+    assert any(
+        not value.equal(together.state_dict()[name]) for name, value in alone.state_dict().items()
+    )
