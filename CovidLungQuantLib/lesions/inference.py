@@ -97,6 +97,7 @@ def segment_lesions(
     device: str = "auto",
     progress: ProgressCallback = no_progress,
     kinds: str = "density",
+    mirror: bool = True,
 ) -> LesionSegmentation:
     """Label every voxel background, normal lung, GGO or high opacity.
 
@@ -109,6 +110,8 @@ def segment_lesions(
         progress: called after every batch; may raise `Cancelled`.
         kinds: "density" tells GGO from high opacity by `kinds.classify_by_density`, "network" by
             the network's own classes.
+        mirror: show the network the mirror image too and take the mean (test-time augmentation);
+            takes twice the time.
 
     Raises:
         BadInputError: unknown or missing device, or unknown `kinds`.
@@ -118,7 +121,7 @@ def segment_lesions(
         raise BadInputError(
             f"“{kinds}” is no way to tell lesions apart; use one of {', '.join(KIND_CHOICES)}."
         )
-    runner = _WindowRunner(model.network, choose_device(device))
+    runner = _WindowRunner(model.network, choose_device(device), mirror)
     box = body_box(hu, spacing_mm)
     network_labels = np.zeros(hu.shape, np.uint8)
     for index, labels in _native_slices(hu, spacing_mm, anatomy, box, runner, progress):
@@ -248,7 +251,8 @@ def _native_slices(
 class _WindowRunner:
     """Runs windows in batches, seeing each slice once and forgetting it when passed."""
 
-    def __init__(self, network: LesionNetwork, device: str) -> None:
+    def __init__(self, network: LesionNetwork, device: str, mirror: bool) -> None:
+        self.mirror = mirror
         self.warnings: list[ScanWarning] = []
         self.network = network.eval()
         self._use(device)
@@ -257,7 +261,7 @@ class _WindowRunner:
         self.device = device
         self.batch_size = WINDOWS_PER_BATCH[device]
         self.network.to(device)
-        self._seen: dict[int, tuple[Tensor, ...]] = {}
+        self._seen: dict[int, tuple[tuple[Tensor, ...], ...]] = {}
 
     @torch.inference_mode()
     def run(
@@ -287,19 +291,32 @@ class _WindowRunner:
         needed, positions = np.unique(windows, return_inverse=True)
         for index in [index for index in self._seen if index < needed[0]]:
             del self._seen[index]
+        positions = torch.from_numpy(positions.reshape(windows.shape)).to(self.device)
         with torch.autocast(self.device, dtype=torch.float16, enabled=self.device == "cuda"):
-            missing = [int(index) for index in needed if int(index) not in self._seen]
-            for start in range(0, len(missing), self.batch_size):
-                some = missing[start : start + self.batch_size]
-                new = torch.from_numpy(np.stack([load_slice(index) for index in some]))
-                seen = self.network.see_slices(new[:, None].to(self.device))
-                self._seen.update(zip(some, zip(*seen, strict=True), strict=True))
-            parts = zip(*(self._seen[int(index)] for index in needed), strict=True)
-            output = self.network.attend(
-                self.network.Seen(*map(torch.stack, parts)),
-                torch.from_numpy(positions.reshape(windows.shape)).to(self.device),
-            )
-        return class_probabilities(output.logits).cpu()
+            self._see([int(index) for index in needed if int(index) not in self._seen], load_slice)
+            views = zip(*(self._seen[int(index)] for index in needed), strict=True)
+            probabilities = [
+                class_probabilities(self._attend(view, positions).logits) for view in views
+            ]
+        if self.mirror:
+            plain, mirrored = probabilities
+            return ((plain + mirrored.flip(-1)) / 2.0).cpu()
+        return probabilities[0].cpu()
+
+    def _see(self, indices: list[int], load_slice) -> None:
+        """Show slices to the network, and their mirror images where asked for."""
+        for start in range(0, len(indices), self.batch_size):
+            some = indices[start : start + self.batch_size]
+            new = torch.from_numpy(np.stack([load_slice(index) for index in some]))
+            new = new[:, None].to(self.device)
+            views = [new, new.flip(-1)] if self.mirror else [new]
+            seen = [zip(*self.network.see_slices(view), strict=True) for view in views]
+            self._seen.update(zip(some, zip(*seen, strict=True), strict=True))
+
+    def _attend(self, view: tuple[tuple[Tensor, ...], ...], positions: Tensor):
+        """Run the windows of one view; `view` has a tuple for each slice."""
+        parts = map(torch.stack, zip(*view, strict=True))
+        return self.network.attend(self.network.Seen(*parts), positions)
 
     def _use_less_memory(self, error: Exception) -> None:
         """Halve the batch; from a single window on, go to the CPU; there, give up."""

@@ -48,7 +48,7 @@ def small_scan(slices: int = 24) -> tuple[np.ndarray, LungAnatomy]:
 def test_streaming_in_batches_gives_each_slice_what_the_network_says_of_it_alone():
     hu, anatomy = small_scan()
     model = small_model()
-    result = segment_lesions(hu, SPACING_MM, anatomy, model, "cpu", kinds="network")
+    result = segment_lesions(hu, SPACING_MM, anatomy, model, "cpu", kinds="network", mirror=False)
     box = body_box(hu, SPACING_MM)
     windows = window_indices(len(hu), working_step_mm(3.0, model.config), model.config)
     slices = np.stack(
@@ -74,6 +74,31 @@ def test_streaming_in_batches_gives_each_slice_what_the_network_says_of_it_alone
         differing += np.count_nonzero(result.labels[index][inside] != expected)
     # Summation order may flip a tie; anything more is a fault in the streaming.
     assert differing <= 3
+
+
+def test_with_its_mirror_image_left_and_right_are_treated_alike():
+    hu, anatomy = small_scan()
+    random = np.random.default_rng(5)
+    hu = hu + random.integers(0, 300, hu.shape).astype(np.int16)
+    mirrored = LungAnatomy(
+        anatomy.lungs[:, :, ::-1], anatomy.body[:, :, ::-1], anatomy.airways[:, :, ::-1], ()
+    )
+    differing = {}
+    for mirror in (True, False):
+        plain, turned = (
+            segment_lesions(
+                np.ascontiguousarray(scan),
+                SPACING_MM,
+                parts,
+                small_model(),
+                "cpu",
+                kinds="network",
+                mirror=mirror,
+            ).labels
+            for scan, parts in ((hu, anatomy), (hu[:, :, ::-1], mirrored))
+        )
+        differing[mirror] = np.count_nonzero(plain != turned[:, :, ::-1])
+    assert differing[True] <= 3 < differing[False]
 
 
 def test_same_input_gives_the_same_bytes():
