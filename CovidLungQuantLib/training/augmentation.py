@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+# About −860 HU on the default window (CLINICAL range −870…−830).
+NORMAL_LUNG_SCALED = 0.1
+
 
 @dataclass(frozen=True)
 class AugmentationConfig:
@@ -22,6 +25,9 @@ class AugmentationConfig:
         hu_shift, hu_gain: HU calibration, largest change as share of the HU window, and as factor.
         noise: largest SD of added noise, as share of the HU window.
         sharpness: largest strength of unsharp masking (positive) or blurring (negative).
+        lesion_fade: range of how far lesions fade into the normal lung around them (1 is wholly;
+            below 0 they grow denser), so that fainter and denser disease than the few cases' is
+            seen.
     """
 
     rotation_degrees: float = 10.0
@@ -33,19 +39,27 @@ class AugmentationConfig:
     hu_gain: float = 0.05
     noise: float = 0.02
     sharpness: float = 0.7
+    lesion_fade: tuple[float, float] = (0.0, 0.0)
 
 
 def augment(
-    slices: Tensor, targets: Tensor, config: AugmentationConfig, random: np.random.Generator
+    slices: Tensor,
+    targets: Tensor,
+    lesions: Tensor,
+    config: AugmentationConfig,
+    random: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Change one sample; the same change for all its slices.
 
     Args:
         slices: float32 (slices, size, size) in 0…1.
         targets: float32 (windows, channels, size, size).
+        lesions: float32 (slices, size, size), share of lesion of any kind.
         config: how far to go.
         random: source of randomness.
     """
+    if config.lesion_fade != (0.0, 0.0):
+        slices = _fade_lesions(slices, lesions, random.uniform(*config.lesion_fade))
     grid = _affine_grid(slices.shape[-1], config, random)
     slices = functional.grid_sample(slices[None], grid, padding_mode="zeros", align_corners=False)[
         0
@@ -58,6 +72,12 @@ def augment(
     moved = moved.unflatten(0, targets.shape[:2])
     moved[:, 0] += outside[0]
     return _change_intensity(slices, config, random), moved
+
+
+def _fade_lesions(slices: Tensor, lesions: Tensor, share: float) -> Tensor:
+    """Move lesions towards normal lung by `share`, with soft edges."""
+    soft = functional.avg_pool2d(lesions[:, None], 5, stride=1, padding=2)[:, 0]
+    return (slices + share * soft * (NORMAL_LUNG_SCALED - slices)).clamp(0.0, 1.0)
 
 
 def _affine_grid(size: int, config: AugmentationConfig, random: np.random.Generator) -> Tensor:

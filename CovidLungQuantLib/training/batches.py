@@ -14,6 +14,7 @@ from CovidLungQuantLib.lesions.preprocessing import slices_per_group
 from CovidLungQuantLib.training.augmentation import AugmentationConfig, augment
 from CovidLungQuantLib.training.data import (
     AnnotatedScan,
+    Sample,
     TrainingCase,
     draw_sample,
     draw_slice,
@@ -59,7 +60,7 @@ def draw_slices(
 ) -> Batch:
     """`count` single slices, each from a case of its own and changed in its own way."""
     batch = [
-        augment(*draw_slice(cases.draw(random), lesion_share, random), augmentation, random)
+        _augmented(draw_slice(cases.draw(random), lesion_share, random), augmentation, random)
         for _ in range(count)
     ]
     return Batch(
@@ -82,9 +83,15 @@ def draw_windows(
     first = 0
     for _ in range(samples):
         sample = draw_sample(cases.draw(random), targets_per_sample, lesion_share, random)
-        slices, targets = augment(sample.slices, sample.targets, augmentation, random)
+        slices, targets = _augmented(sample, augmentation, random)
         all_slices.append(slices)
         all_targets.append(targets)
         all_windows.append(sample.windows + first)
         first += len(slices)
     return Batch(torch.cat(all_slices)[:, None], torch.cat(all_targets), torch.cat(all_windows))
+
+
+def _augmented(
+    sample: Sample, augmentation: AugmentationConfig, random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    return augment(sample.slices, sample.targets, sample.lesions, augmentation, random)

@@ -22,6 +22,7 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
     BACKGROUND_VALUE,
     CLASS_COUNT,
+    GGO,
     LESION_LABELS,
     UNCLASSIFIED_LESION_VALUE,
 )
@@ -222,11 +223,13 @@ class Sample:
     Attributes:
         slices: float32 (slices, size, size).
         targets: float32 (windows, TARGET_CHANNELS, size, size).
+        lesions: float32 (slices, size, size), share of lesion of any kind.
         windows: int64 (windows, window_length), indices into `slices`.
     """
 
     slices: Tensor
     targets: Tensor
+    lesions: Tensor
     windows: Tensor
 
 
@@ -245,18 +248,20 @@ def draw_sample(
     return Sample(
         slices=torch.from_numpy(case.slices[needed]).float(),
         targets=torch.from_numpy(case.targets[targets]).float(),
+        lesions=torch.from_numpy(case.targets[needed, GGO.value :]).float().sum(dim=1),
         windows=torch.from_numpy(positions.reshape(len(targets), -1)),
     )
 
 
-def draw_slice(
-    case: TrainingCase, lesion_share: float, random: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """One slice (1, size, size) and its targets (1, TARGET_CHANNELS, size, size), float32."""
+def draw_slice(case: TrainingCase, lesion_share: float, random: np.random.Generator) -> Sample:
+    """One slice as a sample whose window is the slice alone."""
     index = _draw_index(case, lesion_share, random)
-    return (
-        torch.from_numpy(case.slices[index : index + 1]).float(),
-        torch.from_numpy(case.targets[index : index + 1]).float(),
+    targets = torch.from_numpy(case.targets[index : index + 1]).float()
+    return Sample(
+        slices=torch.from_numpy(case.slices[index : index + 1]).float(),
+        targets=targets,
+        lesions=targets[:, GGO.value :].sum(dim=1),
+        windows=torch.zeros((1, 1), dtype=torch.int64),
     )
 
 

@@ -11,16 +11,22 @@ import pytest
 import SimpleITK as sitk
 import torch
 from small_model import SMALL_CONFIG
+from torch.nn import functional
 
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork
-from CovidLungQuantLib.training.augmentation import AugmentationConfig, augment
+from CovidLungQuantLib.training.augmentation import (
+    NORMAL_LUNG_SCALED,
+    AugmentationConfig,
+    augment,
+)
 from CovidLungQuantLib.training.curves import LOG_FILE_NAME
 from CovidLungQuantLib.training.data import (
     AnnotatedScan,
     case_names,
     draw_sample,
+    draw_slice,
     fold_names,
     patients,
     read_annotated_scan,
@@ -118,7 +124,8 @@ def test_augmentation_moves_image_and_labels_together():
     random = np.random.default_rng(2)
     lesion_hu = (-500 + 1024) / 1624
     for _ in range(5):
-        moved, moved_targets = augment(slices, targets, config, random)
+        lesions = targets[:, 2:].sum(dim=1)
+        moved, moved_targets = augment(slices, targets, lesions, config, random)
         sure = moved_targets[:, 2] > 0.99
         assert sure.any()
         assert moved[sure].mean() == pytest.approx(lesion_hu, abs=0.02)
@@ -198,6 +205,24 @@ def test_a_cycle_rises_to_its_peak_and_falls_to_nothing():
     assert one_cycle(1.0) == pytest.approx(0.0)
 
 
+def test_faded_lesions_come_nearer_to_normal_lung_and_nothing_else_changes():
+    sample = draw_slice(
+        training_case(scan_with_lesion(), SMALL_CONFIG), 1.0, np.random.default_rng(0)
+    )
+    still = AugmentationConfig(0, 0, (1, 1), False, None, 0, 0, 0, 0)
+    faded = replace(still, lesion_fade=(0.5, 0.5))
+    (before, _), (after, _) = (
+        augment(sample.slices, sample.targets, sample.lesions, config, np.random.default_rng(0))
+        for config in (still, faded)
+    )
+    whole = functional.avg_pool2d(sample.lesions[:, None], 5, stride=1, padding=2)[:, 0]
+    inside, outside = whole == 1, whole == 0
+    assert inside.any()
+    expected = (before[inside] + NORMAL_LUNG_SCALED) / 2
+    torch.testing.assert_close(after[inside], expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(after[outside], before[outside], atol=1e-3, rtol=0)
+
+
 def test_a_crop_keeps_scale_and_stays_with_its_labels():
     case = training_case(scan_with_lesion(), SMALL_CONFIG)
     slices = torch.from_numpy(case.slices[5:6]).float()
@@ -213,7 +238,9 @@ def test_a_crop_keeps_scale_and_stays_with_its_labels():
         noise=0,
         sharpness=0,
     )
-    cropped, cropped_targets = augment(slices, targets, config, np.random.default_rng(0))
+    lesions = targets[:, 2:].sum(dim=1)
+    random = np.random.default_rng(0)
+    cropped, cropped_targets = augment(slices, targets, lesions, config, random)
     assert cropped.shape == (1, 32, 32) and cropped_targets.shape == (1, 5, 32, 32)
     lesion = targets[:, 2] > 0.99
     inside = cropped_targets[:, 2] > 0.99
