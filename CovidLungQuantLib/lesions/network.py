@@ -251,6 +251,8 @@ class ConvLSTMAttentionNetwork(nn.Module):
             config.attention_channels, config.head_channels, 1, DENSE_BLOCK_STRIDE
         )
         self.apply(initialise)
+        # The main branch computes several times faster with channels last, the ConvLSTM without.
+        self.main_branch.to(memory_format=torch.channels_last)
         # A forget gate that starts open lets the first slices of a window reach the target.
         with torch.no_grad():
             hidden = config.attention_channels
@@ -267,7 +269,7 @@ class ConvLSTMAttentionNetwork(nn.Module):
 
     def see_slices(self, slices: Tensor) -> SliceOutput:
         """Everything that depends on one slice only; slices (slices, 1, size, size) in 0…1."""
-        main, features = self.main_branch(slices)
+        main, features = self.main_branch(slices.contiguous(memory_format=torch.channels_last))
         return SliceOutput(main, self.convlstm.input_gates(features.contiguous()))
 
     def attend(self, seen: SliceOutput, windows: Tensor) -> BranchOutput:

@@ -23,7 +23,7 @@ from CovidLungQuantLib.lesions.architectures import (
     build_network,
     config_to_values,
 )
-from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkConfig
+from CovidLungQuantLib.lesions.network import NetworkConfig
 from CovidLungQuantLib.lesions.unet import UNetConfig
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
@@ -184,9 +184,6 @@ def train(
         network.load_state_dict(start_from.state_dict())
     if imagenet_weights is not None:
         start_from_imagenet(network, imagenet_weights)
-    if isinstance(network, ConvLSTMAttentionNetwork):
-        # The main branch computes several times faster with channels last, the ConvLSTM without.
-        network.main_branch.to(memory_format=torch.channels_last)
     network.to(workers.device)
     optimizer = _optimizer(network, config)
     scheduler = _scheduler(optimizer, config)
