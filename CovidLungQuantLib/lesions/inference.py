@@ -97,7 +97,7 @@ def segment_lesions(
     device: str = "auto",
     progress: ProgressCallback = no_progress,
     kinds: str = "density",
-    mirror: bool = True,
+    mirror: bool = False,
 ) -> LesionSegmentation:
     """Label every voxel background, normal lung, GGO or high opacity.
 
