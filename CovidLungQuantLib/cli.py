@@ -79,9 +79,16 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument(
         "--kinds",
         default="density",
-        metavar="{density,network}",
-        help="how GGO is told from high opacity inside lesions: by density (above −350 HU, Pan et "
-        "al. 2021) or by the network's own classes (default: density)",
+        metavar="{density,thresholds,artery,network}",
+        help="how GGO is told from high opacity inside lesions: density (high opacity above "
+        "−350 HU), thresholds (Pan et al. 2021: also normal lung below −750 HU), artery (relative "
+        "to the pulmonary artery, Bartoli et al. 2022), network (its own classes); default density",
+    )
+    segment.add_argument(
+        "--artery-hu",
+        type=float,
+        metavar="HU",
+        help="density of the pulmonary artery for --kinds artery (default: measured)",
     )
     segment.set_defaults(run=_segment)
 
@@ -152,20 +159,16 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
 def _segment(chosen: argparse.Namespace) -> None:
     # Imported here: the network's libraries take seconds to load, help and mistakes should not.
     from CovidLungQuantLib.ct import read_ct
-    from CovidLungQuantLib.lesions.inference import choose_device
     from CovidLungQuantLib.outputs.folder import check_output_folder
-    from CovidLungQuantLib.pipeline import Options, quantify
+    from CovidLungQuantLib.pipeline import Options, check_options, quantify
 
     check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
-    choose_device(chosen.device)
+    options = Options(chosen.device, chosen.model, chosen.kinds, chosen.artery_hu)
+    check_options(options)
     with _shown_progress() as progress:
         progress(0.0, "Reading the scan")
         ct = read_ct(chosen.ct, chosen.series)
-        quantification = quantify(
-            ct,
-            Options(chosen.device, chosen.model, chosen.kinds),
-            subrange(progress, READ_UNTIL, WRITE_FROM),
-        )
+        quantification = quantify(ct, options, subrange(progress, READ_UNTIL, WRITE_FROM))
         files = _write(chosen, quantification, progress)
     _print_result(quantification, files)
 

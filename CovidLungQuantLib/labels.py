@@ -23,7 +23,8 @@ class Label:
     """One class of the label map.
 
     `color` is RGB in 0…1, `opacity` the default overlay opacity in slice views.
-    `region` is the anatomic region of a finding, None for anatomy itself.
+    `region` is the anatomic region of a finding, None for anatomy itself. `type_modifier` narrows
+    `type`, as laterality does.
     """
 
     value: int
@@ -34,11 +35,29 @@ class Label:
     category: Code
     type: Code
     region: Code | None
+    type_modifier: Code | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lobe(Label):
+    """One lobe of a lobe label map.
+
+    `short_name` is what readers write, `lung_value` the lung it lies in (`LEFT_LUNG_VALUE` or
+    `RIGHT_LUNG_VALUE`).
+    """
+
+    short_name: str
+    lung_value: int
 
 
 ANATOMICAL_STRUCTURE = Code("SCT", "123037004", "Anatomical Structure")
 MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("SCT", "49755003", "Morphologically Abnormal Structure")
 LUNG = Code("SCT", "39607008", "Lung")
+UPPER_LOBE = Code("SCT", "45653009", "Upper lobe of lung")
+MIDDLE_LOBE = Code("SCT", "72481006", "Middle lobe of right lung")
+LOWER_LOBE = Code("SCT", "90572001", "Lower lobe of lung")
+RIGHT = Code("SCT", "24028007", "Right")
+LEFT = Code("SCT", "7771000", "Left")
 
 BACKGROUND_VALUE = 0
 
@@ -88,5 +107,80 @@ RIGHT_LUNG_VALUE = 2
 BOTH_LUNGS_REGION = "both lungs"
 RIGHT_LUNG_REGION = "right lung"
 LEFT_LUNG_REGION = "left lung"
+
+# Values of a lobe label map. Colours by Okabe and Ito, which the colour-blind can tell apart.
+RIGHT_UPPER_LOBE = Lobe(
+    value=1,
+    segment_id="RightUpperLobe",
+    name="Right upper lobe",
+    short_name="RUL",
+    color=(0.00, 0.62, 0.45),
+    opacity=0.3,
+    category=ANATOMICAL_STRUCTURE,
+    type=UPPER_LOBE,
+    type_modifier=RIGHT,
+    region=None,
+    lung_value=RIGHT_LUNG_VALUE,
+)
+RIGHT_MIDDLE_LOBE = Lobe(
+    value=2,
+    segment_id="RightMiddleLobe",
+    name="Right middle lobe",
+    short_name="RML",
+    color=(0.94, 0.89, 0.26),
+    opacity=0.3,
+    category=ANATOMICAL_STRUCTURE,
+    # The code says right already.
+    type=MIDDLE_LOBE,
+    type_modifier=None,
+    region=None,
+    lung_value=RIGHT_LUNG_VALUE,
+)
+RIGHT_LOWER_LOBE = Lobe(
+    value=3,
+    segment_id="RightLowerLobe",
+    name="Right lower lobe",
+    short_name="RLL",
+    color=(0.80, 0.47, 0.65),
+    opacity=0.3,
+    category=ANATOMICAL_STRUCTURE,
+    type=LOWER_LOBE,
+    type_modifier=RIGHT,
+    region=None,
+    lung_value=RIGHT_LUNG_VALUE,
+)
+LEFT_UPPER_LOBE = Lobe(
+    value=4,
+    segment_id="LeftUpperLobe",
+    name="Left upper lobe",
+    short_name="LUL",
+    color=(0.34, 0.71, 0.91),
+    opacity=0.3,
+    category=ANATOMICAL_STRUCTURE,
+    type=UPPER_LOBE,
+    type_modifier=LEFT,
+    region=None,
+    lung_value=LEFT_LUNG_VALUE,
+)
+LEFT_LOWER_LOBE = Lobe(
+    value=5,
+    segment_id="LeftLowerLobe",
+    name="Left lower lobe",
+    short_name="LLL",
+    color=(0.84, 0.37, 0.00),
+    opacity=0.3,
+    category=ANATOMICAL_STRUCTURE,
+    type=LOWER_LOBE,
+    type_modifier=LEFT,
+    region=None,
+    lung_value=LEFT_LUNG_VALUE,
+)
+LOBES: tuple[Lobe, ...] = (
+    RIGHT_UPPER_LOBE,
+    RIGHT_MIDDLE_LOBE,
+    RIGHT_LOWER_LOBE,
+    LEFT_UPPER_LOBE,
+    LEFT_LOWER_LOBE,
+)
 
 DISCLAIMER = "For research use only. Not a medical device; not for clinical decisions."

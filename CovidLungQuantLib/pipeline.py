@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,8 @@ from CovidLungQuantLib.ct import (
     restore_orientation,
 )
 from CovidLungQuantLib.labels import BACKGROUND_VALUE
-from CovidLungQuantLib.lesions.inference import segment_lesions
+from CovidLungQuantLib.lesions.inference import choose_device, segment_lesions
+from CovidLungQuantLib.lesions.kinds import DENSITY, NETWORK, check_kinds, tell_kinds_apart
 from CovidLungQuantLib.lesions.weights import load_model
 from CovidLungQuantLib.measures.volumes import Measurements, check_labels, measure_lungs
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
@@ -37,13 +38,14 @@ class Options:
     Attributes:
         device: "auto", "cpu", "cuda" or "mps".
         model: name of a shipped model or path of a weights file; None is the default model.
-        kinds: how GGO is told from high opacity inside lesions: "density" (above −350 HU, Pan et
-            al. 2021) or "network" (its own classes).
+        kinds: how GGO is told from high opacity inside lesions; see `lesions.kinds.KIND_CHOICES`.
+        artery_hu: density of the pulmonary artery for kinds "artery"; None measures it.
     """
 
     device: str = "auto"
     model: str | None = None
-    kinds: str = "density"
+    kinds: str = DENSITY
+    artery_hu: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Provenance:
     model_name: str | None
     model_sha256: str | None
     device: str | None
-    options: dict[str, str | None]
+    options: dict[str, str | float | None]
     timings_s: dict[str, float]
 
 
@@ -82,17 +84,28 @@ class Quantification:
     provenance: Provenance | None = None
 
 
+def check_options(options: Options) -> None:
+    """Refuse options that cannot be followed here, before a scan is read.
+
+    Raises:
+        BadInputError: unknown or missing device, unknown kinds, or a density that cannot be.
+    """
+    choose_device(options.device)
+    check_kinds(options.kinds, options.artery_hu)
+
+
 def quantify(
     ct: CTVolume, options: Options | None = None, progress: ProgressCallback = no_progress
 ) -> Quantification:
     """Segment the lungs and lesions of `ct` and measure them.
 
     Raises:
-        BadInputError: no lungs found, unknown model or device.
+        BadInputError: no lungs found, unknown model, or options `check_options` refuses.
         OutOfResourcesError: memory ran out, also on the CPU.
         Cancelled: `progress` raised it.
     """
     options = options or Options()
+    check_options(options)
     timings: dict[str, float] = {}
     progress(0.0, "Loading the model")
     with _timed(timings, "model"):
@@ -110,17 +123,27 @@ def quantify(
             model,
             options.device,
             subrange(progress, 0.25, 0.92),
-            options.kinds,
+            NETWORK,
         )
-    labels = restore_orientation(lesions.labels, orientation)
+        kinds = tell_kinds_apart(
+            lesions.labels,
+            upright.hu,
+            upright.geometry.spacing_mm,
+            anatomy,
+            options.kinds,
+            options.artery_hu,
+        )
+    labels = restore_orientation(kinds.labels, orientation)
     with _timed(timings, "measuring"):
         measured = measure(ct, labels, subrange(progress, 0.92, 1.0))
     return Quantification(
         ct=ct,
         labels=labels,
         lungs=measured.lungs,
-        measurements=measured.measurements,
-        warnings=(*measured.warnings, *anatomy.warnings, *lesions.warnings),
+        measurements=replace(
+            measured.measurements, notes=(*measured.measurements.notes, kinds.note)
+        ),
+        warnings=(*measured.warnings, *anatomy.warnings, *lesions.warnings, *kinds.warnings),
         provenance=Provenance(
             software_version=__version__,
             model_name=model.name,

@@ -29,7 +29,7 @@ def terminology_entry(label: Label) -> str:
             TERM_LIST_NAME,
             _triplet(label.category),
             _triplet(label.type),
-            _triplet(None),
+            _triplet(label.type_modifier),
             ANATOMIC_TERM_LIST_NAME,
             _triplet(label.region),
             _triplet(None),

@@ -1,33 +1,158 @@
-"""Telling GGO from high opacity inside lesions by their density, by the rule of Pan et al. 2021."""
+"""Telling GGO from high opacity inside lesions: the network's classes or a rule on density.
+
+Every rule compares the density of the lesion around a voxel: the mean HU over the lesion voxels in
+a square of 5 mm in its slice, so that noise, small vessels and the air beside a lesion do not
+decide and the result is not peppered. The size was chosen on the readers' own lesions of five
+scans, where 3 to 8 mm do about equally well and no smoothing does worse.
+"""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from CovidLungQuantLib.labels import GGO, HIGH_OPACITY
+from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+from CovidLungQuantLib.anatomy.pulmonary_artery import estimate_pulmonary_artery_hu
+from CovidLungQuantLib.ct import ScanWarning
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG
 
-HIGH_OPACITY_ABOVE_HU = -350.0
 SMOOTHING_MM = 5.0
+# Pan et al. 2021: GGO from −750 to −350 HU, consolidation above.
+LESION_ABOVE_HU = -750.0
+HIGH_OPACITY_ABOVE_HU = -350.0
+# Bartoli et al. 2022 compare with the pulmonary artery and state no margin. At the artery's own
+# density hardly any consolidation is left: it holds open bronchi and shares voxels with lung. In
+# the readers' lesions of five scans high opacity has Dice 0.18, 0.44 and 0.64 with a margin of 100,
+# 200 and 400 HU; above 200 HU it would no longer be the artery that is compared with.
+ARTERY_MARGIN_HU = 200.0
+POSSIBLE_ARTERY_HU = (-100.0, 1000.0)
+
+DENSITY = "density"
+THRESHOLDS = "thresholds"
+ARTERY = "artery"
+NETWORK = "network"
 # How GGO and high opacity can be told apart inside the lesions the network finds.
 KIND_CHOICES: dict[str, str] = {
-    "density": "by density inside lesions, high opacity above −350 HU (Pan et al. 2021)",
-    "network": "by the network's own classes",
+    DENSITY: "by density inside lesions, high opacity above −350 HU (Pan et al. 2021)",
+    THRESHOLDS: "by the thresholds of Pan et al. 2021 inside lesions: normal lung below −750 HU, "
+    "GGO from −750 to −350 HU, high opacity above",
+    ARTERY: "by density relative to the pulmonary artery inside lesions (Bartoli et al. 2022): "
+    f"high opacity from {ARTERY_MARGIN_HU:.0f} HU below the artery upwards",
+    NETWORK: "by the network's own classes",
 }
 
 
-def classify_by_density(
-    labels: np.ndarray, hu: np.ndarray, spacing_mm: tuple[float, float, float]
-) -> np.ndarray:
-    """Make each lesion voxel high opacity above −350 HU, else GGO.
+@dataclass(frozen=True, eq=False)
+class KindsResult:
+    """Lesions told apart.
 
-    The HU are those of the lesion around the voxel: their mean over the lesion voxels in a square
-    of 5 mm in its slice, so that noise, small vessels and the air beside a lesion do not decide.
+    Attributes:
+        labels: uint8 (z, y, x), values of `labels.py`.
+        note: how it was done, with the numbers used; for the table's footnotes.
+        warnings: of measuring the pulmonary artery.
+    """
+
+    labels: np.ndarray
+    note: str
+    warnings: tuple[ScanWarning, ...] = ()
+
+
+def check_kinds(kinds: str, artery_hu: float | None = None) -> None:
+    """Refuse an unknown choice, before any work.
+
+    Raises:
+        BadInputError: with what can be chosen.
+    """
+    if kinds not in KIND_CHOICES:
+        raise BadInputError(
+            f"“{kinds}” is no way to tell lesions apart; use one of {', '.join(KIND_CHOICES)}."
+        )
+    if artery_hu is None:
+        return
+    if kinds != ARTERY:
+        raise BadInputError(
+            "A density of the pulmonary artery is of use only where GGO and high opacity are told "
+            f"apart by it; choose kinds “{ARTERY}” or leave it out."
+        )
+    lowest_hu, highest_hu = POSSIBLE_ARTERY_HU
+    if not lowest_hu <= artery_hu <= highest_hu:
+        raise BadInputError(
+            f"{artery_hu:g} HU cannot be the density of the pulmonary artery; give a number from "
+            f"{lowest_hu:.0f} to {highest_hu:.0f}.".replace("-", "−")
+        )
+
+
+def tell_kinds_apart(
+    labels: np.ndarray,
+    hu: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    anatomy: LungAnatomy,
+    kinds: str = DENSITY,
+    artery_hu: float | None = None,
+) -> KindsResult:
+    """Relabel the lesions by the chosen rule.
+
+    Args:
+        labels: uint8 (z, y, x), values of `labels.py`, with the network's own kinds.
+        hu: int16 (z, y, x), upright.
+        spacing_mm: voxel size (x, y, z).
+        anatomy: of the same scan; only looked at to measure the pulmonary artery.
+        kinds: one of `KIND_CHOICES`.
+        artery_hu: the pulmonary artery's density where the user knows it; None measures it.
+
+    Raises:
+        BadInputError: unknown `kinds`, or an `artery_hu` that cannot be or is not used.
+    """
+    check_kinds(kinds, artery_hu)
+    text = f"GGO and high opacity are told apart {KIND_CHOICES[kinds]}"
+    if kinds == NETWORK:
+        return KindsResult(labels, f"{text}.")
+    text += f"; compared is the mean of the lesion over {SMOOTHING_MM:.0f} mm in its slice"
+    if kinds == DENSITY:
+        return KindsResult(classify_by_density(labels, hu, spacing_mm), f"{text}.")
+    if kinds == THRESHOLDS:
+        relabelled = classify_by_density(labels, hu, spacing_mm, lesion_above_hu=LESION_ABOVE_HU)
+        return KindsResult(
+            relabelled, f"{text}. What is as dark as normal lung is not counted as lesion."
+        )
+    if artery_hu is None:
+        estimate = estimate_pulmonary_artery_hu(hu, anatomy, spacing_mm)
+        artery_hu, warnings = estimate.hu, estimate.warnings
+        origin = (
+            f"median of {estimate.core_ml:.0f} mL of heart and great vessels"
+            if estimate.core_ml
+            else "assumed"
+        )
+    else:
+        warnings, origin = (), "given by the user"
+    threshold_hu = artery_hu - ARTERY_MARGIN_HU
+    numbers = f"pulmonary artery {artery_hu:.0f} HU ({origin}), threshold {threshold_hu:.0f} HU"
+    return KindsResult(
+        classify_by_density(labels, hu, spacing_mm, threshold_hu),
+        f"{text}; {numbers.replace('-', '−')}.",
+        warnings,
+    )
+
+
+def classify_by_density(
+    labels: np.ndarray,
+    hu: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    high_opacity_above_hu: float = HIGH_OPACITY_ABOVE_HU,
+    lesion_above_hu: float = -math.inf,
+) -> np.ndarray:
+    """Make each lesion voxel high opacity, GGO or (below `lesion_above_hu`) normal lung.
 
     Args:
         labels: uint8 (z, y, x), values of `labels.py`.
         hu: int16 (z, y, x).
         spacing_mm: voxel size (x, y, z).
+        high_opacity_above_hu: of the smoothed density; see the top of this file.
+        lesion_above_hu: likewise; by default every lesion voxel remains lesion.
 
     Returns:
         uint8 (z, y, x): `labels` with lesions relabelled, all else as it was.
@@ -38,6 +163,8 @@ def classify_by_density(
         lesion = labels[index] >= GGO.value
         weight = ndimage.uniform_filter(lesion.astype(np.float32), size)
         total = ndimage.uniform_filter(np.where(lesion, hu[index], 0).astype(np.float32), size)
-        dense = total[lesion] > HIGH_OPACITY_ABOVE_HU * weight[lesion]
-        relabelled[index][lesion] = np.where(dense, HIGH_OPACITY.value, GGO.value)
+        mean_hu = total[lesion] / weight[lesion]
+        kind = np.where(mean_hu > high_opacity_above_hu, HIGH_OPACITY.value, GGO.value)
+        kind[mean_hu < lesion_above_hu] = NORMAL_LUNG.value
+        relabelled[index][lesion] = kind
     return relabelled

@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from CovidLungQuantLib import __version__, cli
 from CovidLungQuantLib.errors import Cancelled, OutOfResourcesError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
 from CovidLungQuantLib.phantom import DEFAULT_SHAPE, DEFAULT_SPACING_MM
 
 FILES = ["measurements.csv", "report.html", "result.json", "segmentation.seg.nrrd"]
@@ -191,6 +192,30 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (("--device", "abacus"), "is not a device"),
+        (("--kinds", "colour"), f"use one of {', '.join(KIND_CHOICES)}"),
+        (("--artery-hu", "40"), "choose kinds “artery”"),
+        (("--kinds", "artery", "--artery-hu", "9999"), "cannot be the density"),
+    ],
+)
+def test_options_are_refused_before_the_scan_is_read(
+    run: Callable[..., Done], options: tuple[str, ...], part: str, tmp_path: Path
+):
+    done = run("segment", tmp_path / "absent.nrrd", "-o", tmp_path / "out", *options)
+
+    assert done.returncode == 2
+    assert part in done.stderr and "absent" not in done.stderr
+
+
+def test_the_help_lists_every_way_to_tell_lesions_apart(run: Callable[..., Done]):
+    shown = run("segment", "--help").stdout
+
+    assert f"--kinds {{{','.join(KIND_CHOICES)}}}" in shown
+
+
 def test_the_phantom_is_written_once_with_its_geometry(run: Callable[..., Done], tmp_path: Path):
     wrong = run("phantom", "-o", tmp_path / "phantom.docx")
     assert wrong.returncode == 2 and "no image file" in wrong.stderr
@@ -330,3 +355,4 @@ def test_segment_writes_the_very_label_map_of_quantify(ct_path: Path, tmp_path: 
     assert expected.provenance is not None
     assert expected.provenance.model_sha256 in json.dumps(result)
     assert '"kinds": "density"' in json.dumps(result)
+    assert KIND_CHOICES["density"] in result["notes"][-1]
