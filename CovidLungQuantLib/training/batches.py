@@ -14,6 +14,7 @@ from CovidLungQuantLib.lesions.preprocessing import slices_per_group
 from CovidLungQuantLib.training.augmentation import AugmentationConfig, augment
 from CovidLungQuantLib.training.data import (
     AnnotatedScan,
+    HealthyScan,
     Sample,
     TrainingCase,
     draw_sample,
@@ -34,9 +35,20 @@ class Batch(NamedTuple):
 
 
 class CaseVariants:
-    """Training cases; thin-slice scans in every way their slices can be grouped."""
+    """Training cases; each scan in several variants.
 
-    def __init__(self, scans: Sequence[AnnotatedScan], network: LesionNetworkConfig) -> None:
+    Thin-slice scans come in every way their slices can be grouped, healthy scans as they are and
+    with painted lesions.
+    """
+
+    def __init__(
+        self,
+        scans: Sequence[AnnotatedScan],
+        network: LesionNetworkConfig,
+        healthy: Sequence[HealthyScan] = (),
+        painted_variants: int = 0,
+        seed: int = 0,
+    ) -> None:
         self.variants: list[list[TrainingCase]] = [
             [
                 training_case(scan, network, first_slice)
@@ -44,6 +56,12 @@ class CaseVariants:
             ]
             for scan in scans
         ]
+        for index, scan in enumerate(healthy):
+            random = np.random.default_rng([seed, index])
+            painted = [scan.painted(random) for _ in range(painted_variants)]
+            self.variants.append(
+                [training_case(variant, network) for variant in (scan.annotated(), *painted)]
+            )
 
     def draw(self, random: np.random.Generator) -> TrainingCase:
         """One case, every scan as likely as any other."""

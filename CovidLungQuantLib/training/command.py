@@ -14,7 +14,7 @@ from CovidLungQuantLib.lesions.inference import choose_device
 from CovidLungQuantLib.lesions.models import MODEL_SUFFIX
 from CovidLungQuantLib.lesions.weights import load_model, save_model
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
-from CovidLungQuantLib.training.data import case_names, fold_names, read_case
+from CovidLungQuantLib.training.data import case_names, fold_names, read_case, read_healthy_scan
 from CovidLungQuantLib.training.trainer import RECIPES, TrainingConfig, train
 from CovidLungQuantLib.training.workers import is_first_process
 
@@ -50,6 +50,7 @@ def run(chosen: argparse.Namespace) -> None:
         chosen.imagenet,
         load_model(chosen.start_from).network if chosen.start_from else None,
         choose_device(chosen.device),
+        [read_healthy_scan(path) for path in chosen.healthy],
     )
     if not is_first_process():
         return

@@ -18,12 +18,15 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
+from CovidLungQuantLib.anatomy.lungs import segment_lungs
+from CovidLungQuantLib.ct import lps_oriented, read_ct
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
     BACKGROUND_VALUE,
     CLASS_COUNT,
     GGO,
     LESION_LABELS,
+    NORMAL_LUNG,
     UNCLASSIFIED_LESION_VALUE,
 )
 from CovidLungQuantLib.lesions.architectures import LesionNetworkConfig
@@ -42,6 +45,7 @@ from CovidLungQuantLib.training.nnunet import (
     nnunet_case,
     nnunet_case_names,
 )
+from CovidLungQuantLib.training.synthetic_lesions import paint_lesions
 
 CT_FILE_NAME = "ct.nrrd"
 LABELS_FILE_NAME = "labels.nrrd"
@@ -65,6 +69,43 @@ class AnnotatedScan:
     hu: np.ndarray
     labels: np.ndarray
     spacing_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class HealthyScan:
+    """A scan without lesions, into which lesions are painted; fields as in `AnnotatedScan`.
+
+    `lungs` and `airways` are those found by `segment_lungs`.
+    """
+
+    name: str
+    hu: np.ndarray
+    lungs: np.ndarray
+    airways: np.ndarray
+    spacing_mm: tuple[float, float, float]
+
+    def annotated(self) -> AnnotatedScan:
+        """The scan as it is: normal lung wherever there is lung."""
+        labels = np.where(self.lungs > 0, NORMAL_LUNG.value, 0).astype(np.uint8)
+        return AnnotatedScan(self.name, self.hu, labels, self.spacing_mm)
+
+    def painted(self, random: np.random.Generator) -> AnnotatedScan:
+        """The scan with lesions of its own."""
+        hu, labels = paint_lesions(self.hu, self.lungs, self.airways, self.spacing_mm, random)
+        return AnnotatedScan(self.name, hu, labels, self.spacing_mm)
+
+
+def read_healthy_scan(path: Path) -> HealthyScan:
+    """Read a scan without lesions and find its lungs.
+
+    Raises:
+        BadInputError: it cannot be read, or no lungs were found.
+    """
+    upright, _ = lps_oriented(read_ct(path))
+    anatomy = segment_lungs(upright.hu, upright.geometry.spacing_mm)
+    return HealthyScan(
+        upright.name, upright.hu, anatomy.lungs, anatomy.airways, upright.geometry.spacing_mm
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--imagenet", type=Path, help="DenseNet-121 weights to start the dense block from"
     )
+    parser.add_argument(
+        "--healthy",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="CT",
+        help="scan without lesions, to learn from as it is and with painted lesions; may be given "
+        "several times",
+    )
     parser.add_argument("--fold", type=int, help="leave out the cases of this fold, from 0")
     parser.add_argument("--folds", type=int, default=3, help="number of folds")
     add_same_patient_option(parser)

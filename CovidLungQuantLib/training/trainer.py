@@ -28,7 +28,7 @@ from CovidLungQuantLib.lesions.unet import UNetConfig
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
 from CovidLungQuantLib.training.curves import Curves
-from CovidLungQuantLib.training.data import AnnotatedScan, TrainingCase, training_case
+from CovidLungQuantLib.training.data import AnnotatedScan, HealthyScan, TrainingCase, training_case
 from CovidLungQuantLib.training.imagenet import start_from_imagenet
 from CovidLungQuantLib.training.losses import segmentation_loss
 from CovidLungQuantLib.training.options import RECIPE_NAMES
@@ -60,6 +60,7 @@ class TrainingConfig:
         branch_weight: weight of the same loss on each branch alone; 0 in the paper.
         main_branch_epochs: of `epochs`, the first this many train the main branch alone, on
             single slices (samples_per_batch × targets_per_sample a batch); 0 in the paper.
+        painted_variants: how many times lesions are painted into each healthy scan.
         lesion_share: chance that a sample is drawn around a lesion.
         seed: of everything random.
     """
@@ -79,6 +80,7 @@ class TrainingConfig:
     samples_per_batch: int = 4
     targets_per_sample: int = 8
     main_branch_epochs: int = 0
+    painted_variants: int = 4
     lesion_share: float = 0.7
     seed: int = 0
 
@@ -155,6 +157,7 @@ def train(
     imagenet_weights: Path | None = None,
     start_from: LesionNetwork | None = None,
     device: str = "cpu",
+    healthy_scans: Sequence[HealthyScan] = (),
 ) -> LesionNetwork:
     """Train a network; resumes where `run_folder` has a checkpoint of the same configuration.
 
@@ -170,6 +173,7 @@ def train(
         imagenet_weights: file of DenseNet-121's weights to start the dense block from.
         start_from: a trained network of the same configuration to go on from.
         device: "cpu", "cuda", "cuda:1" …
+        healthy_scans: scans without lesions, to learn from as they are and with painted lesions.
 
     Raises:
         BadInputError: `run_folder` holds a run of another configuration.
@@ -190,7 +194,7 @@ def train(
     first_epoch = _resume(run_folder, network, optimizer, scheduler)
     loss_of = workers.wrap(_LossOf(network, config), config.main_branch_epochs > 0)
     validation = [training_case(scan, config.network) for scan in validation_scans]
-    cases = CaseVariants(scans, config.network)
+    cases = CaseVariants(scans, config.network, healthy_scans, config.painted_variants, config.seed)
     with Curves(run_folder if workers.first else None) as curves:
         for epoch in range(first_epoch, config.epochs):
             random = np.random.default_rng([config.seed, epoch, *workers.seed])

@@ -20,9 +20,10 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.architectures import config_to_values
 from CovidLungQuantLib.lesions.unet import UNetConfig
 from CovidLungQuantLib.lesions.weights import load_model
+from CovidLungQuantLib.training.batches import CaseVariants
 from CovidLungQuantLib.training.command import read_config
 from CovidLungQuantLib.training.curves import LOG_FILE_NAME
-from CovidLungQuantLib.training.data import case_names, read_case
+from CovidLungQuantLib.training.data import HealthyScan, case_names, read_case
 from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME, RECIPES, TrainingConfig, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,6 +120,19 @@ def test_a_fold_that_does_not_exist_and_a_broken_configuration_are_refused(tmp_p
     assert main([*run, "--config", str(tmp_path / "broken.json")]) == 2
     assert "training configuration" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_healthy_scans_teach_with_painted_lesions():
+    scan = scan_with_lesion(slices=24)
+    lungs = (scan.labels > 0).astype(np.uint8)
+    hu = np.where(lungs, np.int16(-860), scan.hu)
+    healthy = HealthyScan("healthy", hu, lungs, lungs > 1, scan.spacing_mm)
+    cases = CaseVariants([scan], SMALL_CONFIG, [healthy], painted_variants=2)
+    assert [len(variants) for variants in cases.variants] == [1, 3]
+    plain, *painted = cases.variants[1]
+    assert len(plain.lesion_slices) == 0
+    assert all(len(variant.lesion_slices) for variant in painted)
+    assert not np.array_equal(painted[0].targets, painted[1].targets)
 
 
 def test_two_processes_train_one_network(tmp_path):
