@@ -1,4 +1,4 @@
-"""The command line: `covidlungquant segment | measure | phantom | info`.
+"""The command line: `covidlungquant segment | measure | evaluate | agreement | phantom | info`.
 
 Exit codes: 0 done, 2 bad input, 3 out of memory or disk, 130 cancelled, 1 an unexpected error.
 """
@@ -31,6 +31,8 @@ from CovidLungQuantLib.training.options import add_options
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
+    from CovidLungQuantLib.cohort.evaluation import Evaluation
+    from CovidLungQuantLib.cohort.reader_tables import Comparison
     from CovidLungQuantLib.pipeline import Quantification
 
 PROGRAM = "covidlungquant"
@@ -103,6 +105,38 @@ def _parser() -> argparse.ArgumentParser:
     _add_common_options(measure)
     measure.set_defaults(run=_measure)
 
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="compare label maps with a reader's",
+        description="Compare label maps with a reader's: Dice, volume similarity, surface "
+        "distances, volumes and extents for each case, summed up with limits of agreement and "
+        "correlations.",
+        epilog=_EVALUATE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    evaluate.add_argument(
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="PRED REF",
+        help="segmentation and reference, as many pairs as you like: two label maps, or two "
+        "folders whose label maps are matched by name",
+    )
+    _add_study_options(evaluate)
+    evaluate.set_defaults(run=_evaluate)
+
+    agreement = commands.add_parser(
+        "agreement",
+        help="agreement of the software and readers, from tables of their numbers",
+        description="Compare the software with readers, readers with each other and repeated "
+        "readings: MAE, bias with limits of agreement, correlations, paired Wilcoxon test.",
+        epilog=_AGREEMENT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    agreement.add_argument("tables", type=Path, nargs="+", metavar="TABLE.csv", help="see below")
+    _add_study_options(agreement)
+    agreement.set_defaults(run=_agreement)
+
     phantom = commands.add_parser("phantom", help="write a synthetic chest CT to try this with")
     phantom.add_argument(
         "-o",
@@ -131,6 +165,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_EVALUATE_EPILOG = f"""\
+Label maps (.seg.nrrd, .nrrd, .nii.gz, .nii, .mha) hold 0 background, 1 normal lung, 2 GGO,
+3 high opacity; a reference may also hold 4, lesion of unknown class, which counts for the total
+lesion only. In a folder a case is a file NAME.nrrd or a folder NAME with labels.nrrd (and
+case.json, whose class_inferred_slices count for the total lesion only) or segmentation.seg.nrrd.
+
+OUT holds cases.csv (one row a case and structure), summary.csv (mean, SD, median, n),
+agreement.csv (MAE, bias, limits of agreement, correlations), evaluation.json and evaluation.html.
+What is undefined, such as Dice where the reference is empty, is left blank with the reason.
+
+{DISCLAIMER}"""
+
+_AGREEMENT_EPILOG = f"""\
+A table has one line a case and one column an observer:
+
+  case,measure,automatic,reader1,reader2,reader1_repeat
+  p01,lesion extent (%),12.1,11.8,13.0,12.4
+  p02,lesion extent (%),3.4,2.9,,3.0
+
+"automatic" is the software, any other column a reader, NAME_repeat the second reading of NAME.
+"measure" may be left out; the file's name then names the measure. Empty cells are missing values.
+Commas, semicolons or tabs part the columns.
+
+OUT holds agreement.csv (one row a pair of observers), agreement.json and agreement.html.
+
+{DISCLAIMER}"""
+
 _CT_HELP = "DICOM folder, or an NRRD, NIfTI or MetaImage file"
 _DEBUG_HELP = "show where in the program an error arose"
 
@@ -152,6 +213,27 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--scene", action="store_true", help="write scene.mrb for 3D Slicer too (needs slicer-core)"
+    )
+    parser.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+
+
+def _add_study_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="folder for the results; must not exist yet",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the results of an earlier run in OUT"
+    )
+    parser.add_argument(
+        "--no-figures",
+        dest="figures",
+        action="store_false",
+        help="leave the plots out of the page (they need matplotlib)",
     )
     parser.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
 
@@ -188,6 +270,52 @@ def _measure(chosen: argparse.Namespace) -> None:
         quantification = measure(ct, labels, subrange(progress, READ_UNTIL, WRITE_FROM))
         files = _write(chosen, quantification, progress)
     _print_result(quantification, files)
+
+
+def _evaluate(chosen: argparse.Namespace) -> None:
+    from CovidLungQuantLib.cohort.agreement_files import (
+        EVALUATION_FILES,
+        write_evaluation,
+    )
+    from CovidLungQuantLib.cohort.evaluation import evaluate, find_pairs
+    from CovidLungQuantLib.cohort.figures import check_figures_possible
+    from CovidLungQuantLib.cohort.yardsticks import lesion_yardstick
+    from CovidLungQuantLib.outputs.folder import check_output_folder, filled_folder
+
+    check_output_folder(chosen.output, chosen.overwrite, files=EVALUATION_FILES)
+    if chosen.figures:
+        check_figures_possible()
+    pairs, warnings = find_pairs(chosen.paths)
+    with _shown_progress() as progress:
+        evaluation = evaluate(pairs, warnings, subrange(progress, 0.0, WRITE_FROM))
+        progress(WRITE_FROM, "Writing the page")
+        with filled_folder(chosen.output, chosen.overwrite, EVALUATION_FILES) as folder:
+            names = write_evaluation(folder, evaluation, chosen.figures)
+    print(f"\n{_evaluation_table(evaluation)}\n{lesion_yardstick()}")
+    for message in evaluation.warnings:
+        print(f"Warning: {message}")
+    _print_files(chosen.output, names)
+
+
+def _agreement(chosen: argparse.Namespace) -> None:
+    from CovidLungQuantLib.cohort.agreement_files import (
+        AGREEMENT_FILES,
+        write_agreement,
+    )
+    from CovidLungQuantLib.cohort.figures import check_figures_possible
+    from CovidLungQuantLib.cohort.reader_tables import compare_observers, tables_of_files
+    from CovidLungQuantLib.cohort.yardsticks import lesion_yardstick
+    from CovidLungQuantLib.outputs.folder import check_output_folder, filled_folder
+
+    check_output_folder(chosen.output, chosen.overwrite, files=AGREEMENT_FILES)
+    if chosen.figures:
+        check_figures_possible()
+    tables = tables_of_files(chosen.tables)
+    comparisons = [comparison for table in tables for comparison in compare_observers(table)]
+    with filled_folder(chosen.output, chosen.overwrite, AGREEMENT_FILES) as folder:
+        names = write_agreement(folder, tables, comparisons, chosen.figures)
+    print(f"{_comparison_table(comparisons)}\n{lesion_yardstick()}")
+    _print_files(chosen.output, names)
 
 
 def _phantom(chosen: argparse.Namespace) -> None:
@@ -258,9 +386,13 @@ def _print_result(quantification: Quantification, files: list[Path]) -> None:
     print(f"\n{quantification.ct.name}\n{_text_table(quantification)}")
     for message in dict.fromkeys(warning.message for warning in quantification.warnings):
         print(f"Warning: {message}")
-    print(f"{DISCLAIMER}\nWritten to {files[0].parent}:")
-    for file in files:
-        print(f"  {file.name}")
+    _print_files(files[0].parent, [file.name for file in files])
+
+
+def _print_files(folder: Path, names: Sequence[str]) -> None:
+    print(f"{DISCLAIMER}\nWritten to {folder.absolute()}:")
+    for name in names:
+        print(f"  {name}")
 
 
 def _text_table(quantification: Quantification) -> str:
@@ -282,12 +414,64 @@ def _text_table(quantification: Quantification) -> str:
                 _percent(region.lesion_percent),
             )
         )
+    return _aligned(rows)
+
+
+def _evaluation_table(evaluation: Evaluation) -> str:
+    """Mean ± SD (number of cases) of the usual figures; the files hold the others."""
+    shown = {
+        "dice": "Dice",
+        "volume_similarity": "volume similarity",
+        "hausdorff95_mm": "95 % Hausdorff mm",
+        "mean_surface_distance_mm": "surface distance mm",
+        "volume_error_ml": "volume error mL",
+    }
+    lines: dict[tuple[str, str], list[str]] = {}
+    for row in evaluation.summary:
+        if row.measure in shown:
+            mean, sd = _number(row.summary.mean), _number(row.summary.sd)
+            cells = lines.setdefault((row.structure, row.cases), [])
+            cells.append(f"{mean} ± {sd} ({row.summary.n})" if row.summary.n else "–")
+    rows = [("mean ± SD (n)", "", *shown.values())]
+    return _aligned([*rows, *((*title, *cells) for title, cells in lines.items())])
+
+
+def _comparison_table(comparisons: Sequence[Comparison]) -> str:
+    rows = [("", "", "n", "MAE", "bias", "limits of", "agreement", "r", "rho", "Wilcoxon p")]
+    for item in comparisons:
+        agreement = item.agreement
+        numbers = (
+            agreement.mean_absolute_error,
+            agreement.bias,
+            agreement.lower_limit,
+            agreement.upper_limit,
+            agreement.pearson,
+            agreement.spearman,
+            agreement.wilcoxon_p,
+        )
+        rows.append(
+            (
+                f"{item.measure}: {item.first} - {item.second}",
+                item.kind,
+                str(agreement.n),
+                *(_number(value) for value in numbers),
+            )
+        )
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows as text with the first column to the left and the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         f"{row[0]:<{widths[0]}}  "
         + "  ".join(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
         for row in rows
     )
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def _percent(value: float) -> str:

@@ -25,7 +25,7 @@ from CovidLungQuantLib.ct import (
 )
 from CovidLungQuantLib.labels import BACKGROUND_VALUE
 from CovidLungQuantLib.lesions.inference import choose_device, segment_lesions
-from CovidLungQuantLib.lesions.kinds import DENSITY, NETWORK, check_kinds, tell_kinds_apart
+from CovidLungQuantLib.lesions.kinds import DENSITY, check_kinds, tell_kinds_apart
 from CovidLungQuantLib.lesions.weights import load_model
 from CovidLungQuantLib.measures.volumes import Measurements, check_labels, measure_lungs
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
@@ -123,7 +123,6 @@ def quantify(
             model,
             options.device,
             subrange(progress, 0.25, 0.92),
-            NETWORK,
         )
         kinds = tell_kinds_apart(
             lesions.labels,

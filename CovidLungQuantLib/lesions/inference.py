@@ -19,7 +19,7 @@ from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, HIGH_OPACITY, NORMAL_LUNG
 from CovidLungQuantLib.lesions.architectures import LesionNetwork
-from CovidLungQuantLib.lesions.kinds import KIND_CHOICES, classify_by_density
+from CovidLungQuantLib.lesions.consolidation import dense_lung_beside_lesions
 from CovidLungQuantLib.lesions.network import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
@@ -38,7 +38,7 @@ DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
 WINDOWS_PER_BATCH = {"cpu": 8, "cuda": 32, "mps": 8}
 # A voxel is lesion where lesion is at least this share as probable as background or normal lung.
 # At 1 the network marks about a fifth too little; Dice hardly depends on it between 0.25 and 0.7.
-LESION_MARGIN = 0.5
+LESION_MARGIN = 0.4
 # The network looks at slices this far above and below the lungs found beforehand.
 MARGIN_MM = 15.0
 # A lesion that hides the lung's edge may reach this far beyond the lungs found beforehand.
@@ -96,10 +96,9 @@ def segment_lesions(
     model: LoadedModel,
     device: str = "auto",
     progress: ProgressCallback = no_progress,
-    kinds: str = "density",
     mirror: bool = False,
 ) -> LesionSegmentation:
-    """Label every voxel background, normal lung, GGO or high opacity.
+    """Label every voxel background, normal lung, GGO or high opacity, by the network's classes.
 
     Args:
         hu: int16 (z, y, x), upright (x to the patient's left, y to the back, z to the head).
@@ -108,19 +107,13 @@ def segment_lesions(
         model: from `load_model`.
         device: "auto", "cpu", "cuda" or "mps".
         progress: called after every batch; may raise `Cancelled`.
-        kinds: "density" tells GGO from high opacity by `kinds.classify_by_density`, "network" by
-            the network's own classes.
         mirror: show the network the mirror image too and take the mean (test-time augmentation);
             takes twice the time.
 
     Raises:
-        BadInputError: unknown or missing device, or unknown `kinds`.
+        BadInputError: unknown or missing device.
         OutOfResourcesError: memory ran out even for single windows on the CPU.
     """
-    if kinds not in KIND_CHOICES:
-        raise BadInputError(
-            f"“{kinds}” is no way to tell lesions apart; use one of {', '.join(KIND_CHOICES)}."
-        )
     runner = _WindowRunner(model.network, choose_device(device), mirror)
     box = body_box(hu, spacing_mm)
     network_labels = np.zeros(hu.shape, np.uint8)
@@ -128,8 +121,8 @@ def segment_lesions(
         network_labels[index][box.slices] = labels
     progress(1.0, "Joining lungs and lesions")
     labels = reconcile(network_labels, anatomy, spacing_mm)
-    if kinds == "density":
-        labels = classify_by_density(labels, hu, spacing_mm)
+    overlooked = dense_lung_beside_lesions(hu, anatomy.lungs > 0, labels >= GGO.value, spacing_mm)
+    labels[overlooked] = HIGH_OPACITY.value
     return LesionSegmentation(labels, tuple(runner.warnings), runner.device)
 
 

@@ -6,6 +6,8 @@ import errno
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,11 +31,16 @@ OUTPUT_FILES = (SEGMENTATION_FILE, MEASUREMENTS_FILE, RESULT_FILE, REPORT_FILE, 
 _DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
-def check_output_folder(folder: Path | str, overwrite: bool = False, scene: bool = False) -> None:
+def check_output_folder(
+    folder: Path | str,
+    overwrite: bool = False,
+    scene: bool = False,
+    files: tuple[str, ...] = OUTPUT_FILES,
+) -> None:
     """Refuse what cannot be written, before anything is computed.
 
     An empty folder may be given. With `overwrite` a folder may be replaced that holds nothing but
-    results of an earlier run; a folder with anything else in it is never touched.
+    results of an earlier run (`files`); a folder with anything else in it is never touched.
 
     Raises:
         BadInputError: with what is in the way, or if a scene is wanted and slicer-core is missing.
@@ -49,7 +56,7 @@ def check_output_folder(folder: Path | str, overwrite: bool = False, scene: bool
             f"The output {folder.name} exists and is not a folder; choose another name."
         )
     present = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
-    foreign = [name for name in present if name not in OUTPUT_FILES]
+    foreign = [name for name in present if name not in files]
     if foreign:
         raise BadInputError(
             f"The output folder {folder.name} holds other files ({foreign[0]}"
@@ -93,14 +100,37 @@ def write_results(
         BadInputError: the folder cannot be used or written.
         OutOfResourcesError: the disk is full.
     """
-    folder = Path(folder).absolute()
     check_output_folder(folder, overwrite, scene)
+    with filled_folder(folder, overwrite) as unfinished:
+        names = _write_files(unfinished, quantification, scene, progress)
+    return [Path(folder).absolute() / name for name in names]
+
+
+@contextmanager
+def filled_folder(
+    folder: Path | str, overwrite: bool = False, files: tuple[str, ...] = OUTPUT_FILES
+) -> Iterator[Path]:
+    """Give a hidden folder to write into; it takes the name of `folder` once all is written.
+
+    If anything fails, `folder` stays as it was and nothing else is left behind.
+
+    Args:
+        folder: must not exist, or be empty; see `check_output_folder`.
+        overwrite: replace the results of an earlier run.
+        files: names of the files such a run may leave.
+
+    Raises:
+        BadInputError: the folder cannot be used or written.
+        OutOfResourcesError: the disk is full.
+    """
+    folder = Path(folder).absolute()
+    check_output_folder(folder, overwrite, files=files)
     missing_parents = [parent for parent in folder.parents if not parent.exists()]
     unfinished = folder.with_name(f".{folder.name}.unfinished-{secrets.token_hex(4)}")
     try:
         unfinished.mkdir(parents=True)
-        names = _write_files(unfinished, quantification, scene, progress)
-        check_output_folder(folder, overwrite)
+        yield unfinished
+        check_output_folder(folder, overwrite, files=files)
         _put_in_place(unfinished, folder)
     except OSError as error:
         raise _writing_error(error, folder) from error
@@ -108,7 +138,6 @@ def write_results(
         shutil.rmtree(unfinished, ignore_errors=True)
         if not folder.exists():
             _remove_empty(missing_parents)
-    return [folder / name for name in names]
 
 
 def _write_files(

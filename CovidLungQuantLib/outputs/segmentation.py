@@ -6,6 +6,7 @@ Reading also takes what Slicer itself writes and plain label maps (NRRD, NIfTI, 
 from __future__ import annotations
 
 import gzip
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from CovidLungQuantLib.ct import Geometry, ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
     BACKGROUND_VALUE,
+    GGO,
     LABELS,
     LESION_LABELS,
     NORMAL_LUNG,
+    UNCLASSIFIED_LESION_VALUE,
     Label,
 )
 from CovidLungQuantLib.measures.volumes import check_labels
@@ -27,6 +30,23 @@ SOFTWARE_NAME = "CovidLungQuant"
 # Two grids are the same lattice if no voxel centre is further off than this part of a voxel:
 # above the rounding of the 32-bit headers of NIfTI, far below anything that moves a number.
 LATTICE_TOLERANCE_VOXELS = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """A label map on the grid of its own file.
+
+    Attributes:
+        labels: uint8 (z, y, x); values as in `labels.py`.
+        geometry: of the file.
+        is_segmentation: a .seg.nrrd, which may be cropped to what it holds.
+        warnings: what was missing, ignored or overlapping.
+    """
+
+    labels: np.ndarray
+    geometry: Geometry
+    is_segmentation: bool
+    warnings: tuple[ScanWarning, ...]
 
 
 def write_segmentation(
@@ -77,17 +97,35 @@ def read_segmentation(
         BadInputError: the file cannot be read, does not lie on the scan's voxels, or holds
             something that cannot be measured.
     """
-    path = Path(path)
+    label_map = _read(Path(path), lungs_needed=True, unclassified_allowed=False)
+    placed = place_labels(label_map.labels, label_map.geometry, geometry, Path(path).name)
+    return placed, label_map.warnings
+
+
+def read_label_map(path: Path | str) -> LabelMap:
+    """Read a segmentation on its own grid, to compare it with another of the same scan.
+
+    As `read_segmentation`, but without a scan: normal lung may be missing, and a plain label map
+    may hold lesion of unknown class (`UNCLASSIFIED_LESION_VALUE`), as references do.
+
+    Raises:
+        BadInputError: the file cannot be read or holds other values.
+    """
+    return _read(Path(path), lungs_needed=False, unclassified_allowed=True)
+
+
+def _read(path: Path, lungs_needed: bool, unclassified_allowed: bool) -> LabelMap:
     image = _read_image(path)
     layers = sitk.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() == 1:
         layers = layers[..., np.newaxis]
     warnings: list[ScanWarning] = []
-    if image.HasMetaDataKey("Segment0_ID"):
-        labels = _labels_of_segments(image, layers, path.name, warnings)
+    is_segmentation = image.HasMetaDataKey("Segment0_ID")
+    if is_segmentation:
+        labels = _labels_of_segments(image, layers, path.name, lungs_needed, warnings)
     else:
-        labels = _plain_labels(layers, path.name)
-    return _place(labels, _geometry_of(image), geometry, path.name), tuple(warnings)
+        labels = _plain_labels(layers, path.name, unclassified_allowed)
+    return LabelMap(labels, _geometry_of(image), is_segmentation, tuple(warnings))
 
 
 def _nrrd_fields(geometry: Geometry) -> list[str]:
@@ -166,7 +204,7 @@ def _geometry_of(image: sitk.Image) -> Geometry:
     )
 
 
-def _plain_labels(layers: np.ndarray, file_name: str) -> np.ndarray:
+def _plain_labels(layers: np.ndarray, file_name: str, unclassified_allowed: bool) -> np.ndarray:
     if layers.shape[-1] != 1:
         raise BadInputError(
             f"{file_name} holds {layers.shape[-1]} values a voxel; give a label map with one."
@@ -180,12 +218,20 @@ def _plain_labels(layers: np.ndarray, file_name: str) -> np.ndarray:
                 f"{file_name} holds values that are not whole numbers; give a label map."
             )
         labels = whole.astype(np.int16)
-    check_labels(labels, labels.shape)
+    checked = labels
+    if unclassified_allowed:
+        checked = labels.copy()
+        checked[labels == UNCLASSIFIED_LESION_VALUE] = GGO.value
+    check_labels(checked, labels.shape)
     return labels.astype(np.uint8)
 
 
 def _labels_of_segments(
-    image: sitk.Image, layers: np.ndarray, file_name: str, warnings: list[ScanWarning]
+    image: sitk.Image,
+    layers: np.ndarray,
+    file_name: str,
+    lungs_needed: bool,
+    warnings: list[ScanWarning],
 ) -> np.ndarray:
     masks = {label.value: np.zeros(layers.shape[:3], dtype=bool) for label in LABELS}
     found: set[int] = set()
@@ -208,7 +254,7 @@ def _labels_of_segments(
             found.add(label.value)
             masks[label.value] |= layers[..., layer] == value
         index += 1
-    if NORMAL_LUNG.value not in found:
+    if lungs_needed and NORMAL_LUNG.value not in found:
         raise BadInputError(
             f'{file_name} has no segment "{NORMAL_LUNG.name}", without which extents cannot be '
             "computed; name the segment of the lung without lesions so."
@@ -255,8 +301,12 @@ def _label_of_segment(image: sitk.Image, index: int, name: str) -> Label | None:
     return label_of_segment(image.GetMetaData(f"Segment{index}_ID"), entry, name)
 
 
-def _place(labels: np.ndarray, grid: Geometry, scan: Geometry, file_name: str) -> np.ndarray:
-    """Put `labels` of `grid` onto the voxels of `scan`, which must coincide with them."""
+def place_labels(labels: np.ndarray, grid: Geometry, scan: Geometry, file_name: str) -> np.ndarray:
+    """Put `labels` of `grid` onto the voxels of `scan`, which must coincide with them.
+
+    Raises:
+        BadInputError: they do not, or something labelled lies outside the scan.
+    """
     elsewhere = BadInputError(
         f"{file_name} does not lie on the voxels of the scan (it has another position, spacing or "
         "direction); give the segmentation of this scan, or resample it onto the scan first."

@@ -17,12 +17,9 @@ import SimpleITK as sitk
 
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.lesions.weights import load_model
-from CovidLungQuantLib.training.data import case_names, fold_names, read_case
-from CovidLungQuantLib.training.evaluation import (
-    MINIMUM_EXTENT_PERCENT,
-    CaseAgreement,
-    evaluate_case,
-)
+from CovidLungQuantLib.measures.comparison import MINIMUM_EXTENT_PERCENT
+from CovidLungQuantLib.training.data import case_names, fold_names, labels_file, read_case
+from CovidLungQuantLib.training.evaluation import CaseAgreement, evaluate_case
 from CovidLungQuantLib.training.options import add_same_patient_option
 
 
@@ -51,9 +48,11 @@ def cross_validate(
             results.append(agreement)
             if predictions_folder is not None:
                 predictions_folder.mkdir(parents=True, exist_ok=True)
-                sitk.WriteImage(
-                    sitk.GetImageFromArray(labels), str(predictions_folder / f"{name}.nrrd"), True
-                )
+                prediction = sitk.GetImageFromArray(labels)
+                # On the reader's grid, so that `covidlungquant evaluate` can compare them.
+                reference = sitk.ReadImage(str(labels_file(dataset, name)))
+                prediction.CopyInformation(sitk.DICOMOrient(reference, "LPS"))
+                sitk.WriteImage(prediction, str(predictions_folder / f"{name}.nrrd"), True)
     return sorted(results, key=lambda agreement: agreement.case)
 
 

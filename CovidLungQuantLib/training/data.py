@@ -154,6 +154,13 @@ def read_case(dataset: Path, name: str) -> AnnotatedScan:
     return read_annotated_scan(Path(dataset) / name)
 
 
+def labels_file(dataset: Path, name: str) -> Path:
+    """The label map of a case of a dataset of either layout."""
+    if is_nnunet_dataset(dataset):
+        return nnunet_case(dataset, name).labels
+    return Path(dataset) / name / LABELS_FILE_NAME
+
+
 def read_annotated_scan(folder: Path) -> AnnotatedScan:
     """Read one case folder; the arrays are turned upright.
 

@@ -8,29 +8,24 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy
-from CovidLungQuantLib.labels import (
-    BACKGROUND_VALUE,
-    GGO,
-    HIGH_OPACITY,
-    NORMAL_LUNG,
-    UNCLASSIFIED_LESION_VALUE,
-)
+from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, HIGH_OPACITY
 from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.kinds import classify_by_density
 from CovidLungQuantLib.lesions.weights import LoadedModel
+from CovidLungQuantLib.measures.comparison import LESION, LUNG, class_slices, structure_mask
+from CovidLungQuantLib.measures.overlap import dice
 from CovidLungQuantLib.training.data import AnnotatedScan
 
 THRESHOLD_BASELINE_HU = -650
-# Cases with less lesion than this say nothing about Dice and are left out of means.
-MINIMUM_EXTENT_PERCENT = 0.5
 
 
 @dataclass(frozen=True)
 class CaseAgreement:
-    """Agreement of one case; volumes in mL, Dice NaN where neither side has a voxel.
+    """Agreement of one case; volumes in mL, Dice NaN where the reader marked nothing.
 
-    Class figures are taken on the slices whose classes the reader stated, with the kinds told apart
-    by density; `network_…` are those of the network's own classes.
+    Class figures are taken on the slices without lesion of unknown class (see
+    `measures.comparison.class_slices`), with the kinds told apart by density; `network_…` are those
+    of the network's own classes. `sure_slices` counts those of them that hold lesion.
     """
 
     case: str
@@ -53,14 +48,6 @@ class CaseAgreement:
     threshold_lesion_dice: float
 
 
-def dice(first: np.ndarray, second: np.ndarray) -> float:
-    """2·|A ∩ B| / (|A| + |B|) of two boolean arrays; NaN where both are empty."""
-    total = np.count_nonzero(first) + np.count_nonzero(second)
-    if total == 0:
-        return float("nan")
-    return float(2.0 * np.count_nonzero(first & second) / total)
-
-
 def threshold_lesions(scan: AnnotatedScan) -> np.ndarray:
     """The baseline to beat: smoothed HU above −650 inside the reader's own lungs, as booleans.
 
@@ -76,9 +63,7 @@ def evaluate_case(
     scan: AnnotatedScan, anatomy: LungAnatomy, model: LoadedModel
 ) -> tuple[CaseAgreement, np.ndarray]:
     """Run `model` on a scan and compare; returns the figures and the label map."""
-    network_labels = segment_lesions(
-        scan.hu, scan.spacing_mm, anatomy, model, "cpu", kinds="network"
-    ).labels
+    network_labels = segment_lesions(scan.hu, scan.spacing_mm, anatomy, model, "cpu").labels
     labels = classify_by_density(network_labels, scan.hu, scan.spacing_mm)
     return compare_with_reader(scan, anatomy, labels, network_labels), labels
 
@@ -91,25 +76,22 @@ def compare_with_reader(
     `network_labels` are the same lesions with the network's own classes.
     """
     voxel_ml = float(np.prod(scan.spacing_mm)) / 1000.0
-    reference_lesion = scan.labels >= GGO.value
-    lesion = labels >= GGO.value
-    sure = (scan.labels == GGO.value) | (scan.labels == HIGH_OPACITY.value)
-    sure_slices = sure.any(axis=(1, 2)) & ~(scan.labels == UNCLASSIFIED_LESION_VALUE).any(
-        axis=(1, 2)
-    )
+    reference_lesion = structure_mask(scan.labels, LESION)
+    lesion = structure_mask(labels, LESION)
+    counted = class_slices(scan.labels)
 
-    def on_sure_slices(label_map: np.ndarray, value: int) -> np.ndarray:
-        return label_map[sure_slices] == value
+    def on_counted_slices(label_map: np.ndarray, value: int) -> np.ndarray:
+        return label_map[counted] == value
 
     def volume_ml(mask: np.ndarray) -> float:
         return float(np.count_nonzero(mask) * voxel_ml)
 
-    ggo = on_sure_slices(labels, GGO.value)
-    reference_ggo = on_sure_slices(scan.labels, GGO.value)
-    high_opacity = on_sure_slices(labels, HIGH_OPACITY.value)
-    reference_high_opacity = on_sure_slices(scan.labels, HIGH_OPACITY.value)
-    lungs = labels >= NORMAL_LUNG.value
-    reference_lungs = scan.labels >= NORMAL_LUNG.value
+    ggo = on_counted_slices(labels, GGO.value)
+    reference_ggo = on_counted_slices(scan.labels, GGO.value)
+    high_opacity = on_counted_slices(labels, HIGH_OPACITY.value)
+    reference_high_opacity = on_counted_slices(scan.labels, HIGH_OPACITY.value)
+    lungs = structure_mask(labels, LUNG)
+    reference_lungs = structure_mask(scan.labels, LUNG)
     return CaseAgreement(
         case=scan.name,
         reference_extent_percent=_percent(reference_lesion, reference_lungs),
@@ -121,12 +103,12 @@ def compare_with_reader(
         lesion_inside_lungs_percent=_percent(
             reference_lesion & (anatomy.lungs > 0), reference_lesion
         ),
-        sure_slices=int(sure_slices.sum()),
+        sure_slices=int(np.count_nonzero(reference_lesion[counted].any(axis=(1, 2)))),
         ggo_dice=dice(ggo, reference_ggo),
         high_opacity_dice=dice(high_opacity, reference_high_opacity),
-        network_ggo_dice=dice(on_sure_slices(network_labels, GGO.value), reference_ggo),
+        network_ggo_dice=dice(on_counted_slices(network_labels, GGO.value), reference_ggo),
         network_high_opacity_dice=dice(
-            on_sure_slices(network_labels, HIGH_OPACITY.value), reference_high_opacity
+            on_counted_slices(network_labels, HIGH_OPACITY.value), reference_high_opacity
         ),
         reference_ggo_ml=volume_ml(reference_ggo),
         ggo_ml=volume_ml(ggo),

@@ -19,7 +19,7 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.inference import LESION_MARGIN
 from CovidLungQuantLib.lesions.weights import LoadedModel, load_model
-from CovidLungQuantLib.training.evaluation import MINIMUM_EXTENT_PERCENT
+from CovidLungQuantLib.measures.comparison import MINIMUM_EXTENT_PERCENT
 from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME
 
 Row = dict[str, str | float]

@@ -216,6 +216,63 @@ def test_the_help_lists_every_way_to_tell_lesions_apart(run: Callable[..., Done]
     assert f"--kinds {{{','.join(KIND_CHOICES)}}}" in shown
 
 
+def test_evaluate_writes_the_figures_of_two_label_maps(
+    run: Callable[..., Done], labels_path: Path, tmp_path: Path
+):
+    done = run("evaluate", labels_path, labels_path, "-o", tmp_path / "out", "--no-figures")
+
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "out" / "cases.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["dice"] for row in rows] == ["1.0"] * 5
+    assert "lesion" in done.stdout and "0.70 ± 0.08 (inter-observer)" in done.stdout
+    assert DISCLAIMER in done.stdout and "evaluation.html" in done.stdout
+
+    again = run("evaluate", labels_path, labels_path, "-o", tmp_path / "out", "--no-figures")
+    assert again.returncode == 2 and "--overwrite" in again.stderr
+    done = run(
+        "evaluate", labels_path, labels_path, "-o", tmp_path / "out", "--no-figures", "--overwrite"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_evaluate_refuses_another_grid_and_leaves_nothing(
+    run: Callable[..., Done], labels_path: Path, tmp_path: Path
+):
+    shifted = sitk.ReadImage(str(labels_path))
+    shifted.SetOrigin((0.0, 0.0, 0.0))
+    sitk.WriteImage(shifted, str(tmp_path / "shifted.nrrd"))
+
+    done = run(
+        "evaluate", tmp_path / "shifted.nrrd", labels_path, "-o", tmp_path / "out", "--no-figures"
+    )
+
+    assert done.returncode == 2
+    assert "do not lie on the same voxels" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_agreement_compares_the_columns_of_a_table(run: Callable[..., Done], tmp_path: Path):
+    table = tmp_path / "extent.csv"
+    table.write_text("case,automatic,reader1,reader2\na,1,2,2\nb,4,3,5\nc,6,7,9\n")
+
+    done = run("agreement", table, "-o", tmp_path / "out", "--no-figures")
+
+    assert done.returncode == 0, done.stderr
+    assert "extent: automatic - reader1" in done.stdout and "inter-observer" in done.stdout
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "agreement.csv",
+        "agreement.html",
+        "agreement.json",
+    ]
+
+
+def test_help_of_agreement_shows_the_columns(run: Callable[..., Done]):
+    assert (
+        "case,measure,automatic,reader1,reader2,reader1_repeat" in run("agreement", "--help").stdout
+    )
+
+
 def test_the_phantom_is_written_once_with_its_geometry(run: Callable[..., Done], tmp_path: Path):
     wrong = run("phantom", "-o", tmp_path / "phantom.docx")
     assert wrong.returncode == 2 and "no image file" in wrong.stderr

@@ -37,6 +37,6 @@ def test_a_saved_unet_segments_like_the_one_in_memory(tmp_path):
     model = load_model(str(tmp_path / "slices.pt"))
     assert model.config == SMALL
     hu, anatomy = small_scan()
-    labels = segment_lesions(hu, SPACING_MM, anatomy, model, "cpu", kinds="network").labels
+    labels = segment_lesions(hu, SPACING_MM, anatomy, model, "cpu").labels
     assert (labels[anatomy.lungs > 0] > 0).all()
     assert np.count_nonzero(labels >= 2)

@@ -1,0 +1,1 @@
+"""Many scans at once: agreement with readers."""

@@ -1,0 +1,142 @@
+"""Scatter and Bland–Altman plots as SVG; needs matplotlib, which is an optional extra."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import numpy as np
+
+from CovidLungQuantLib.cohort.agreement import PairedAgreement
+from CovidLungQuantLib.errors import BadInputError
+
+INK = "#1d2730"
+QUIET = "#5a6772"
+DOT = "#2a6fd6"
+FIGURE_INCHES = (9.0, 3.7)
+
+
+def check_figures_possible() -> None:
+    """Refuse to begin where matplotlib is missing.
+
+    Raises:
+        BadInputError: with what to do.
+    """
+    if find_spec("matplotlib") is None:
+        raise BadInputError(
+            "The figures need matplotlib; install it with “pip install covidlungquant[study]” or "
+            "add --no-figures."
+        )
+
+
+def agreement_figure(
+    title: str,
+    unit: str,
+    names: tuple[str, str],
+    values: Sequence[float],
+    reference: Sequence[float],
+    agreement: PairedAgreement,
+) -> str:
+    """Scatter with the line of identity beside the Bland–Altman plot, as SVG text.
+
+    Args:
+        title: above both.
+        unit: of the values.
+        names: of who gave `values` and `reference`.
+        values: one a case; pairs with NaN are left out.
+        reference: likewise.
+        agreement: of the same series.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    first, second = np.asarray(values, float), np.asarray(reference, float)
+    known = ~(np.isnan(first) | np.isnan(second))
+    first, second = first[known], second[known]
+    # The salt and the missing date make the same input give the same file.
+    style = {
+        "svg.hashsalt": "covidlungquant",
+        "svg.fonttype": "none",
+        "font.size": 9,
+        "text.color": INK,
+        "axes.edgecolor": QUIET,
+        "axes.labelcolor": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=FIGURE_INCHES, layout="constrained")
+        scatter, bland_altman = figure.subplots(1, 2)
+        figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
+        _draw_scatter(scatter, unit, names, first, second, agreement)
+        _draw_bland_altman(bland_altman, unit, names, first, second, agreement)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def _draw_scatter(
+    axes,
+    unit: str,
+    names: tuple[str, str],
+    first: np.ndarray,
+    second: np.ndarray,
+    agreement: PairedAgreement,
+) -> None:
+    highest = float(max(first.max(initial=0.0), second.max(initial=0.0))) or 1.0
+    lowest = float(min(first.min(initial=0.0), second.min(initial=0.0)))
+    margin = 0.05 * (highest - lowest)
+    limits = (lowest - margin if lowest < 0 else -margin, highest + margin)
+    axes.plot(limits, limits, color=QUIET, linewidth=1)
+    axes.scatter(second, first, s=26, color=DOT, alpha=0.75, linewidths=0)
+    axes.set(
+        xlim=limits,
+        ylim=limits,
+        aspect="equal",
+        xlabel=f"{names[1]} ({unit})" if unit else names[1],
+        ylabel=f"{names[0]} ({unit})" if unit else names[0],
+    )
+    axes.set_title(
+        f"n = {agreement.n}, r = {agreement.pearson:.3f}, ρ = {agreement.spearman:.3f}",
+        fontsize=9,
+        color=QUIET,
+    )
+
+
+def _draw_bland_altman(
+    axes,
+    unit: str,
+    names: tuple[str, str],
+    first: np.ndarray,
+    second: np.ndarray,
+    agreement: PairedAgreement,
+) -> None:
+    axes.axhline(0.0, color="#c9d1d6", linewidth=0.8)
+    axes.scatter((first + second) / 2, first - second, s=26, color=DOT, alpha=0.75, linewidths=0)
+    for height, style, text in (
+        (agreement.upper_limit, "--", "+1.96 SD"),
+        (agreement.bias, "-", "bias"),
+        (agreement.lower_limit, "--", "−1.96 SD"),
+    ):
+        if np.isnan(height):
+            continue
+        axes.axhline(height, color=INK, linewidth=1, linestyle=style)
+        axes.annotate(
+            f"{text} {height:.3g}".replace("-", "−"),
+            xy=(1.0, height),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=QUIET,
+            annotation_clip=False,
+        )
+    axes.margins(y=0.15)
+    in_unit = f" ({unit})" if unit else ""
+    axes.set(
+        xlabel=f"mean of both{in_unit}",
+        ylabel=f"{names[0]} − {names[1]}{in_unit}",
+    )
+    axes.set_title("Bland–Altman", fontsize=9, color=QUIET)

@@ -1,0 +1,193 @@
+"""A label map against a reader's: overlap, surfaces, volumes and extents of each structure.
+
+Classes the reader did not state: a reference may hold lesion of unknown class
+(`UNCLASSIFIED_LESION_VALUE`). It counts for the total lesion and the lung. Slices that hold any are
+left out for GGO and high opacity, on both sides.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from CovidLungQuantLib.labels import (
+    BACKGROUND_VALUE,
+    GGO,
+    HIGH_OPACITY,
+    LESION_LABELS,
+    NORMAL_LUNG,
+    UNCLASSIFIED_LESION_VALUE,
+)
+from CovidLungQuantLib.measures.overlap import (
+    SurfaceDistances,
+    dice,
+    surface_distances,
+    volume_similarity,
+)
+
+LUNG = "lung"
+LESION = "lesion"
+STRUCTURES = (LUNG, NORMAL_LUNG.name, LESION, GGO.name, HIGH_OPACITY.name)
+# Cases with less lesion than this say little about overlap; their Dice is also given without them.
+MINIMUM_EXTENT_PERCENT = 0.5
+
+
+@dataclass(frozen=True)
+class StructureComparison:
+    """One structure of one scan; NaN where a figure is undefined, `reason` says why.
+
+    Attributes:
+        structure: one of `STRUCTURES`.
+        slices: compared; fewer than the scan's where the reader did not state the class.
+        dice: see `measures.overlap`, also for the next three.
+        volume_similarity: of the volumes, whatever the position.
+        hausdorff95_mm: 95 % Hausdorff distance.
+        mean_surface_distance_mm: average symmetric surface distance.
+        volume_ml: on the slices compared; also the next.
+        reference_volume_ml: the reader's.
+        volume_error_ml: volume − reader's.
+        volume_error_percent: the same in per cent of the reader's.
+        extent_percent: share of the lung on the slices compared, lung = normal + lesion.
+        reference_extent_percent: the reader's structure in the reader's lung.
+        extent_error_points: extent − reader's, in percentage points.
+        reason: why figures are missing; empty if none is.
+    """
+
+    structure: str
+    slices: int
+    dice: float
+    volume_similarity: float
+    hausdorff95_mm: float
+    mean_surface_distance_mm: float
+    volume_ml: float
+    reference_volume_ml: float
+    volume_error_ml: float
+    volume_error_percent: float
+    extent_percent: float
+    reference_extent_percent: float
+    extent_error_points: float
+    reason: str
+
+
+def structure_mask(labels: np.ndarray, structure: str) -> np.ndarray:
+    """Voxels of a structure, bool; works for results and references."""
+    if structure == LUNG:
+        return labels > BACKGROUND_VALUE
+    if structure == LESION:
+        return labels >= GGO.value
+    value = {label.name: label.value for label in (NORMAL_LUNG, *LESION_LABELS)}[structure]
+    return labels == value
+
+
+def class_slices(reference: np.ndarray) -> np.ndarray:
+    """Slices on which the reader stated the class of every lesion, bool (z,).
+
+    Slices without lesion are among them. All False where lesions are there and none has a class.
+    """
+    unknown = (reference == UNCLASSIFIED_LESION_VALUE).any(axis=(1, 2))
+    if unknown.any() and not _stated(reference[~unknown]).any():
+        return np.zeros_like(unknown)
+    return ~unknown
+
+
+def compare_label_maps(
+    labels: np.ndarray, reference: np.ndarray, spacing_mm: tuple[float, float, float]
+) -> tuple[StructureComparison, ...]:
+    """Compare every structure of a label map with the reader's.
+
+    Args:
+        labels: uint8 (z, y, x), values of `labels.py`.
+        reference: the reader's, same grid; `UNCLASSIFIED_LESION_VALUE` allowed.
+        spacing_mm: voxel size (x, y, z).
+    """
+    if labels.shape != reference.shape:
+        raise ValueError(f"shapes differ: {labels.shape}, {reference.shape}")
+    return tuple(
+        _compare_structure(structure, labels, reference, spacing_mm) for structure in STRUCTURES
+    )
+
+
+def _compare_structure(
+    structure: str,
+    labels: np.ndarray,
+    reference: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+) -> StructureComparison:
+    reasons: list[str] = []
+    has_lungs = (labels == NORMAL_LUNG.value).any()
+    reference_has_lungs = (reference == NORMAL_LUNG.value).any()
+    if not has_lungs:
+        reasons.append("the segmentation has no normal lung, so its lung and extents are unknown")
+    if not reference_has_lungs:
+        reasons.append("the reference has no normal lung, so its lung and extents are unknown")
+    if structure in (LUNG, NORMAL_LUNG.name) and reasons:
+        return _nothing(structure, reasons)
+    whole = True
+    if structure in (GGO.name, HIGH_OPACITY.name):
+        counted = class_slices(reference)
+        if not counted.any():
+            return _nothing(structure, ["the reference states no class of lesion"])
+        whole = bool(counted.all())
+        if not whole:
+            reasons.append(
+                f"the class is not stated on {np.count_nonzero(~counted)} of {len(counted)} "
+                "slices, which are left out, and surfaces are not compared"
+            )
+            labels, reference = labels[counted], reference[counted]
+    mask = structure_mask(labels, structure)
+    reference_mask = structure_mask(reference, structure)
+    if not reference_mask.any():
+        reasons.append(f"the reference has no {_in_text(structure)}")
+    elif not mask.any():
+        reasons.append(f"the segmentation has no {_in_text(structure)}, so no surface")
+    distances = (
+        surface_distances(mask, reference_mask, spacing_mm)
+        if whole
+        else SurfaceDistances(math.nan, math.nan)
+    )
+    voxel_ml = math.prod(spacing_mm) / 1000.0
+    volume_ml = np.count_nonzero(mask) * voxel_ml
+    reference_volume_ml = np.count_nonzero(reference_mask) * voxel_ml
+    extent_percent = _share_of_lung(mask, labels) if has_lungs else math.nan
+    reference_extent_percent = (
+        _share_of_lung(reference_mask, reference) if reference_has_lungs else math.nan
+    )
+    return StructureComparison(
+        structure=structure,
+        slices=len(mask),
+        dice=dice(mask, reference_mask),
+        volume_similarity=volume_similarity(mask, reference_mask),
+        hausdorff95_mm=distances.hausdorff95_mm,
+        mean_surface_distance_mm=distances.mean_mm,
+        volume_ml=volume_ml,
+        reference_volume_ml=reference_volume_ml,
+        volume_error_ml=volume_ml - reference_volume_ml,
+        volume_error_percent=(
+            100.0 * (volume_ml - reference_volume_ml) / reference_volume_ml
+            if reference_volume_ml
+            else math.nan
+        ),
+        extent_percent=extent_percent,
+        reference_extent_percent=reference_extent_percent,
+        extent_error_points=extent_percent - reference_extent_percent,
+        reason="; ".join(reasons),
+    )
+
+
+def _nothing(structure: str, reasons: list[str]) -> StructureComparison:
+    return StructureComparison(structure, 0, *[math.nan] * 11, reason="; ".join(reasons))
+
+
+def _stated(reference: np.ndarray) -> np.ndarray:
+    return np.isin(reference, [label.value for label in LESION_LABELS])
+
+
+def _share_of_lung(mask: np.ndarray, labels: np.ndarray) -> float:
+    lung_voxels = np.count_nonzero(structure_mask(labels, LUNG))
+    return 100.0 * np.count_nonzero(mask) / lung_voxels if lung_voxels else math.nan
+
+
+def _in_text(structure: str) -> str:
+    return structure if structure == GGO.name else structure.lower()
