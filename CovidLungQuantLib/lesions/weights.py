@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
-from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.models import CHECKSUM_SUFFIX, MODELS_FOLDER, model_path
+from CovidLungQuantLib.lesions.models import model_path
 from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkConfig
+from CovidLungQuantLib.model_files import (
+    NOT_A_MODEL_ERRORS,
+    load_checked,
+    not_a_model,
+    save_with_checksum,
+    weights_of,
+)
 
 FORMAT_NAME = "covidlungquant-model-1"
 
@@ -36,60 +38,27 @@ def load_model(name_or_path: str | None = None) -> LoadedModel:
         BadInputError: no such model, checksum mismatch, or not a model of this software.
     """
     path = model_path(name_or_path)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    checksum_file = path.with_name(path.name[: -len(path.suffix)] + CHECKSUM_SUFFIX)
-    if checksum_file.is_file() and checksum_file.read_text().split()[0] != sha256:
-        raise BadInputError(
-            f"The model file {path.name} is damaged or was changed (its SHA-256 is not the one in "
-            f"{checksum_file.name}); install it again."
-        )
-    if path.parent == MODELS_FOLDER and not checksum_file.is_file():
-        raise BadInputError(f"The checksum of model {path.stem} is missing; install it again.")
+    content, sha256 = load_checked(path, FORMAT_NAME)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["format"] != FORMAT_NAME:
-            raise KeyError("format")
         config = _config_from(content["network_config"])
         network = ConvLSTMAttentionNetwork(config)
         network.load_state_dict({key: value.float() for key, value in content["weights"].items()})
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise BadInputError(
-            f"{path.name} is not a model of this software; choose a file made by its training."
-        ) from error
+    except NOT_A_MODEL_ERRORS as error:
+        raise not_a_model(path) from error
     network.eval()
     return LoadedModel(network, config, path.stem, sha256)
 
 
 def save_model(path: Path, network: ConvLSTMAttentionNetwork) -> str:
-    """Write a model file and its checksum; returns the SHA-256.
-
-    Both are written beside and renamed, so that a reader never meets half a file.
-    """
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.partial")
-    torch.save(
+    """Write a model file and its checksum; returns the SHA-256."""
+    return save_with_checksum(
+        Path(path),
         {
             "format": FORMAT_NAME,
             "network_config": asdict(network.config),
-            "weights": {
-                key: value.detach().cpu().contiguous()
-                for key, value in network.state_dict().items()
-            },
+            "weights": weights_of(network),
         },
-        partial,
     )
-    sha256 = hashlib.sha256(partial.read_bytes()).hexdigest()
-    partial.replace(path)
-    checksum_file = path.with_name(path.name[: -len(path.suffix)] + CHECKSUM_SUFFIX)
-    checksum_file.write_text(f"{sha256}  {path.name}\n")
-    return sha256
 
 
 def _config_from(values: dict) -> NetworkConfig:
