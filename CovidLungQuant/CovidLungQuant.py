@@ -97,12 +97,14 @@ class CovidLungQuantParameterNode:
     """What the user chose; kept in the scene and saved with it.
 
     `model` is a shipped model's name or a weights file's path, empty for the default model.
-    `device` is "auto", "cpu", "cuda" or "mps".
+    `device` is "auto", "cpu", "cuda" or "mps". `kinds` says how GGO is told from high opacity:
+    "density", "thresholds", "artery" or "network".
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
     model: str = ""
     device: str = "auto"
+    kinds: str = "density"
     outputSegmentation: vtkMRMLSegmentationNode
     outputTable: vtkMRMLTableNode
 
@@ -145,6 +147,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.measureButton.connect("clicked(bool)", self.onMeasureButton)
         self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelSelected)
         self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceSelected)
+        self.ui.kindsComboBox.connect("currentIndexChanged(int)", self.onKindsSelected)
         # Also after a reload, when Slicer does not call enter.
         self.initializeParameterNode()
 
@@ -232,6 +235,11 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode is not None:
             self._parameterNode.device = self.ui.deviceComboBox.currentData
 
+    def onKindsSelected(self):
+        """Keep the chosen way to tell GGO from high opacity in the parameter node."""
+        if self._parameterNode is not None:
+            self._parameterNode.kinds = self.ui.kindsComboBox.currentData
+
     def onSegmentButton(self):
         """Segment the selected volume and show the result."""
         chosen = self._parameterNode
@@ -245,6 +253,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 chosen.outputTable,
                 model=chosen.model or None,
                 device=chosen.device,
+                kinds=chosen.kinds,
                 progress=self._showProgress,
             )
         )
@@ -401,6 +410,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         _fillComboBox(
             self.ui.deviceComboBox, self.logic.deviceChoices(), self._parameterNode.device
         )
+        _fillComboBox(self.ui.kindsComboBox, self.logic.kindChoices(), self._parameterNode.kinds)
         self._updateButtons(self.logic.isRunning)
         self._observeTable(self._parameterNode.outputTable)
         self._showResults(self._parameterNode.outputTable)
@@ -530,6 +540,8 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         model=None,
         device="auto",
         progress=None,
+        kinds="density",
+        arteryHu=None,
     ):
         """Segment and measure a chest CT; return (segmentationNode, tableNode).
 
@@ -540,12 +552,15 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         :param device: "auto", "cpu", "cuda" or "mps".
         :param progress: called with (fraction, message) in the caller's thread; may raise
             `Cancelled`.
+        :param kinds: how GGO is told from high opacity: "density", "thresholds", "artery" or
+            "network".
+        :param arteryHu: density of the pulmonary artery for kinds "artery"; None measures it.
         :raises CovidLungQuantError: the message says what is wrong and what to do.
         """
         with self._exclusively() as worker:
             pipeline = self._pipeline(progress)
             ct = ct_from_node(volumeNode)
-            options = pipeline.Options(device=device, model=model)
+            options = pipeline.Options(device=device, model=model, kinds=kinds, artery_hu=arteryHu)
             worker.work = lambda report: pipeline.quantify(ct, options, report)
             quantification = self._compute(worker, volumeNode, ct, progress)
         scene = slicer.mrmlScene
@@ -630,6 +645,15 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         if torch is not None and torch.backends.mps.is_available():
             choices["mps"] = _("Apple graphics card (MPS)")
         return choices
+
+    def kindChoices(self):
+        """Ways to tell GGO from high opacity: value → text."""
+        return {
+            "density": _("By density (above −350 HU)"),
+            "thresholds": _("By thresholds (−750 and −350 HU)"),
+            "artery": _("Relative to the pulmonary artery"),
+            "network": _("By the network's own classes"),
+        }
 
     def _pipeline(self, progress):
         """Import what computes; it loads PyTorch, which takes a moment the first time."""
@@ -769,9 +793,9 @@ class CovidLungQuantTest(ScriptedLoadableModuleTest):
         self.assertTrue((labels == expected.labels).all())
         self.assertGreater(int(labels.max()), 0)
 
-        segmented = record_from_node(tableNode).measurements
+        segmented = record_from_node(tableNode).measurements.regions
         logic.measure(volumeNode, segmentationNode, tableNode)
-        self.assertEqual(record_from_node(tableNode).measurements, segmented)
+        self.assertEqual(record_from_node(tableNode).measurements.regions, segmented)
 
     def test_cancelLeavesTheScene(self):
         """A cancelled run adds no node."""

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.architectures import (
     LesionNetwork,
     LesionNetworkConfig,
@@ -18,7 +12,14 @@ from CovidLungQuantLib.lesions.architectures import (
     config_from_values,
     config_to_values,
 )
-from CovidLungQuantLib.lesions.models import CHECKSUM_SUFFIX, MODELS_FOLDER, model_path
+from CovidLungQuantLib.lesions.models import model_path
+from CovidLungQuantLib.model_files import (
+    NOT_A_MODEL_ERRORS,
+    load_checked,
+    not_a_model,
+    save_with_checksum,
+    weights_of,
+)
 
 FORMAT_NAME = "covidlungquant-model-1"
 
@@ -43,60 +44,24 @@ def load_model(name_or_path: str | None = None) -> LoadedModel:
         BadInputError: no such model, checksum mismatch, or not a model of this software.
     """
     path = model_path(name_or_path)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    checksum_file = path.with_name(path.name[: -len(path.suffix)] + CHECKSUM_SUFFIX)
-    if checksum_file.is_file() and checksum_file.read_text().split()[0] != sha256:
-        raise BadInputError(
-            f"The model file {path.name} is damaged or was changed (its SHA-256 is not the one in "
-            f"{checksum_file.name}); install it again."
-        )
-    if path.parent == MODELS_FOLDER and not checksum_file.is_file():
-        raise BadInputError(f"The checksum of model {path.stem} is missing; install it again.")
+    content, sha256 = load_checked(path, FORMAT_NAME)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["format"] != FORMAT_NAME:
-            raise KeyError("format")
         config = config_from_values(content["network_config"])
         network = build_network(config)
         network.load_state_dict({key: value.float() for key, value in content["weights"].items()})
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise BadInputError(
-            f"{path.name} is not a model of this software; choose a file made by its training."
-        ) from error
+    except NOT_A_MODEL_ERRORS as error:
+        raise not_a_model(path) from error
     network.eval()
     return LoadedModel(network, config, path.stem, sha256)
 
 
 def save_model(path: Path, network: LesionNetwork) -> str:
-    """Write a model file and its checksum; returns the SHA-256.
-
-    Both are written beside and renamed, so that a reader never meets half a file.
-    """
-    path = Path(path)
-    # In memory first: torch writes a file's own name into it, and the hash should not depend on it.
-    content = io.BytesIO()
-    torch.save(
+    """Write a model file and its checksum; returns the SHA-256."""
+    return save_with_checksum(
+        Path(path),
         {
             "format": FORMAT_NAME,
             "network_config": config_to_values(network.config),
-            "weights": {
-                key: value.detach().cpu().contiguous()
-                for key, value in network.state_dict().items()
-            },
+            "weights": weights_of(network),
         },
-        content,
     )
-    sha256 = hashlib.sha256(content.getvalue()).hexdigest()
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content.getvalue())
-    partial.replace(path)
-    checksum_file = path.with_name(path.name[: -len(path.suffix)] + CHECKSUM_SUFFIX)
-    checksum_file.write_text(f"{sha256}  {path.name}\n")
-    return sha256

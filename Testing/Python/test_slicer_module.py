@@ -24,6 +24,7 @@ from small_model import small_model
 
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import DISCLAIMER, GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG
+from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
 from CovidLungQuantLib.lesions.models import available_models
 from CovidLungQuantLib.lesions.weights import save_model
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
@@ -173,6 +174,15 @@ def test_the_choices_are_kept_in_the_parameter_node(panel: Any, chest: Any) -> N
     assert panel.ui.deviceComboBox.currentText == "Automatic"
 
 
+def test_every_way_to_tell_opacities_apart_is_offered_and_kept(panel: Any) -> None:
+    box = panel.ui.kindsComboBox
+    assert [box.itemData(index) for index in range(box.count)] == list(KIND_CHOICES)
+    assert box.currentData == Options().kinds == panel._parameterNode.kinds
+    box.setCurrentIndex(box.findData("artery"))
+    node = slicer.mrmlScene.GetSingletonNode(MODULE_NAME, "vtkMRMLScriptedModuleNode")
+    assert node.GetParameter("kinds") == "artery"
+
+
 def test_a_choice_from_a_saved_scene_is_shown_even_if_unknown(panel: Any) -> None:
     panel._parameterNode.device = "mps"
     assert panel.ui.deviceComboBox.currentData == "mps"
@@ -198,6 +208,22 @@ def test_segment_writes_what_the_library_computes(
     assert panel.ui.segmentButton.enabled
     assert panel.ui.measureButton.enabled
     assert not panel.ui.progressBar.visible
+
+
+def test_a_run_follows_the_chosen_way_to_tell_opacities_apart(
+    panel: Any, chest: Any, model_path: str
+) -> None:
+    box = panel.ui.kindsComboBox
+    box.setCurrentIndex(box.findData("network"))
+    press(panel.ui.segmentButton)
+
+    (segmentation_node,) = nodes_of("vtkMRMLSegmentationNode")
+    options = Options(device="cpu", model=model_path, kinds="network")
+    expected = quantify(ct_from_node(chest), options)
+    np.testing.assert_array_equal(label_map(segmentation_node, chest), expected.labels)
+    record = record_from_node(nodes_of("vtkMRMLTableNode")[0])
+    assert record.provenance["options"]["kinds"] == "network"
+    assert KIND_CHOICES["network"] in record.measurements.notes[-1]
 
 
 def test_the_results_table_shows_the_numbers(panel: Any, chest: Any, model_path: str) -> None:
@@ -631,7 +657,8 @@ def test_the_script_interface_gives_the_same_label_map(
     measured = logic.measure(chest, segmentation_node)
     assert measured[0] is segmentation_node
     assert measured[1] is not table_node
-    assert record_from_node(measured[1]).measurements == record_from_node(table_node).measurements
+    again, before = (record_from_node(node).measurements for node in (measured[1], table_node))
+    assert again.regions == before.regions
 
 
 def test_the_panel_follows_a_script_that_measures_again(panel: Any, chest: Any) -> None:
