@@ -22,7 +22,7 @@ from CovidLungQuantLib.cohort.evaluation import (
     SummaryRow,
     paired_values,
 )
-from CovidLungQuantLib.cohort.figures import agreement_figure
+from CovidLungQuantLib.cohort.figures import agreement_figure, correlation_text
 from CovidLungQuantLib.cohort.reader_tables import (
     AUTOMATIC,
     INTER_OBSERVER,
@@ -319,8 +319,8 @@ def _agreement_cells(agreement: PairedAgreement) -> list[str]:
         f"{_number(agreement.mean_absolute_error)} ± {_number(agreement.sd_absolute_error)}",
         f"{_number(agreement.bias)} ± {_number(agreement.sd_difference)}",
         f"{_number(agreement.lower_limit)} to {_number(agreement.upper_limit)}",
-        f"{_correlation(agreement.pearson)} ({_p(agreement.pearson_p)})",
-        f"{_correlation(agreement.spearman)} ({_p(agreement.spearman_p)})",
+        f"{correlation_text(agreement.pearson)} ({_p(agreement.pearson_p)})",
+        f"{correlation_text(agreement.spearman)} ({_p(agreement.spearman_p)})",
         _p(agreement.wilcoxon_p),
         _quiet(agreement.reason),
     ]
@@ -463,10 +463,6 @@ def _number(value: float) -> str:
     size = abs(value)
     digits = 3 if size < 1 else 2 if size < 10 else 1 if size < 100 else 0
     return f"{value:.{digits}f}".replace("-", "−")
-
-
-def _correlation(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}".replace("-", "−")
 
 
 def _p(value: float) -> str:

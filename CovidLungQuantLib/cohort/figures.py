@@ -30,6 +30,11 @@ def check_figures_possible() -> None:
         )
 
 
+def correlation_text(value: float) -> str:
+    """Three decimals with a true minus, a dash for what is undefined."""
+    return "–" if np.isnan(value) else f"{value:.3f}".replace("-", "−")
+
+
 def agreement_figure(
     title: str,
     unit: str,
@@ -98,7 +103,8 @@ def _draw_scatter(
         ylabel=f"{names[0]} ({unit})" if unit else names[0],
     )
     axes.set_title(
-        f"n = {agreement.n}, r = {agreement.pearson:.3f}, ρ = {agreement.spearman:.3f}",
+        f"n = {agreement.n}, r = {correlation_text(agreement.pearson)}, "
+        f"ρ = {correlation_text(agreement.spearman)}",
         fontsize=9,
         color=QUIET,
     )

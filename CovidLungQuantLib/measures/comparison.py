@@ -27,8 +27,8 @@ from CovidLungQuantLib.measures.overlap import (
     volume_similarity,
 )
 
-LUNG = "lung"
-LESION = "lesion"
+LUNG = "Lung"
+LESION = "Lesion"
 STRUCTURES = (LUNG, NORMAL_LUNG.name, LESION, GGO.name, HIGH_OPACITY.name)
 # Cases with less lesion than this say little about overlap; their Dice is also given without them.
 MINIMUM_EXTENT_PERCENT = 0.5

@@ -35,7 +35,7 @@ def compared(labels: np.ndarray, reference: np.ndarray) -> dict[str, StructureCo
 
 def test_the_structures_and_what_belongs_to_them():
     labels = np.array([[[0, 1, 2, 3, 4]]])
-    assert STRUCTURES == ("lung", "Normal lung", "lesion", "GGO", "High opacity")
+    assert STRUCTURES == ("Lung", "Normal lung", "Lesion", "GGO", "High opacity")
     found = [structure_mask(labels, name)[0, 0].astype(int).tolist() for name in STRUCTURES]
     assert found == [
         [0, 1, 1, 1, 1],
@@ -61,7 +61,7 @@ def test_every_figure_of_a_small_difference():
     labels[1, 5, 9:11] = 3
     rows = compared(labels, a_reader())
 
-    ggo, high, lesion = rows["GGO"], rows["High opacity"], rows["lesion"]
+    ggo, high, lesion = rows["GGO"], rows["High opacity"], rows["Lesion"]
     assert ggo.dice == pytest.approx(18 / 19)
     assert high.dice == pytest.approx(16 / 18)
     assert lesion.dice == pytest.approx(2 * 17 / (19 + 18))
@@ -75,7 +75,7 @@ def test_every_figure_of_a_small_difference():
     # High opacity: 10 voxels against 8 in a row of 1 mm; two are 1 and 2 mm off.
     assert high.mean_surface_distance_mm == pytest.approx(3 / 18)
     assert high.hausdorff95_mm == pytest.approx(1.55)
-    assert rows["lung"].dice == 1.0
+    assert rows["Lung"].dice == 1.0
 
 
 def test_lesion_of_unknown_class_counts_for_the_lesion_and_not_for_classes():
@@ -85,8 +85,8 @@ def test_lesion_of_unknown_class_counts_for_the_lesion_and_not_for_classes():
     labels[0, 3, 1:11] = 3
     rows = compared(labels, reference)
 
-    assert rows["lesion"].dice == pytest.approx(2 * 18 / (28 + 18))
-    assert rows["lesion"].slices == 4
+    assert rows["Lesion"].dice == pytest.approx(2 * 18 / (28 + 18))
+    assert rows["Lesion"].slices == 4
     assert rows["GGO"].slices == 3
     assert rows["GGO"].dice == 1.0
     assert rows["GGO"].extent_percent == pytest.approx(100 * 10 / 300)
@@ -106,7 +106,7 @@ def test_where_no_class_is_stated_nothing_is_said_of_classes():
         assert math.isnan(rows[name].dice) and math.isnan(rows[name].volume_ml)
         assert rows[name].slices == 0
         assert rows[name].reason == "the reference states no class of lesion"
-    assert rows["lesion"].dice == 1.0
+    assert rows["Lesion"].dice == 1.0
 
 
 def test_slices_without_lesion_count_for_classes():
@@ -119,7 +119,7 @@ def test_slices_without_lesion_count_for_classes():
 def test_an_empty_reference_is_undefined_and_what_was_marked_too_much_is_shown():
     reference = a_reader()
     reference[reference >= 2] = 1
-    row = compared(a_reader(), reference)["lesion"]
+    row = compared(a_reader(), reference)["Lesion"]
     assert math.isnan(row.dice) and math.isnan(row.volume_similarity)
     assert math.isnan(row.hausdorff95_mm) and math.isnan(row.volume_error_percent)
     assert row.volume_error_ml == pytest.approx(0.18)
@@ -140,11 +140,11 @@ def test_without_normal_lung_there_is_no_extent():
     reference = a_reader()
     reference[reference == 1] = 0
     rows = compared(a_reader(), reference)
-    assert math.isnan(rows["lung"].dice) and math.isnan(rows["Normal lung"].dice)
-    assert math.isnan(rows["lesion"].reference_extent_percent)
-    assert math.isnan(rows["lesion"].extent_error_points)
-    assert rows["lesion"].extent_percent == pytest.approx(4.5)
-    assert rows["lesion"].dice == 1.0
+    assert math.isnan(rows["Lung"].dice) and math.isnan(rows["Normal lung"].dice)
+    assert math.isnan(rows["Lesion"].reference_extent_percent)
+    assert math.isnan(rows["Lesion"].extent_error_points)
+    assert rows["Lesion"].extent_percent == pytest.approx(4.5)
+    assert rows["Lesion"].dice == 1.0
     for row in rows.values():
         assert "the reference has no normal lung" in row.reason
 

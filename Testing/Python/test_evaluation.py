@@ -149,8 +149,8 @@ def test_summaries_and_agreement_are_those_of_the_cases(cohort: tuple[Path, Path
         1,
     )
     # Two voxels of 400 are the first case's 0.5 %, which is not above it.
-    assert summary["lesion", ALL_CASES, "dice"].n == 4
-    assert summary["lesion", ENOUGH_LESION, "dice"].n == 3
+    assert summary["Lesion", ALL_CASES, "dice"].n == 4
+    assert summary["Lesion", ENOUGH_LESION, "dice"].n == 3
 
     agreement = {(row.structure, row.measure): row.agreement for row in evaluation.agreement}
     volume = agreement["GGO", "volume_ml"]
@@ -158,8 +158,8 @@ def test_summaries_and_agreement_are_those_of_the_cases(cohort: tuple[Path, Path
     assert volume.bias == pytest.approx(0.01 * (2 + 3 + 4 + 5) / 4)
     assert volume.mean_absolute_error == pytest.approx(volume.bias)
     assert volume.spearman == 1.0
-    assert agreement["lesion", "extent_percent"].bias == pytest.approx(3.5 / 4)
-    assert ("lung", "extent_percent") not in agreement
+    assert agreement["Lesion", "extent_percent"].bias == pytest.approx(3.5 / 4)
+    assert ("Lung", "extent_percent") not in agreement
 
 
 def test_a_turned_grid_of_the_same_voxels_is_the_same(tmp_path: Path):
@@ -203,9 +203,9 @@ def test_a_segmentation_cropped_by_slicer_is_put_where_it_belongs(tmp_path: Path
     cropped = Geometry(reader[part].shape, SPACING_MM, (1.0, 2.0, 0.0), np.eye(3))
     write_segmentation(tmp_path / "cropped.seg.nrrd", reader[part], cropped)
     case = evaluate_pair(CasePair("p01", tmp_path / "cropped.seg.nrrd", reference))
-    assert case.structure("lesion").dice == 1.0
-    assert case.structure("lung").dice == pytest.approx(2 * 300 / 700)
-    assert case.structure("lung").slices == 4
+    assert case.structure("Lesion").dice == 1.0
+    assert case.structure("Lung").dice == pytest.approx(2 * 300 / 700)
+    assert case.structure("Lung").slices == 4
 
 
 def test_classes_that_were_inferred_count_for_the_total_lesion_only(tmp_path: Path):
@@ -213,7 +213,7 @@ def test_classes_that_were_inferred_count_for_the_total_lesion_only(tmp_path: Pa
     reference = write_map(a_reader(), tmp_path / "p01" / "labels.nrrd")
     (tmp_path / "p01" / "case.json").write_text(json.dumps({"class_inferred_slices": [2]}))
     case = evaluate_pair(CasePair("p01", prediction, reference))
-    assert case.structure("lesion").dice == 1.0
+    assert case.structure("Lesion").dice == 1.0
     assert case.structure("GGO").slices == 3
     assert case.structure("GGO").dice == 1.0
     assert math.isnan(case.structure("High opacity").dice)
@@ -233,7 +233,7 @@ def test_only_a_reference_may_hold_lesion_of_unknown_class(tmp_path: Path):
     labels[labels == 3] = 4
     unknown = write_map(labels, tmp_path / "unknown.nrrd")
     known = write_map(a_reader(), tmp_path / "known.nrrd")
-    assert evaluate_pair(CasePair("p01", known, unknown)).structure("lesion").dice == 1.0
+    assert evaluate_pair(CasePair("p01", known, unknown)).structure("Lesion").dice == 1.0
     with pytest.raises(BadInputError, match="only a reference may"):
         evaluate_pair(CasePair("p01", unknown, known))
 
@@ -255,7 +255,7 @@ def test_the_files_hold_every_case_blank_where_undefined(cohort: tuple[Path, Pat
     result = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
     assert result["disclaimer"] == DISCLAIMER
     assert result["cases"][0]["structures"][3]["dice"] is None
-    assert result["agreement"][0]["structure"] == "lung"
+    assert result["agreement"][0]["structure"] == "Lung"
     assert str(tmp_path) not in json.dumps(result)
     page = (tmp_path / "out" / "evaluation.html").read_text(encoding="utf-8")
     assert DISCLAIMER in page and "0.70 ± 0.08" in page and "<img" not in page
@@ -269,7 +269,7 @@ def test_the_page_has_a_figure_for_each_agreement(cohort: tuple[Path, Path]):
     assert len(figures) == len(evaluation.agreement) == 7
     lesion = b64decode(figures[1]).decode("utf-8")
     ElementTree.fromstring(lesion)
-    assert "lesion volume" in lesion and "software − reader (mL)" in lesion
+    assert "Lesion volume" in lesion and "software − reader (mL)" in lesion
     assert "n = 4" in lesion and "bias 0.035" in lesion
 
 
@@ -303,7 +303,7 @@ def test_a_real_annotation_moved_by_a_slice(test_data: Path, tmp_path: Path):
     moved_image.CopyInformation(image)
     sitk.WriteImage(moved_image, str(tmp_path / "moved.nrrd"))
     case = evaluate_pair(CasePair("covid11", tmp_path / "moved.nrrd", reference))
-    lesion, lung, ggo = (case.structure(name) for name in ("lesion", "lung", "GGO"))
+    lesion, lung, ggo = (case.structure(name) for name in ("Lesion", "Lung", "GGO"))
     assert 0.85 < lesion.dice < 1 and 0.95 < lung.dice < 1
     assert 0 < lesion.mean_surface_distance_mm <= image.GetSpacing()[2]
     assert lesion.hausdorff95_mm <= image.GetSpacing()[2]
