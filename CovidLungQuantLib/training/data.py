@@ -8,7 +8,6 @@ raw layout of nnU-Net is read as well (`nnunet.py`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
+from CovidLungQuantLib.cohort.evaluation import forget_inferred_classes
 from CovidLungQuantLib.ct import lps_oriented, read_ct
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
@@ -49,7 +49,6 @@ from CovidLungQuantLib.training.synthetic_lesions import paint_lesions
 
 CT_FILE_NAME = "ct.nrrd"
 LABELS_FILE_NAME = "labels.nrrd"
-CASE_FILE_NAME = "case.json"
 TARGET_CHANNELS = CLASS_COUNT + 1  # the four classes and "lesion of unknown class"
 
 
@@ -172,11 +171,8 @@ def read_annotated_scan(folder: Path) -> AnnotatedScan:
         folder.name, folder / CT_FILE_NAME, folder / LABELS_FILE_NAME
     )
     labels = sitk.GetArrayFromImage(labels_image).astype(np.uint8)
-    information_file = folder / CASE_FILE_NAME
-    information = json.loads(information_file.read_text()) if information_file.exists() else {}
-    for index in information.get("class_inferred_slices", []):
-        lesion = np.isin(labels[index], [label.value for label in LESION_LABELS])
-        labels[index][lesion] = UNCLASSIFIED_LESION_VALUE
+    # `case.json` counts the slices in the order of the file.
+    forget_inferred_classes(labels, folder / LABELS_FILE_NAME)
     return _annotated_scan(folder.name, ct_image, labels)
 
 
@@ -191,12 +187,16 @@ def _read_pair(name: str, ct_file: Path, labels_file: Path) -> tuple[sitk.Image,
         raise BadInputError(
             f"CT and labels of case {name} do not lie on the same grid; export them on one grid."
         )
-    return sitk.DICOMOrient(ct_image, "LPS"), sitk.DICOMOrient(labels_image, "LPS")
+    return ct_image, labels_image
 
 
 def _annotated_scan(name: str, ct_image: sitk.Image, labels: np.ndarray) -> AnnotatedScan:
-    hu = np.clip(sitk.GetArrayFromImage(ct_image), -32768, 32767).astype(np.int16)
-    return AnnotatedScan(name, hu, labels, ct_image.GetSpacing())
+    """The scan turned upright; `labels` on the grid of `ct_image`."""
+    labels_image = sitk.GetImageFromArray(labels)
+    labels_image.CopyInformation(ct_image)
+    upright, upright_labels = (sitk.DICOMOrient(image, "LPS") for image in (ct_image, labels_image))
+    hu = np.clip(sitk.GetArrayFromImage(upright), -32768, 32767).astype(np.int16)
+    return AnnotatedScan(name, hu, sitk.GetArrayFromImage(upright_labels), upright.GetSpacing())
 
 
 def training_case(
