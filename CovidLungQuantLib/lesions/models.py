@@ -13,7 +13,7 @@ from CovidLungQuantLib.errors import BadInputError
 MODELS_FOLDER = Path(__file__).resolve().parent.parent / "resources" / "models"
 MODEL_SUFFIX = ".pt"
 CHECKSUM_SUFFIX = ".pt.sha256"
-DEFAULT_MODEL_NAME = "convlstm-attention-1"
+DEFAULT_MODEL_NAME = "convlstm-attention-2"
 
 
 def available_models() -> list[str]:
