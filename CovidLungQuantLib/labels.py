@@ -50,6 +50,26 @@ class Lobe(Label):
     lung_value: int
 
 
+@dataclass(frozen=True)
+class LungSegment:
+    """One of the 20 lung regions of the CT severity score (Yang et al. 2020).
+
+    `short_name` is lobe and segment as readers write them. The regions are found by a geometric
+    rule (`anatomy.segments`), not by following bronchi: where one is shown, its `row_name` says so.
+    """
+
+    value: int
+    short_name: str
+    lobe: Lobe
+
+    @property
+    def row_name(self) -> str:
+        """What the region is called in a table."""
+        return f"{self.short_name} ({APPROXIMATION})"
+
+
+APPROXIMATION = "approximation"
+
 ANATOMICAL_STRUCTURE = Code("SCT", "123037004", "Anatomical Structure")
 MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("SCT", "49755003", "Morphologically Abnormal Structure")
 LUNG = Code("SCT", "39607008", "Lung")
@@ -181,6 +201,31 @@ LOBES: tuple[Lobe, ...] = (
     RIGHT_LOWER_LOBE,
     LEFT_UPPER_LOBE,
     LEFT_LOWER_LOBE,
+)
+
+# The 18 segments become 20 regions because the left apicoposterior and the left anteromedial basal
+# segments are each split (Yang et al. 2020).
+_SEGMENT_NAMES: tuple[tuple[Lobe, tuple[str, ...]], ...] = (
+    (RIGHT_UPPER_LOBE, ("apical", "posterior", "anterior")),
+    (RIGHT_MIDDLE_LOBE, ("lateral", "medial")),
+    (
+        RIGHT_LOWER_LOBE,
+        ("superior", "medial basal", "anterior basal", "lateral basal", "posterior basal"),
+    ),
+    (
+        LEFT_UPPER_LOBE,
+        ("apical", "posterior", "anterior", "superior lingular", "inferior lingular"),
+    ),
+    (
+        LEFT_LOWER_LOBE,
+        ("superior", "anterior basal", "medial basal", "lateral basal", "posterior basal"),
+    ),
+)
+LUNG_SEGMENTS: tuple[LungSegment, ...] = tuple(
+    LungSegment(value, f"{lobe.short_name} {name}", lobe)
+    for value, (lobe, name) in enumerate(
+        ((lobe, name) for lobe, names in _SEGMENT_NAMES for name in names), start=1
+    )
 )
 
 DISCLAIMER = "For research use only. Not a medical device; not for clinical decisions."
