@@ -1,4 +1,4 @@
-"""The command line: `covidlungquant segment | measure | evaluate | agreement | phantom | info`.
+"""The command line: `covidlungquant COMMAND`, such as segment, measure, lobes or evaluate.
 
 Exit codes: 0 done, 2 bad input, 3 out of memory or disk, 130 cancelled, 1 an unexpected error.
 """
@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tqdm import tqdm
 
 from CovidLungQuantLib import __version__
@@ -25,7 +26,7 @@ from CovidLungQuantLib.errors import (
     CovidLungQuantError,
     OutOfResourcesError,
 )
-from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.labels import DISCLAIMER, LOBES
 from CovidLungQuantLib.progress import ProgressCallback, subrange
 from CovidLungQuantLib.training.options import add_options
 from CovidLungQuantLib.versions import software_versions
@@ -33,6 +34,7 @@ from CovidLungQuantLib.versions import software_versions
 if TYPE_CHECKING:
     from CovidLungQuantLib.cohort.evaluation import Evaluation
     from CovidLungQuantLib.cohort.reader_tables import Comparison
+    from CovidLungQuantLib.ct import Geometry, ScanWarning
     from CovidLungQuantLib.pipeline import Quantification
 
 PROGRAM = "covidlungquant"
@@ -136,6 +138,31 @@ def _parser() -> argparse.ArgumentParser:
     agreement.add_argument("tables", type=Path, nargs="+", metavar="TABLE.csv", help="see below")
     _add_study_options(agreement)
     agreement.set_defaults(run=_agreement)
+
+    lobes = commands.add_parser(
+        "lobes", help="divide the lungs of a CT, or of a lung mask, into their five lobes"
+    )
+    lobes.add_argument("ct", type=Path, nargs="?", metavar="CT", help=_CT_HELP)
+    lobes.add_argument(
+        "--lungs",
+        type=Path,
+        metavar="MASK",
+        help="instead of a CT, a label map of the lungs (left 1, right 2): lobes by shape alone",
+    )
+    lobes.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="label map to write (1 RUL, 2 RML, 3 RLL, 4 LUL, 5 LLL), such as lobes.nrrd; must not "
+        "exist yet",
+    )
+    lobes.add_argument(
+        "--series", metavar="UID", help="series to read where a DICOM folder holds several"
+    )
+    lobes.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    lobes.set_defaults(run=_lobes)
 
     phantom = commands.add_parser("phantom", help="write a synthetic chest CT to try this with")
     phantom.add_argument(
@@ -318,35 +345,83 @@ def _agreement(chosen: argparse.Namespace) -> None:
     _print_files(chosen.output, names)
 
 
-def _phantom(chosen: argparse.Namespace) -> None:
-    import SimpleITK as sitk
+def _lobes(chosen: argparse.Namespace) -> None:
+    if (chosen.ct is None) == (chosen.lungs is None):
+        raise BadInputError("Give either a CT or, with --lungs, a label map of the lungs.")
+    _check_new_image(chosen.output)
 
+    from CovidLungQuantLib.ct.images import write_image
+
+    with _shown_progress() as progress:
+        if chosen.lungs is not None:
+            lobes, geometry, warnings = _lobes_of_mask(chosen.lungs, progress)
+        else:
+            lobes, geometry, warnings = _lobes_of_ct(chosen.ct, chosen.series, progress)
+        progress(WRITE_FROM, "Writing the lobes")
+        write_image(chosen.output, lobes, geometry)
+    counts = np.bincount(lobes.ravel(), minlength=len(LOBES) + 1)
+    lung_count = counts[1:].sum()
+    for lobe in LOBES:
+        volume_ml = counts[lobe.value] * geometry.voxel_volume_ml
+        share = 100 * counts[lobe.value] / lung_count
+        print(f"{lobe.name:<18} {volume_ml:7.1f} mL  {share:5.1f} % of the lungs")
+    for warning in warnings:
+        print(f"Warning: {warning.message}")
+    print(f"{DISCLAIMER}\nWritten to {chosen.output}")
+
+
+def _lobes_of_mask(
+    file: Path, progress: ProgressCallback
+) -> tuple[np.ndarray, Geometry, tuple[ScanWarning, ...]]:
+    from CovidLungQuantLib.anatomy.lobes import lobes_from_lungs
+    from CovidLungQuantLib.ct import orient_like, restore_orientation
+    from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
+    from CovidLungQuantLib.lobe_files import read_lungs
+
+    progress(0.0, "Reading the lungs")
+    lungs, geometry = read_lungs(file)
+    orientation = orientation_of(geometry)
+    progress(READ_UNTIL, "Dividing the lungs by their shape")
+    upright = lobes_from_lungs(
+        orient_like(lungs, orientation), oriented_geometry(geometry, orientation).spacing_mm
+    )
+    return restore_orientation(upright, orientation), geometry, ()
+
+
+def _lobes_of_ct(
+    path: Path, series: str | None, progress: ProgressCallback
+) -> tuple[np.ndarray, Geometry, tuple[ScanWarning, ...]]:
+    from CovidLungQuantLib.anatomy.lobes import segment_lobes
+    from CovidLungQuantLib.anatomy.lungs import segment_lungs
+    from CovidLungQuantLib.ct import lps_oriented, read_ct, restore_orientation
+
+    progress(0.0, "Reading the scan")
+    ct = read_ct(path, series)
+    upright, orientation = lps_oriented(ct)
+    spacing_mm = upright.geometry.spacing_mm
+    anatomy = segment_lungs(upright.hu, spacing_mm, subrange(progress, READ_UNTIL, 0.5))
+    found = segment_lobes(upright.hu, anatomy, spacing_mm, subrange(progress, 0.5, WRITE_FROM))
+    warnings = (*ct.warnings, *anatomy.warnings, *found.warnings)
+    return restore_orientation(found.lobes, orientation), ct.geometry, warnings
+
+
+def _phantom(chosen: argparse.Namespace) -> None:
+    _check_new_image(chosen.output)
+
+    from CovidLungQuantLib.ct.images import write_image
     from CovidLungQuantLib.phantom import chest_phantom
 
-    file = chosen.output
+    ct = chest_phantom().ct
+    write_image(chosen.output, ct.hu, ct.geometry)
+
+
+def _check_new_image(file: Path) -> None:
     if file.exists():
         raise BadInputError(f"{file.name} exists already; choose another name.")
     if not file.name.lower().endswith(IMAGE_SUFFIXES):
         raise BadInputError(
             f"{file.name} is no image file; choose a name ending in {', '.join(IMAGE_SUFFIXES)}."
         )
-    ct = chest_phantom().ct
-    image = sitk.GetImageFromArray(ct.hu)
-    image.SetSpacing(ct.geometry.spacing_mm)
-    image.SetOrigin(ct.geometry.origin_mm)
-    image.SetDirection(ct.geometry.direction.reshape(-1).tolist())
-    # Under another name until it is complete; the suffix, which says the format, is kept.
-    unfinished = file.with_name(f".unfinished-{file.name}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        sitk.WriteImage(image, str(unfinished), useCompression=True)
-        unfinished.rename(file)
-    except (OSError, RuntimeError) as error:
-        raise BadInputError(
-            f"{file.name} cannot be written there; choose another folder or free some space."
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _train(chosen: argparse.Namespace) -> None:

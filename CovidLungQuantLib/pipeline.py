@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from CovidLungQuantLib import __version__
+from CovidLungQuantLib.anatomy.airway_tree import segment_airways
 from CovidLungQuantLib.anatomy.lungs import segment_lungs, split_left_right
+from CovidLungQuantLib.anatomy.vessels import segment_vessels
 from CovidLungQuantLib.ct import (
     CTVolume,
     ScanWarning,
@@ -23,11 +25,13 @@ from CovidLungQuantLib.ct import (
     orient_like,
     restore_orientation,
 )
+from CovidLungQuantLib.enhancement import RINGS, Enhancement, enhance_parenchyma
 from CovidLungQuantLib.labels import BACKGROUND_VALUE
 from CovidLungQuantLib.lesions.inference import choose_device, segment_lesions
 from CovidLungQuantLib.lesions.kinds import DENSITY, check_kinds, tell_kinds_apart
 from CovidLungQuantLib.lesions.weights import load_model
-from CovidLungQuantLib.measures.volumes import Measurements, check_labels, measure_lungs
+from CovidLungQuantLib.measures.measurements import Measurements, measure_lungs
+from CovidLungQuantLib.measures.volumes import check_labels
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
 
 
@@ -198,6 +202,82 @@ def measure(
             options={},
             timings_s=timings,
         ),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class EnhancedScan:
+    """An enhanced scan with what was taken out of it; arrays (z, y, x) on the scan's own grid.
+
+    Attributes:
+        ct: the scan it belongs to.
+        labels: uint8, the lesions that were kept out of the baseline; values as in `labels.py`.
+        airways: bool, lumen of trachea and bronchi.
+        vessels: bool, arteries and veins inside the lungs.
+        enhancement: the enhanced volume and its numbers.
+        warnings: of the scan and of the run.
+    """
+
+    ct: CTVolume
+    labels: np.ndarray
+    airways: np.ndarray
+    vessels: np.ndarray
+    enhancement: Enhancement
+    warnings: tuple[ScanWarning, ...] = field(default=())
+
+
+def enhance(
+    ct: CTVolume,
+    labels: np.ndarray,
+    baseline: str = RINGS,
+    find_sub_visual: bool = False,
+    progress: ProgressCallback = no_progress,
+) -> EnhancedScan:
+    """Enhance the parenchyma of a scan whose lungs and lesions are known; see `enhancement.py`.
+
+    Args:
+        ct: the scan.
+        labels: uint8 (z, y, x) on the scan's grid; values as in `labels.py`.
+        baseline: one of `enhancement.BASELINE_CHOICES`.
+        find_sub_visual: look for sub-visual lesions too.
+        progress: progress callback.
+
+    Raises:
+        BadInputError: the label map does not fit the scan or leaves too little parenchyma.
+        Cancelled: `progress` raised it.
+    """
+    check_labels(labels, ct.hu.shape)
+    upright, orientation = lps_oriented(ct)
+    spacing_mm = upright.geometry.spacing_mm
+    found = segment_lungs(upright.hu, spacing_mm, subrange(progress, 0.0, 0.3))
+    upright_labels = orient_like(labels, orientation)
+    # The lungs that were given count, as someone may have corrected them.
+    anatomy = replace(found, lungs=split_left_right(upright_labels > BACKGROUND_VALUE, spacing_mm))
+    airways = segment_airways(upright.hu, anatomy, spacing_mm, subrange(progress, 0.3, 0.6))
+    vessels = segment_vessels(upright.hu, anatomy, spacing_mm, subrange(progress, 0.6, 0.8))
+    enhancement = enhance_parenchyma(
+        upright.hu,
+        upright_labels,
+        airways,
+        vessels,
+        spacing_mm,
+        baseline,
+        find_sub_visual,
+        subrange(progress, 0.8, 1.0),
+    )
+    sub_visual = enhancement.sub_visual
+    return EnhancedScan(
+        ct=ct,
+        labels=labels,
+        airways=restore_orientation(airways, orientation),
+        vessels=restore_orientation(vessels, orientation),
+        enhancement=replace(
+            enhancement,
+            enhanced_hu=restore_orientation(enhancement.enhanced_hu, orientation),
+            tubes=restore_orientation(enhancement.tubes, orientation),
+            sub_visual=None if sub_visual is None else restore_orientation(sub_visual, orientation),
+        ),
+        warnings=(*ct.warnings, *enhancement.warnings),
     )
 
 

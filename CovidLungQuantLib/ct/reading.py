@@ -14,7 +14,8 @@ import SimpleITK as sitk
 
 from CovidLungQuantLib.ct.checks import check_ct, check_geometry, not_hounsfield_message
 from CovidLungQuantLib.ct.dicom import is_dicom, is_named_dicom, quiet_itk, read_dicom
-from CovidLungQuantLib.ct.volume import CTVolume, Geometry, ScanWarning
+from CovidLungQuantLib.ct.images import geometry_of_image
+from CovidLungQuantLib.ct.volume import CTVolume, ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 
 NRRD_SUFFIXES = (".nrrd", ".nhdr")
@@ -116,7 +117,7 @@ def _read_image_file(path: Path) -> CTVolume:
         )
     if facts.bits_per_voxel == 8:
         raise BadInputError(not_hounsfield_message(name, "it has only 8 bits per voxel"))
-    geometry = _geometry_of(image)
+    geometry = geometry_of_image(image)
     check_geometry(geometry, name)
     ct = check_ct(sitk.GetArrayFromImage(image), geometry, name)
     if facts.states_directions:
@@ -127,16 +128,6 @@ def _read_image_file(path: Path) -> CTVolume:
         " right may be swapped.",
     )
     return replace(ct, warnings=(warning, *ct.warnings))
-
-
-def _geometry_of(image: sitk.Image) -> Geometry:
-    """Return the geometry of a 3D SimpleITK image."""
-    return Geometry(
-        shape=tuple(image.GetSize()[::-1]),
-        spacing_mm=tuple(image.GetSpacing()),
-        origin_mm=tuple(image.GetOrigin()),
-        direction=np.array(image.GetDirection()).reshape(3, 3),
-    )
 
 
 def _name_of(path: Path) -> str:

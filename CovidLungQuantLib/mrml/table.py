@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
-from CovidLungQuantLib.measures.volumes import Measurements, RegionMeasurement
+from CovidLungQuantLib.measures.distribution import NormalComparison
+from CovidLungQuantLib.measures.measurements import COLUMNS, Measurements, table_rows
+from CovidLungQuantLib.measures.severity import LobeSeverity, RegionSeverity, Severity
+from CovidLungQuantLib.measures.volumes import RegionMeasurement
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, remember_volume
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 RECORD_ATTRIBUTE = "CovidLungQuant.record"
 UNIT_OF_SUFFIX = {"_ml": "mL", "_percent": "%", "_hu": "HU"}
-ABBREVIATIONS = {"ggo", "sd"}
+ABBREVIATIONS = {"ct", "ggo", "sd"}
 # A table loaded from a file has six significant digits.
 VISIBLE_RELATIVE_TOLERANCE = 1e-5
 
@@ -47,8 +50,8 @@ def measurements_to_node(
 ) -> Any:
     """Write the measurements of `quantification` as one table node and return the node.
 
-    One row a region; the columns are those of `RegionMeasurement`, with unit and title. Notes and
-    warnings stand in the node's description.
+    One row a region; the columns are `measures.measurements.COLUMNS`, with unit and title. Notes
+    and warnings stand in the node's description.
 
     Args:
         scene: the MRML scene.
@@ -137,7 +140,23 @@ def _measurements(stored: dict[str, Any]) -> Measurements:
         regions=tuple(RegionMeasurement(**region) for region in stored["regions"]),
         notes=tuple(stored["notes"]),
         warnings=_warnings(stored["warnings"]),
+        severity=_severity(stored.get("severity")),
+        comparison=_comparison(stored.get("comparison")),
     )
+
+
+def _severity(stored: dict[str, Any] | None) -> Severity | None:
+    if stored is None:
+        return None
+    return Severity(
+        lobes=tuple(LobeSeverity(**lobe) for lobe in stored["lobes"]),
+        regions=tuple(RegionSeverity(**region) for region in stored["regions"]),
+        minimum_lesion_ml=stored["minimum_lesion_ml"],
+    )
+
+
+def _comparison(stored: dict[str, Any] | None) -> NormalComparison | None:
+    return None if stored is None else NormalComparison(**stored)
 
 
 def _warnings(stored: list[dict[str, str]]) -> tuple[ScanWarning, ...]:
@@ -155,8 +174,9 @@ def _fill_columns(table_node: Any, measurements: Measurements) -> None:
     import vtk
 
     table_node.RemoveAllColumns()
-    for column in (field.name for field in fields(RegionMeasurement)):
-        values = [getattr(region, column) for region in measurements.regions]
+    rows = table_rows(measurements)
+    for column in COLUMNS:
+        values = [row[column] for row in rows]
         is_text = any(isinstance(value, str) for value in values)
         array = vtk.vtkStringArray() if is_text else vtk.vtkDoubleArray()
         array.SetName(column)
@@ -178,8 +198,8 @@ def _check_visible(table_node: Any, measurements: Measurements) -> None:
     )
     if table.GetNumberOfRows() != len(measurements.regions):
         raise edited
-    for row, region in enumerate(measurements.regions):
-        for column, value in asdict(region).items():
+    for row, shown in enumerate(table_rows(measurements)):
+        for column, value in shown.items():
             cells = table.GetColumnByName(column)
             if cells is None or not _shows(cells.GetVariantValue(row), value):
                 raise edited

@@ -24,6 +24,13 @@ from CovidLungQuantLib.labels import (
 )
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
 from CovidLungQuantLib.lung_window import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
+from CovidLungQuantLib.measures.distribution import (
+    BIN_WIDTH_HU,
+    HIGHEST_BIN_HU,
+    LOWEST_BIN_HU,
+    bin_counts,
+    shipped_reference,
+)
 from CovidLungQuantLib.measures.volumes import RegionMeasurement, label_histograms
 from CovidLungQuantLib.outputs.pictures import (
     box_around_lungs,
@@ -40,9 +47,6 @@ if TYPE_CHECKING:
 
 AXIAL_SLICE_COUNT = 6
 MARGIN_MM = 20.0
-HISTOGRAM_RANGE_HU = (-1000, 200)
-HISTOGRAM_BIN_HU = 20
-_LOWEST_COUNTED_HU = int(np.iinfo(np.int16).min)
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -324,18 +328,19 @@ def _pair(
 
 def _histogram(quantification: Quantification) -> str:
     """Lung voxels by HU, stacked by label, as an SVG chart."""
-    counts = label_histograms(
-        quantification.ct.hu, quantification.labels, quantification.lungs
-    ).sum(axis=0)
+    counts = bin_counts(
+        label_histograms(quantification.ct.hu, quantification.labels, quantification.lungs)
+    )
     total = counts.sum()
     if total == 0:
         return ""
-    lowest, highest = HISTOGRAM_RANGE_HU
-    shown = counts[:, lowest - _LOWEST_COUNTED_HU : highest - _LOWEST_COUNTED_HU]
-    percent = 100.0 * shown.reshape(len(counts), -1, HISTOGRAM_BIN_HU).sum(axis=2) / total
+    lowest, highest = LOWEST_BIN_HU, HIGHEST_BIN_HU
+    percent = 100.0 * counts / total
+    normal_percent = 100.0 * shipped_reference().shares
+    highest_shown = max(percent.sum(axis=0).max(), normal_percent.max())
     left, top, width, height = 52.0, 14.0, 915.0, 220.0
-    step_percent = _axis_step(percent.sum(axis=0).max())
-    highest_percent = step_percent * math.ceil(percent.sum(axis=0).max() / step_percent)
+    step_percent = _axis_step(highest_shown)
+    highest_percent = step_percent * math.ceil(highest_shown / step_percent)
     bar_width = width / percent.shape[1]
     parts = []
     for tick in np.arange(0, highest_percent + step_percent / 2, step_percent):
@@ -356,6 +361,14 @@ def _histogram(quantification: Quantification) -> str:
                     f'fill="{_css(label)}"/>'
                 )
         bottom += percent[label.value]
+    edges = "".join(
+        f"{left + x * bar_width:.2f},{top + height * (1 - value / highest_percent):.2f} "
+        for index, value in enumerate(normal_percent)
+        for x in (index, index + 1)
+    )
+    parts.append(
+        f'<polyline points="{edges.strip()}" fill="none" stroke="#1d2730" stroke-width="1.3"/>'
+    )
     for hu in range(lowest, highest + 1, 200):
         unit = " HU" if hu == highest else ""
         x = left + width * (hu - lowest) / (highest - lowest)
@@ -363,16 +376,15 @@ def _histogram(quantification: Quantification) -> str:
             f'<text x="{x:.1f}" y="{top + height + 20}" text-anchor="middle">'
             f"{_signed(hu)}{unit}</text>"
         )
-    outside_percent = 100.0 - percent.sum()
     return (
         '<figure style="margin-top:18px"><svg class="chart" viewBox="0 0 1000 262" '
         'font-size="13" fill="#3e4a54" role="img" aria-label="HU histogram of the lungs">'
         + "".join(parts)
         + "</svg><figcaption>Distribution of Hounsfield units in both lungs: per cent of the lung "
-        f"volume in steps of {HISTOGRAM_BIN_HU} HU, stacked: "
+        f"volume in steps of {BIN_WIDTH_HU} HU, stacked: "
         + ", ".join(f"{_swatch(label)}{label.name}" for label in LABELS)
-        + f". {_percent(outside_percent)} % of the lung volume lies outside the range shown."
-        "</figcaption></figure>"
+        + ". The first and the last bar also hold what lies below and above. The line is the "
+        "distribution of normal lungs.</figcaption></figure>"
     )
 
 

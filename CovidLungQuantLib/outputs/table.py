@@ -5,18 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import math
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CovidLungQuantLib.labels import DISCLAIMER
-from CovidLungQuantLib.measures.volumes import RegionMeasurement
+from CovidLungQuantLib.measures.measurements import COLUMNS, Measurements, table_rows
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.pipeline import Quantification
 
-COLUMNS: tuple[str, ...] = tuple(column.name for column in fields(RegionMeasurement))
 WARNINGS_COLUMN = "warnings"
 # Options that may hold a path, of which only the file name belongs into a result.
 PATH_OPTIONS = ("model",)
@@ -31,9 +30,8 @@ def write_measurements_csv(path: Path | str, quantification: Quantification) -> 
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*COLUMNS, WARNINGS_COLUMN])
-        for region in quantification.measurements.regions:
-            values = [_cell(value) for value in asdict(region).values()]
-            writer.writerow([*values, warning_codes])
+        for row in table_rows(quantification.measurements):
+            writer.writerow([*(_cell(row[column]) for column in COLUMNS), warning_codes])
 
 
 def write_result_json(path: Path | str, quantification: Quantification) -> None:
@@ -56,6 +54,8 @@ def result_dict(quantification: Quantification) -> dict[str, Any]:
             {name: _none_for_nan(value) for name, value in asdict(region).items()}
             for region in measurements.regions
         ],
+        "scores": _scores_dict(measurements),
+        "comparison_with_normal": _comparison_dict(measurements),
         "warnings": [asdict(warning) for warning in quantification.warnings],
         "notes": list(measurements.notes),
         "provenance": _provenance_dict(quantification),
@@ -69,6 +69,27 @@ def result_dict(quantification: Quantification) -> dict[str, Any]:
     }
 
 
+def _scores_dict(measurements: Measurements) -> dict[str, Any] | None:
+    severity = measurements.severity
+    if severity is None:
+        return None
+    return {
+        "ct_score": severity.ct_score,
+        "involved_lobes": severity.involved_lobes,
+        "ct_severity_score": severity.ct_severity_score,
+        "severe_by_ct_severity_score": severity.is_severe,
+        "total_severity_score": severity.total_severity_score,
+        **asdict(severity),
+    }
+
+
+def _comparison_dict(measurements: Measurements) -> dict[str, Any] | None:
+    if measurements.comparison is None:
+        return None
+    stored = asdict(measurements.comparison)
+    return {name: _none_for_nan(value) for name, value in stored.items()}
+
+
 def _provenance_dict(quantification: Quantification) -> dict[str, Any] | None:
     if quantification.provenance is None:
         return None
@@ -79,9 +100,9 @@ def _provenance_dict(quantification: Quantification) -> dict[str, Any] | None:
     return provenance
 
 
-def _cell(value: str | float) -> str:
-    if isinstance(value, str):
-        return value
+def _cell(value: str | int | float) -> str:
+    if isinstance(value, (str, int)):
+        return str(value)
     return "" if math.isnan(value) else repr(float(value))
 
 

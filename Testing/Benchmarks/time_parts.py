@@ -14,7 +14,7 @@ import numpy as np
 
 from CovidLungQuantLib.ct import CTVolume, Geometry
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
-from CovidLungQuantLib.measures.volumes import measure_lungs
+from CovidLungQuantLib.measures.measurements import measure_lungs
 from CovidLungQuantLib.outputs.report import report_html
 from CovidLungQuantLib.outputs.segmentation import write_segmentation
 from CovidLungQuantLib.pipeline import Quantification

@@ -6,7 +6,7 @@ import numpy as np
 
 from CovidLungQuantLib.ct import CTVolume, Geometry, ScanWarning
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG
-from CovidLungQuantLib.measures.volumes import measure_lungs
+from CovidLungQuantLib.measures.measurements import measure_lungs
 from CovidLungQuantLib.pipeline import Provenance, Quantification
 
 SHAPE = (12, 20, 24)

@@ -13,8 +13,8 @@ from small_chest import MODEL_NAME, a_label_map, a_quantification
 
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.measures.measurements import COLUMNS, table_rows
 from CovidLungQuantLib.outputs.table import (
-    COLUMNS,
     result_dict,
     write_measurements_csv,
     write_result_json,
@@ -48,9 +48,9 @@ def test_every_number_is_read_back_bit_for_bit(tmp_path: Path):
 
     assert [row["region"] for row in rows] == ["both lungs", "right lung", "left lung"]
     compared = 0
-    for row, region in zip(rows, quantification.measurements.regions, strict=True):
+    for row, measured in zip(rows, table_rows(quantification.measurements), strict=True):
         for column in COLUMNS[1:]:
-            value = getattr(region, column)
+            value = measured[column]
             if not math.isnan(value):
                 assert float(row[column]) == value
                 compared += 1

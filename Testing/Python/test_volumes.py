@@ -11,12 +11,8 @@ import SimpleITK as sitk
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
-from CovidLungQuantLib.measures.volumes import (
-    check_labels,
-    label_histograms,
-    measure_lungs,
-    measure_regions,
-)
+from CovidLungQuantLib.measures.measurements import measure_lungs
+from CovidLungQuantLib.measures.volumes import check_labels, label_histograms, measure_regions
 
 # One row of voxels: four of the right lung, three of the left, one outside.
 HU = np.array([[[-900, -800, -600, -200, -850, -840, 20, 40]]], dtype=np.int16)
@@ -122,7 +118,9 @@ def test_parts_add_up_and_agree_with_plain_numpy_on_random_maps():
 def test_any_regions_can_be_measured_from_a_map():
     lobes = np.array([[[1, 1, 2, 3, 4, 4, 5, 0]]], dtype=np.uint8)
 
-    rows = measure_regions(HU, LABELS, lobes, {"upper": (1, 4), "RML": (2,), "sixth": (6,)}, 1.0)
+    histograms = label_histograms(HU, LABELS, lobes)
+
+    rows = measure_regions(histograms, {"upper": (1, 4), "RML": (2,), "sixth": (6,)}, 1.0)
 
     assert [row.region for row in rows] == ["upper", "RML", "sixth"]
     assert [row.volume_ml for row in rows] == [4.0, 1.0, 0.0]
@@ -137,9 +135,16 @@ def test_a_labelled_voxel_outside_every_region_is_an_error():
 def test_the_histogram_holds_every_labelled_voxel_once():
     histograms = label_histograms(HU, LABELS, LUNGS)
 
-    assert histograms.shape == (3, 4, 65536)
-    assert histograms.sum() == 7
-    assert histograms[RIGHT_LUNG_VALUE, 2, -600 + 32768] == 1
+    assert histograms.lowest_hu == -900
+    assert histograms.counts.shape == (3, 4, 941)
+    assert histograms.counts.sum() == 7
+    assert histograms.counts[RIGHT_LUNG_VALUE, 2, -600 + 900] == 1
+
+
+def test_more_regions_than_can_be_counted_are_refused():
+    region_map = np.full(LABELS.shape, 64, dtype=np.uint8)
+    with pytest.raises(ValueError, match="65 regions"):
+        label_histograms(HU, LABELS, region_map)
 
 
 def test_the_input_is_not_changed():

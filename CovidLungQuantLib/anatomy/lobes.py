@@ -1,0 +1,291 @@
+"""The five lobes, from the shape of the lungs and, where they can be seen, from the fissures.
+
+Arrays are (z, y, x) and upright: x grows to the patient's Left, y to Posterior, z to Superior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from CovidLungQuantLib.anatomy.fissures import (
+    GRID_MM,
+    FissureSurface,
+    find_fissure,
+    sheet_strengths,
+    vessel_brightness,
+)
+from CovidLungQuantLib.anatomy.lobe_network import LobeNetwork, occupancy_on_grid
+from CovidLungQuantLib.anatomy.lobe_weights import shipped_lobe_network
+from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+from CovidLungQuantLib.anatomy.morphology import bounding_box
+from CovidLungQuantLib.ct import ScanWarning
+from CovidLungQuantLib.labels import (
+    LEFT_LOWER_LOBE,
+    LEFT_LUNG_VALUE,
+    LEFT_UPPER_LOBE,
+    LOBES,
+    RIGHT_LOWER_LOBE,
+    RIGHT_LUNG_VALUE,
+    RIGHT_MIDDLE_LOBE,
+    RIGHT_UPPER_LOBE,
+)
+from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
+
+Spacing = tuple[float, float, float]
+
+# Parts of a lung smaller than this share of its largest do not set its bounding box.
+SMALLEST_PART = 0.02
+# The horizontal fissure ends this far in front of the oblique one, which is not taken for it.
+BETWEEN_FISSURES_MM = 4.0
+PRE_SMOOTHING = 0.35
+LUNG_NAMES = {RIGHT_LUNG_VALUE: "right", LEFT_LUNG_VALUE: "left"}
+
+
+@dataclass(frozen=True, eq=False)
+class LobeSegmentation:
+    """What `segment_lobes` found.
+
+    Attributes:
+        lobes: uint8 (z, y, x), values of `labels.LOBES`; they part the lungs exactly.
+        warnings: what the user should know.
+    """
+
+    lobes: np.ndarray
+    warnings: tuple[ScanWarning, ...] = field(default=())
+
+
+def lobes_from_lungs(
+    lungs: np.ndarray, spacing_mm: Spacing, network: LobeNetwork | None = None
+) -> np.ndarray:
+    """Divide the lungs into lobes by their shape alone.
+
+    Args:
+        lungs: uint8 (z, y, x), upright, `LEFT_LUNG_VALUE` and `RIGHT_LUNG_VALUE`.
+        spacing_mm: voxel size (x, y, z).
+        network: None is the shipped one.
+
+    Returns:
+        uint8 (z, y, x), values of `labels.LOBES`; every voxel of a lung is in one lobe of it.
+    """
+    network = network or shipped_lobe_network()
+    lobes = np.zeros(lungs.shape, np.uint8)
+    for lung_value, box, lung in _each_lung(lungs):
+        prior = _ShapePrior.of(lung, spacing_mm, network, lung_value)
+        drawn = np.zeros(lung.shape, np.uint8)
+        for index, plane in enumerate(lung):
+            maps = prior.at(np.array([index]), *map(np.arange, plane.shape))[:, 0]
+            drawn[index] = plane * _lobes_of_sides(list(maps > 0), lung_value)
+        lobes[box] += _without_crumbs(drawn)
+    return lobes
+
+
+def segment_lobes(
+    hu: np.ndarray,
+    anatomy: LungAnatomy,
+    spacing_mm: Spacing,
+    progress: ProgressCallback = no_progress,
+    network: LobeNetwork | None = None,
+) -> LobeSegmentation:
+    """Divide the lungs into lobes by their shape and by the fissures that can be seen.
+
+    Args:
+        hu: int16 Hounsfield units (z, y, x), upright.
+        anatomy: from `segment_lungs` of the same scan.
+        spacing_mm: voxel size (x, y, z).
+        progress: progress callback; may raise `Cancelled`.
+        network: None is the shipped one.
+    """
+    network = network or shipped_lobe_network()
+    lobes = np.zeros(anatomy.lungs.shape, np.uint8)
+    parts = {RIGHT_LUNG_VALUE: (0.0, 0.55), LEFT_LUNG_VALUE: (0.55, 1.0)}
+    for lung_value, box, lung in _each_lung(anatomy.lungs):
+        message = f"Finding the lobes of the {LUNG_NAMES[lung_value]} lung"
+        part = subrange(progress, *parts[lung_value])
+        part(0.0, message)
+        prior = _ShapePrior.of(lung, spacing_mm, network, lung_value)
+        surfaces = _find_fissures(hu[box], lung, spacing_mm, prior)
+        part(0.7, message)
+        lobes[box] += _without_crumbs(
+            _drawn_along_surfaces(lung, spacing_mm, prior, surfaces, lung_value)
+        )
+    progress(1.0, "Found the lobes")
+    return LobeSegmentation(lobes, _missing_warnings(lobes, anatomy.lungs))
+
+
+@dataclass(frozen=True, eq=False)
+class _ShapePrior:
+    """The network's fissure maps (fissure, z, y, x) over a box of the cropped lung, in voxels."""
+
+    maps: np.ndarray
+    box: tuple[slice, ...]
+
+    @classmethod
+    def of(
+        cls, lung: np.ndarray, spacing_mm: Spacing, network: LobeNetwork, lung_value: int
+    ) -> _ShapePrior:
+        box = _box_of_main_part(lung)
+        occupancy = occupancy_on_grid(lung[box], network.config.grid)
+        size_mm = [
+            (part.stop - part.start) * step_mm
+            for part, step_mm in zip(box, reversed(spacing_mm), strict=True)
+        ]
+        with torch.inference_mode():
+            maps = network.of_lung(lung_value)(occupancy[None], torch.tensor([size_mm]))
+        return cls(maps[0].numpy(), box)
+
+    def at(self, *positions: np.ndarray) -> np.ndarray:
+        """Maps (fissure, z, y, x) at positions along z, y and x in voxels of the cropped lung."""
+        along_z, along_y, along_x = (
+            _interpolation(places, part, cells)
+            for places, part, cells in zip(positions, self.box, self.maps.shape[1:], strict=True)
+        )
+        planes = np.tensordot(along_z, self.maps, axes=(1, 1)).transpose(1, 0, 2, 3)
+        return along_y @ planes @ along_x.T
+
+
+def _interpolation(places: np.ndarray, part: slice, cells: int) -> np.ndarray:
+    """Matrix (places, cells) from the cells over `part` of an axis, held at the ends."""
+    position = (places + 0.5 - part.start) / (part.stop - part.start) * cells - 0.5
+    position = np.clip(position, 0, cells - 1)
+    low = np.minimum(position.astype(int), cells - 2)
+    matrix = np.zeros((len(places), cells), np.float32)
+    rows = np.arange(len(places))
+    matrix[rows, low] = 1 - (position - low)
+    matrix[rows, low + 1] = position - low
+    return matrix
+
+
+def _each_lung(
+    lungs: np.ndarray,
+) -> Iterator[tuple[int, tuple[slice, ...], np.ndarray]]:
+    """Value, bounding box and mask in it of each lung that is there."""
+    for lung_value in (RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE):
+        lung = lungs == lung_value
+        if lung.any():
+            box = bounding_box(lung)
+            yield lung_value, box, np.ascontiguousarray(lung[box])
+
+
+def _box_of_main_part(lung: np.ndarray) -> tuple[slice, ...]:
+    """Bounding box of a lung without its small islands."""
+    components, count = ndimage.label(lung)
+    if count <= 1:
+        return bounding_box(lung)
+    sizes = np.bincount(components.ravel())
+    sizes[0] = 0
+    large = np.flatnonzero(sizes >= SMALLEST_PART * sizes.max())
+    boxes = ndimage.find_objects(components)
+    parts = [boxes[part - 1] for part in large]
+    return tuple(
+        slice(min(part[axis].start for part in parts), max(part[axis].stop for part in parts))
+        for axis in range(3)
+    )
+
+
+def _find_fissures(
+    hu: np.ndarray, lung: np.ndarray, spacing_mm: Spacing, prior: _ShapePrior
+) -> list[FissureSurface | None]:
+    """The fissures of one lung, sought on a cubic grid; None where the prior has none."""
+    ratios = GRID_MM / np.array(spacing_mm[::-1])
+    shape = [int((size - 1) / ratio) + 1 for size, ratio in zip(lung.shape, ratios, strict=True)]
+    smooth = ndimage.gaussian_filter(
+        hu.astype(np.float32), [PRE_SMOOTHING * ratio if ratio > 1 else 0 for ratio in ratios]
+    )
+    cubic_hu = ndimage.affine_transform(smooth, ratios, output_shape=shape, order=1)
+    cubic_lung = (
+        ndimage.affine_transform(lung.view(np.uint8), ratios, output_shape=shape, order=0) > 0
+    )
+    maps = prior.at(*(np.arange(count) * ratio for count, ratio in zip(shape, ratios, strict=True)))
+    vessels = vessel_brightness(cubic_hu)
+    strengths = sheet_strengths(cubic_hu, cubic_lung, maps)
+    oblique = find_fissure(strengths[0], vessels, maps[0], cubic_lung)
+    if len(maps) == 1:
+        return [oblique]
+    depth_mm = (
+        oblique.depth_below_grid_mm(cubic_lung.shape) if oblique else np.sign(maps[0]) * np.inf
+    )
+    in_front = cubic_lung & (depth_mm < 0)
+    strengths[1][depth_mm > -BETWEEN_FISSURES_MM] = 0.0
+    return [oblique, find_fissure(strengths[1], vessels, maps[1], in_front)]
+
+
+def _drawn_along_surfaces(
+    lung: np.ndarray,
+    spacing_mm: Spacing,
+    prior: _ShapePrior,
+    surfaces: list[FissureSurface | None],
+    lung_value: int,
+) -> np.ndarray:
+    """Lobes on the voxels of the lung, plane by plane; by the prior where there is no surface."""
+    steps_mm = np.array(spacing_mm[::-1])
+    lobes = np.zeros(lung.shape, np.uint8)
+    for index, plane in enumerate(lung):
+        rows, columns = np.nonzero(plane)
+        if not rows.size:
+            continue
+        points_mm = np.stack([np.full(rows.shape, index), rows, columns]) * steps_mm[:, None]
+        maps = None
+        below = []
+        for number, surface in enumerate(surfaces):
+            if surface is not None:
+                below.append(surface.depth_below_mm(points_mm) > 0)
+                continue
+            if maps is None:
+                maps = prior.at(np.array([index]), *map(np.arange, plane.shape))[:, 0]
+            below.append(maps[number][rows, columns] > 0)
+        lobes[index, rows, columns] = _lobes_of_sides(below, lung_value)
+    return lobes
+
+
+def _lobes_of_sides(below: list[np.ndarray], lung_value: int) -> np.ndarray:
+    """Lobe values from the sides of the fissures a voxel lies on."""
+    if lung_value == LEFT_LUNG_VALUE:
+        return np.where(below[0], LEFT_LOWER_LOBE.value, LEFT_UPPER_LOBE.value).astype(np.uint8)
+    in_front = np.where(below[1], RIGHT_MIDDLE_LOBE.value, RIGHT_UPPER_LOBE.value)
+    return np.where(below[0], RIGHT_LOWER_LOBE.value, in_front).astype(np.uint8)
+
+
+def _without_crumbs(lobes: np.ndarray) -> np.ndarray:
+    """Give parts of a lobe that are cut off from its largest part to the lobe around them.
+
+    A part that touches no other lobe is an island of the lung itself and stays.
+    """
+    cleaned = lobes.copy()
+    for value in np.unique(lobes[lobes > 0]):
+        components, count = ndimage.label(lobes == value)
+        if count == 1:
+            continue
+        largest = np.bincount(components.ravel())[1:].argmax()
+        for part, box in enumerate(ndimage.find_objects(components)):
+            if part == largest:
+                continue
+            wide = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+            crumb = components[wide] == part + 1
+            rim = ndimage.binary_dilation(crumb) & ~crumb
+            around = np.bincount(cleaned[wide][rim], minlength=2)
+            around[[0, value if value < len(around) else 0]] = 0
+            if around.any():
+                cleaned[wide][crumb] = around.argmax()
+    return cleaned
+
+
+def _missing_warnings(lobes: np.ndarray, lungs: np.ndarray) -> tuple[ScanWarning, ...]:
+    found = np.bincount(lobes.ravel(), minlength=len(LOBES) + 1)
+    present = np.bincount(lungs.ravel(), minlength=max(LUNG_NAMES) + 1)
+    missing = [
+        lobe.name.lower() for lobe in LOBES if present[lobe.lung_value] and not found[lobe.value]
+    ]
+    if not missing:
+        return ()
+    return (
+        ScanWarning(
+            "lobe_missing",
+            f"No {' and no '.join(missing)} was found (removed or collapsed, perhaps); check the "
+            "lobes.",
+        ),
+    )

@@ -1,0 +1,88 @@
+"""The card of the lobe network; every figure in it comes from the run that made the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from CovidLungQuantLib.anatomy.lobe_network import LobeNetwork
+from CovidLungQuantLib.labels import DISCLAIMER, LOBES
+
+
+def lobe_card(
+    name: str,
+    sha256: str,
+    network: LobeNetwork,
+    recipe: str,
+    masks: Sequence[str],
+    dice: np.ndarray,
+    folds: int,
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        name: of the model.
+        sha256: of its file.
+        network: that was saved.
+        recipe: how it was trained, one sentence.
+        masks: names of the masks.
+        dice: cross-validated, (mask, lobe in the order of `LOBES`).
+        folds: of the cross-validation.
+    """
+    heading = " | ".join(lobe.short_name for lobe in LOBES)
+    rows = [
+        f"| {row} | {' | '.join(f'{value:.3f}' for value in (*values, np.mean(values)))} |"
+        for row, values in (
+            ("mean", dice.mean(axis=0)),
+            ("median", np.median(dice, axis=0)),
+            ("worst", dice.min(axis=0)),
+            *zip(masks, dice, strict=True),
+        )
+    ]
+    summary, each = "\n".join(rows[:3]), "\n".join(rows[3:])
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    grid = "×".join(map(str, network.config.grid))
+    table = f"| mask | {heading} | all |\n|---|---|---|---|---|---|---|"
+    return f"""# Model card: {name}
+
+{DISCLAIMER}
+
+Two small 3D U-Nets, one for each lung ({parameters:,} parameters together), that draw the fissures
+of a lung from its shape alone: the lung in its bounding box on a grid of {grid} cells
+(z, y, x), with place and size as further input. Where a CT is given, the fissures that can be seen
+in it correct what the network expects (`anatomy/fissures.py`).
+
+SHA-256 of `{name}.pt`: `{sha256}`
+
+## Use
+
+Dividing lungs into lobes to report findings by lobe, for research, with every result looked at. By
+shape alone the place of the horizontal fissure can be told only roughly: give a CT where there is
+one. Not for lungs after lobectomy, nor for collapsed lobes.
+
+## Data and licence
+
+{len(masks)} lobe masks drawn by radiologists on CTs of LUNA16 (deep-voxel), **CC BY-NC-SA 4.0**.
+Trained on non-commercial data, the weights are for **non-commercial research use only**, under the
+same licence.
+
+## Training
+
+{recipe}
+
+## Cross-validation
+
+Dice by shape alone, {folds} folds; each mask was divided by a network that did not see it. The
+shipped weights saw all masks. Weights and figures are made by
+
+    python -m CovidLungQuantLib.training.lobes DATASET --folds {folds} -o {name}.pt
+
+{table}
+{summary}
+
+Each mask:
+
+{table}
+{each}
+"""
