@@ -46,6 +46,9 @@ CONVENTIONS: dict[str, dict[int, Lobe]] = {
     "TotalSegmentator 1": {13: _LUL, 14: _LLL, 15: _RUL, 16: _RML, 17: _RLL},
 }
 REGION_BITS = 0xFF
+# Chest Imaging Platform's thirds of the lungs (9…14) lie much as TotalSegmentator's lobes (10…14)
+# do, but its 9 is the top of the left lung, TotalSegmentator's an adrenal gland, far below.
+TOP_THIRD_VALUE, MIDDLE_THIRD_VALUE = 9, 10
 
 _LOBES_BY_SHORT_NAME = {lobe.short_name: lobe for lobe in LOBES}
 
@@ -148,7 +151,11 @@ def recognise_lobes(
     for tool, convention in CONVENTIONS.items():
         values = {value: _lobe_by_convention(value, tool, convention) for value in places}
         chosen = {value: lobe for value, lobe in values.items() if lobe is not None}
-        if set(chosen.values()) == set(LOBES) and _lie_as_lobes(chosen, places):
+        if (
+            set(chosen.values()) == set(LOBES)
+            and _lie_as_lobes(chosen, places)
+            and not (MIDDLE_THIRD_VALUE in chosen and _are_thirds(places))
+        ):
             fitting[tool] = chosen
     if not fitting:
         raise BadInputError(
@@ -239,6 +246,12 @@ def _check_complete(chosen: dict[int, Lobe], source: str) -> None:
         raise BadInputError(
             f"{source} has no {' and no '.join(missing)}; give a segmentation of all five lobes."
         )
+
+
+def _are_thirds(places: dict[int, _Place]) -> bool:
+    """Whether the values are Chest Imaging Platform's thirds of the lungs."""
+    top, middle = (places.get(value) for value in (TOP_THIRD_VALUE, MIDDLE_THIRD_VALUE))
+    return top is not None and middle is not None and top.centre_mm[0] > middle.centre_mm[0]
 
 
 def _lie_as_lobes(chosen: dict[int, Lobe], places: dict[int, _Place]) -> bool:

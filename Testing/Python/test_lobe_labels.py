@@ -131,6 +131,13 @@ def test_what_is_no_lobes_is_refused(lobes):
         recognise_lobes(lobes[:, :, ::-1], SPACING_MM)
 
 
+def test_thirds_of_the_lungs_are_no_lobes(test_data):
+    image = sitk.ReadImage(str(test_data / "tiny" / "lm-64.nrrd"))
+    assert {9, 10, 11, 12, 13, 14} <= set(np.unique(sitk.GetArrayFromImage(image)).tolist())
+    with pytest.raises(BadInputError, match="no five lobes that are recognised"):
+        read_lobes(test_data / "tiny" / "lm-64.nrrd", geometry_of_image(image))
+
+
 def test_two_tools_in_one_label_map_are_refused(lobes):
     both = np.zeros((*lobes.shape[:2], 2 * lobes.shape[2]), np.int16)
     both[:, :, ::2] = lobes
