@@ -11,11 +11,13 @@ import struct
 import zlib
 
 import numpy as np
+from scipy import ndimage
 
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, LABELS
 from CovidLungQuantLib.lung_window import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
 
-# The lung window of chest CT.
+_PICTURE_MARGIN_MM = 8.0
+_PICTURE_SMOOTHING_MM = 1.0
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY = 0
@@ -24,11 +26,51 @@ _PNG_FILTER_NONE = 0
 _PNG_FILTER_UP = 2
 
 
-def window_grey(hu: np.ndarray) -> np.ndarray:
-    """Return HU as uint8 grey values of the lung window."""
-    lowest_hu = LUNG_WINDOW_LEVEL_HU - LUNG_WINDOW_WIDTH_HU / 2
-    grey = (hu.astype(np.float32) - lowest_hu) * (255 / LUNG_WINDOW_WIDTH_HU)
+def window_grey(
+    hu: np.ndarray,
+    level_hu: float = LUNG_WINDOW_LEVEL_HU,
+    width_hu: float = LUNG_WINDOW_WIDTH_HU,
+) -> np.ndarray:
+    """Return HU as uint8 grey values of a window, by default the lung window."""
+    grey = (hu.astype(np.float32) - (level_hu - width_hu / 2)) * (255 / width_hu)
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+
+
+def plain_beside_enhanced(
+    hu: np.ndarray,
+    enhanced_hu: np.ndarray,
+    labels: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    window_width_hu: float,
+) -> np.ndarray:
+    """Return an axial slice over a coronal plane, each plain and beside it enhanced, uint8.
+
+    The planes are those with most lesion, square in millimetres. The plain scan is in the lung
+    window, the enhanced one in its optimal window (see `enhancement.py`), smoothed over a
+    millimetre inside the lungs, as the window is no wider than the noise, and black outside.
+
+    Args:
+        hu: scan (z, y, x), upright.
+        enhanced_hu: the same scan enhanced.
+        labels: label map (z, y, x).
+        spacing_mm: voxel size (x, y, z).
+        window_width_hu: width of the optimal window.
+    """
+    z_box, y_box, x_box = box_around_lungs(labels, spacing_mm, _PICTURE_MARGIN_MM)
+    z = choose_axial_slices(labels, 1)[0] if labels.any() else labels.shape[0] // 2
+    axial = (z, y_box, x_box)
+    coronal = (z_box, choose_coronal_plane(labels), x_box)
+    rows = []
+    for plane, row_mm, step in ((axial, spacing_mm[1], 1), (coronal, spacing_mm[2], -1)):
+        lung = labels[plane] != BACKGROUND_VALUE
+        sigma = [_PICTURE_SMOOTHING_MM / size for size in (row_mm, spacing_mm[0])]
+        weight = np.maximum(ndimage.gaussian_filter(lung.astype(np.float32), sigma), 1e-3)
+        total = ndimage.gaussian_filter(np.where(lung, enhanced_hu[plane], 0.0), sigma)
+        enhanced = window_grey(total / weight, 0.0, window_width_hu)
+        pair = np.hstack([window_grey(hu[plane]), np.where(lung, enhanced, 0)])
+        # The first row of a coronal plane is the lowest; pictures begin at the top.
+        rows.append(ndimage.zoom(pair[::step], (row_mm / spacing_mm[0], 1.0), order=1))
+    return np.vstack(rows)
 
 
 def encode_grey_png(grey: np.ndarray) -> bytes:
