@@ -1,4 +1,4 @@
-"""The one way through: CT → lungs → lesions → numbers. The only file that knows the order.
+"""The one way through: CT → lungs → lobes → lesions → numbers. The only file that knows the order.
 
 The button, the script, the command line and the batch all call `quantify`; after a manual
 correction only `measure` runs.
@@ -16,7 +16,10 @@ import numpy as np
 
 from CovidLungQuantLib import __version__
 from CovidLungQuantLib.anatomy.airway_tree import segment_airways
-from CovidLungQuantLib.anatomy.lungs import segment_lungs, split_left_right
+from CovidLungQuantLib.anatomy.lobe_labels import fit_lobes_to_lungs
+from CovidLungQuantLib.anatomy.lobes import LobeSegmentation, segment_lobes
+from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs, split_left_right
+from CovidLungQuantLib.anatomy.segments import divide_into_segments
 from CovidLungQuantLib.anatomy.vessels import segment_vessels
 from CovidLungQuantLib.ct import (
     CTVolume,
@@ -26,6 +29,7 @@ from CovidLungQuantLib.ct import (
     restore_orientation,
 )
 from CovidLungQuantLib.enhancement import RINGS, Enhancement, enhance_parenchyma
+from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import BACKGROUND_VALUE
 from CovidLungQuantLib.lesions.inference import choose_device, segment_lesions
 from CovidLungQuantLib.lesions.kinds import DENSITY, check_kinds, tell_kinds_apart
@@ -33,6 +37,16 @@ from CovidLungQuantLib.lesions.weights import load_model
 from CovidLungQuantLib.measures.measurements import Measurements, measure_lungs
 from CovidLungQuantLib.measures.volumes import check_labels
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
+
+# Ways to come by the lobes: option → what it means, as printed in results.
+AUTOMATIC_LOBES = "automatic"
+NO_LOBES = "none"
+GIVEN_LOBES = "given"
+LOBE_CHOICES: dict[str, str] = {
+    AUTOMATIC_LOBES: "found by the shape of the lungs and visible fissures",
+    NO_LOBES: "not looked for",
+    GIVEN_LOBES: "given by the user",
+}
 
 
 @dataclass(frozen=True)
@@ -44,12 +58,14 @@ class Options:
         model: name of a shipped model or path of a weights file; None is the default model.
         kinds: how GGO is told from high opacity inside lesions; see `lesions.kinds.KIND_CHOICES`.
         artery_hu: density of the pulmonary artery for kinds "artery"; None measures it.
+        lobes: "automatic" or "none"; lobes given to `quantify` win.
     """
 
     device: str = "auto"
     model: str | None = None
     kinds: str = DENSITY
     artery_hu: float | None = None
+    lobes: str = AUTOMATIC_LOBES
 
 
 @dataclass(frozen=True)
@@ -75,7 +91,9 @@ class Quantification:
         ct: the scan it belongs to.
         labels: uint8 (z, y, x) on the scan's own grid; values as in `labels.py`.
         lungs: uint8 (z, y, x), `LEFT_LUNG_VALUE` / `RIGHT_LUNG_VALUE` wherever `labels` > 0.
-        measurements: per region.
+        measurements: per region, with scores where there are lobes.
+        lobes: uint8 (z, y, x), values of `labels.LOBES` wherever `labels` > 0; None without lobes.
+        segments: uint8 (z, y, x), values of `labels.LUNG_SEGMENTS`, likewise.
         warnings: of the scan and of the run.
         provenance: what made it.
     """
@@ -86,25 +104,45 @@ class Quantification:
     measurements: Measurements
     warnings: tuple[ScanWarning, ...] = field(default=())
     provenance: Provenance | None = None
+    lobes: np.ndarray | None = None
+    segments: np.ndarray | None = None
 
 
 def check_options(options: Options) -> None:
     """Refuse options that cannot be followed here, before a scan is read.
 
     Raises:
-        BadInputError: unknown or missing device, unknown kinds, or a density that cannot be.
+        BadInputError: unknown or missing device, unknown kinds or lobes, or a density that cannot
+            be.
     """
+    if options.lobes not in (AUTOMATIC_LOBES, NO_LOBES):
+        raise BadInputError(
+            f"“{options.lobes}” is no way to come by the lobes; use {AUTOMATIC_LOBES} or "
+            f"{NO_LOBES}."
+        )
     choose_device(options.device)
     check_kinds(options.kinds, options.artery_hu)
 
 
 def quantify(
-    ct: CTVolume, options: Options | None = None, progress: ProgressCallback = no_progress
+    ct: CTVolume,
+    options: Options | None = None,
+    progress: ProgressCallback = no_progress,
+    lobes: np.ndarray | None = None,
 ) -> Quantification:
-    """Segment the lungs and lesions of `ct` and measure them.
+    """Segment the lungs, lobes and lesions of `ct` and measure them.
+
+    Args:
+        ct: the scan.
+        options: what the user chose; None is the default.
+        progress: progress callback.
+        lobes: lobes the user already has, uint8 (z, y, x) on the scan's grid, values of
+            `labels.LOBES`; they are cut to the lungs and filled up. None finds them as `options`
+            say.
 
     Raises:
-        BadInputError: no lungs found, unknown model, or options `check_options` refuses.
+        BadInputError: no lungs found, unknown model, lobes that leave a lung uncovered, or options
+            `check_options` refuses.
         OutOfResourcesError: memory ran out, also on the CPU.
         Cancelled: `progress` raised it.
     """
@@ -117,7 +155,15 @@ def quantify(
     upright, orientation = lps_oriented(ct)
     with _timed(timings, "lungs"):
         anatomy = segment_lungs(
-            upright.hu, upright.geometry.spacing_mm, subrange(progress, 0.02, 0.25)
+            upright.hu, upright.geometry.spacing_mm, subrange(progress, 0.02, 0.2)
+        )
+    with _timed(timings, "lobes"):
+        found_lobes = _lobes_of(
+            upright,
+            anatomy,
+            options.lobes,
+            None if lobes is None else orient_like(lobes, orientation),
+            subrange(progress, 0.2, 0.3),
         )
     with _timed(timings, "lesions"):
         lesions = segment_lesions(
@@ -126,7 +172,7 @@ def quantify(
             anatomy,
             model,
             options.device,
-            subrange(progress, 0.25, 0.92),
+            subrange(progress, 0.3, 0.92),
         )
         kinds = tell_kinds_apart(
             lesions.labels,
@@ -138,7 +184,12 @@ def quantify(
         )
     labels = restore_orientation(kinds.labels, orientation)
     with _timed(timings, "measuring"):
-        measured = measure(ct, labels, subrange(progress, 0.92, 1.0))
+        measured = measure(
+            ct,
+            labels,
+            subrange(progress, 0.92, 1.0),
+            None if found_lobes is None else restore_orientation(found_lobes.lobes, orientation),
+        )
     return Quantification(
         ct=ct,
         labels=labels,
@@ -146,34 +197,51 @@ def quantify(
         measurements=replace(
             measured.measurements, notes=(*measured.measurements.notes, kinds.note)
         ),
-        warnings=(*measured.warnings, *anatomy.warnings, *lesions.warnings, *kinds.warnings),
+        lobes=measured.lobes,
+        segments=measured.segments,
+        warnings=(
+            *measured.warnings,
+            *anatomy.warnings,
+            *(found_lobes.warnings if found_lobes is not None else ()),
+            *lesions.warnings,
+            *kinds.warnings,
+        ),
         provenance=Provenance(
             software_version=__version__,
             model_name=model.name,
             model_sha256=model.sha256,
             device=lesions.device,
             # A result travels; the folders of the computer that made it do not.
-            options={**asdict(options), "model": options.model and Path(options.model).name},
+            options={
+                **asdict(options),
+                "model": options.model and Path(options.model).name,
+                "lobes": options.lobes if lobes is None else GIVEN_LOBES,
+            },
             timings_s=timings,
         ),
     )
 
 
 def measure(
-    ct: CTVolume, labels: np.ndarray, progress: ProgressCallback = no_progress
+    ct: CTVolume,
+    labels: np.ndarray,
+    progress: ProgressCallback = no_progress,
+    lobes: np.ndarray | None = None,
 ) -> Quantification:
     """Measure a label map that already exists; no network runs.
 
-    Left and right lung are derived from the label map alone, so the same label map always gives the
-    same numbers, whoever drew it.
+    Left and right lung are derived from the label map alone, and lobes are only cut to the lungs
+    and filled up, so the same label map and lobes always give the same numbers, whoever drew them.
 
     Args:
         ct: the scan.
         labels: uint8 (z, y, x) on the scan's grid; values as in `labels.py`.
         progress: progress callback.
+        lobes: uint8 (z, y, x) on the scan's grid, values of `labels.LOBES`; None measures the lungs
+            only.
 
     Raises:
-        BadInputError: the label map does not fit the scan or holds other values.
+        BadInputError: the label map or the lobes do not fit the scan.
     """
     check_labels(labels, ct.hu.shape)
     timings: dict[str, float] = {}
@@ -181,12 +249,19 @@ def measure(
         progress(0.0, "Telling left from right lung")
         upright, orientation = lps_oriented(ct)
         upright_labels = orient_like(labels, orientation)
-        lungs = restore_orientation(
-            split_left_right(upright_labels > BACKGROUND_VALUE, upright.geometry.spacing_mm),
-            orientation,
-        )
-        progress(0.6, "Measuring")
-        measurements = measure_lungs(ct.hu, labels, lungs, ct.geometry.voxel_volume_ml)
+        spacing_mm = upright.geometry.spacing_mm
+        upright_lungs = split_left_right(upright_labels > BACKGROUND_VALUE, spacing_mm)
+        lungs = restore_orientation(upright_lungs, orientation)
+        fitted = segments = None
+        if lobes is not None:
+            progress(0.4, "Dividing the lobes into regions")
+            upright_lobes = fit_lobes_to_lungs(
+                orient_like(lobes, orientation), upright_lungs, spacing_mm, "The lobe segmentation"
+            )
+            fitted = restore_orientation(upright_lobes, orientation)
+            segments = restore_orientation(divide_into_segments(upright_lobes), orientation)
+        progress(0.8, "Measuring")
+        measurements = measure_lungs(ct.hu, labels, lungs, ct.geometry.voxel_volume_ml, segments)
         progress(1.0, "Measured")
     return Quantification(
         ct=ct,
@@ -199,10 +274,59 @@ def measure(
             model_name=None,
             model_sha256=None,
             device=None,
-            options={},
+            options={"lobes": NO_LOBES if lobes is None else GIVEN_LOBES},
             timings_s=timings,
         ),
+        lobes=fitted,
+        segments=segments,
     )
+
+
+def find_lobes(
+    ct: CTVolume, labels: np.ndarray, progress: ProgressCallback = no_progress
+) -> LobeSegmentation:
+    """Find the lobes in a label map that already exists, to measure it with them.
+
+    Args:
+        ct: the scan.
+        labels: uint8 (z, y, x) on the scan's grid; values as in `labels.py`.
+        progress: progress callback.
+
+    Returns:
+        lobes on the scan's grid, and warnings.
+
+    Raises:
+        BadInputError: the label map does not fit the scan or holds other values.
+        Cancelled: `progress` raised it.
+    """
+    check_labels(labels, ct.hu.shape)
+    upright, orientation = lps_oriented(ct)
+    spacing_mm = upright.geometry.spacing_mm
+    mask = orient_like(labels, orientation) > BACKGROUND_VALUE
+    anatomy = LungAnatomy(
+        lungs=split_left_right(mask, spacing_mm), body=mask, airways=np.zeros_like(mask)
+    )
+    found = segment_lobes(upright.hu, anatomy, spacing_mm, progress)
+    return replace(found, lobes=restore_orientation(found.lobes, orientation))
+
+
+def _lobes_of(
+    upright: CTVolume,
+    anatomy: LungAnatomy,
+    option: str,
+    given: np.ndarray | None,
+    progress: ProgressCallback,
+) -> LobeSegmentation | None:
+    """The lobes by option, upright; given ones are refused here, before the network runs."""
+    spacing_mm = upright.geometry.spacing_mm
+    if given is not None:
+        progress(0.0, "Fitting the lobes to the lungs")
+        return LobeSegmentation(
+            fit_lobes_to_lungs(given, anatomy.lungs, spacing_mm, "The lobe segmentation")
+        )
+    if option == NO_LOBES:
+        return None
+    return segment_lobes(upright.hu, anatomy, spacing_mm, progress)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -83,13 +84,25 @@ def encode_grey_png(grey: np.ndarray) -> bytes:
 
 def encode_labels_png(labels: np.ndarray) -> bytes:
     """Return a label picture as a PNG in the labels' colours and opacities, to lay over the CT."""
+    return encode_palette_png(labels, [(*label.color, label.opacity) for label in LABELS])
+
+
+def encode_palette_png(
+    picture: np.ndarray, colors: Sequence[tuple[float, float, float, float]]
+) -> bytes:
+    """Return a picture of numbers as a PNG: 0 is clear, n has the nth colour.
+
+    Args:
+        picture: whole numbers 0…len(colors), (row, column).
+        colors: red, green, blue and opacity of 0…1.
+    """
     palette = bytearray(3)
     opacities = bytearray(1)
-    for label in LABELS:
-        palette += bytes(round(255 * component) for component in label.color)
-        opacities.append(round(255 * label.opacity))
-    colours = _png_chunk(b"PLTE", bytes(palette)) + _png_chunk(b"tRNS", bytes(opacities))
-    return _png(labels.astype(np.uint8), _PNG_PALETTE, _PNG_FILTER_NONE, colours)
+    for *color, opacity in colors:
+        palette += bytes(round(255 * component) for component in color)
+        opacities.append(round(255 * opacity))
+    chunks = _png_chunk(b"PLTE", bytes(palette)) + _png_chunk(b"tRNS", bytes(opacities))
+    return _png(picture.astype(np.uint8), _PNG_PALETTE, _PNG_FILTER_NONE, chunks)
 
 
 def choose_axial_slices(labels: np.ndarray, count: int) -> list[int]:

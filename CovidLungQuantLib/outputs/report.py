@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from base64 import b64encode
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from CovidLungQuantLib.ct import Geometry, lps_oriented, orient_like
+from CovidLungQuantLib.ct import Geometry
 from CovidLungQuantLib.labels import (
     BOTH_LUNGS_REGION,
     DISCLAIMER,
@@ -20,7 +19,6 @@ from CovidLungQuantLib.labels import (
     LEFT_LUNG_REGION,
     NORMAL_LUNG,
     RIGHT_LUNG_REGION,
-    Label,
 )
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
 from CovidLungQuantLib.lung_window import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
@@ -29,24 +27,37 @@ from CovidLungQuantLib.measures.distribution import (
     HIGHEST_BIN_HU,
     LOWEST_BIN_HU,
     bin_counts,
+    comparison_notes,
     shipped_reference,
 )
+from CovidLungQuantLib.measures.measurements import Measurements
+from CovidLungQuantLib.measures.severity import severity_notes
 from CovidLungQuantLib.measures.volumes import RegionMeasurement, label_histograms
+from CovidLungQuantLib.outputs.density_section import density_section
+from CovidLungQuantLib.outputs.page import (
+    Plane,
+    UprightScan,
+    axis_step,
+    css_color,
+    html_notes,
+    html_table,
+    percent_text,
+    signed_text,
+    swatch,
+    volume_text,
+)
 from CovidLungQuantLib.outputs.pictures import (
-    box_around_lungs,
     choose_axial_slices,
     choose_coronal_plane,
-    encode_grey_png,
     encode_labels_png,
-    window_grey,
 )
+from CovidLungQuantLib.outputs.severity_section import severity_section
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.pipeline import Quantification
 
 AXIAL_SLICE_COUNT = 6
-MARGIN_MM = 20.0
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -67,6 +78,14 @@ h2 { font-size: 17px; margin: 34px 0 10px; }
 .key .number small { font-size: 18px; font-weight: 500; }
 .key .name { font-weight: 600; }
 .key .detail { color: #5a6772; font-size: 13px; }
+.key.scores { margin-top: 0; }
+.key.scores .number { font-size: 27px; }
+.columns { display: grid; grid-template-columns: 1fr 1fr; gap: 28px; align-items: start; }
+.figures { display: grid; gap: 14px; margin-top: 18px; }
+.columns td:first-child { white-space: nowrap; }
+.regions th:nth-child(2), .regions td:nth-child(2) { text-align: left; }
+.regions td { padding: 4px 10px; }
+h3 { font-size: 14px; margin: 22px 0 6px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: 6px 10px; border-bottom: 1px solid #dde3e7; }
 th { font-weight: 600; font-size: 13px; color: #3e4a54; vertical-align: bottom; }
@@ -80,18 +99,25 @@ th span { font-weight: 400; color: #5a6772; }
 .views.wide { grid-template-columns: 1fr; }
 figure { margin: 0; break-inside: avoid; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 3px; background: #000; }
+.three { display: grid; grid-template-columns: 1fr 1fr 1fr; gap: 3px; background: #000; }
+.four { display: grid; grid-template-columns: repeat(4, 1fr); gap: 3px; background: #000;
+  align-items: center; }
+.three svg, .four svg,
 .pair svg { display: block; width: 100%; height: auto; }
 .pair image.labels { image-rendering: pixelated; }
 figcaption { font-size: 13px; color: #5a6772; margin-top: 3px; }
 .chart { width: 100%; height: auto; display: block; }
+.narrow { max-width: 420px; margin-top: 18px; }
+.narrow td:last-child { text-align: right; }
 .provenance { font-size: 13px; color: #3e4a54; }
 .provenance td { text-align: left; padding: 3px 10px; vertical-align: top; }
 .provenance td:first-child { width: 170px; color: #5a6772; }
 .provenance td:last-child { overflow-wrap: anywhere; }
 h2, .key, .warnings, table { break-inside: avoid; break-after: auto; }
-h2 { break-after: avoid; }
+h2, h3 { break-after: avoid; }
 @media (max-width: 720px) { .key { grid-template-columns: 1fr 1fr; }
-  .views { grid-template-columns: 1fr; } body { padding: 16px; } .scroll { overflow-x: auto; } }
+  .views, .columns { grid-template-columns: 1fr; } body { padding: 16px; }
+  .scroll { overflow-x: auto; } }
 @media print { @page { size: A4; margin: 13mm; } body { padding: 0; max-width: none; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
@@ -109,6 +135,8 @@ def report_html(quantification: Quantification) -> str:
     the same page.
     """
     scan_name = escape(quantification.ct.name)
+    scan = UprightScan.of(quantification)
+    axial_slices = choose_axial_slices(scan.labels, AXIAL_SLICE_COUNT)
     body = "\n".join(
         [
             '<p class="over">COVID-19 pneumonia on chest CT: quantification</p>',
@@ -118,11 +146,14 @@ def report_html(quantification: Quantification) -> str:
             _key_numbers(quantification),
             "<h2>Volumes and extents</h2>",
             _volume_table(quantification),
-            _notes(quantification),
-            _views(quantification),
+            html_notes(_general_notes(quantification.measurements)),
+            severity_section(quantification.measurements, scan),
+            _views(scan, axial_slices),
+            density_section(scan, axial_slices),
             "<h2>Hounsfield units</h2>",
             _hu_table(quantification),
             _histogram(quantification),
+            _comparison(quantification.measurements),
             "<h2>How this was made</h2>",
             _provenance_table(quantification),
         ]
@@ -154,31 +185,32 @@ def _key_numbers(quantification: Quantification) -> str:
         (
             "#1d2730",
             "Pneumonia burden",
-            _percent(both.lesion_percent),
+            percent_text(both.lesion_percent),
             "%",
-            f"{_volume(both.lesion_ml)} mL lesion: right {_percent(right.lesion_percent)} %, "
-            f"left {_percent(left.lesion_percent)} %",
+            f"{volume_text(both.lesion_ml)} mL lesion: "
+            f"right {percent_text(right.lesion_percent)} %, "
+            f"left {percent_text(left.lesion_percent)} %",
         ),
         (
-            _css(GGO),
+            css_color(GGO.color),
             "Ground-glass opacity",
-            _percent(both.ggo_percent),
+            percent_text(both.ggo_percent),
             "%",
-            f"{_volume(both.ggo_ml)} mL",
+            f"{volume_text(both.ggo_ml)} mL",
         ),
         (
-            _css(HIGH_OPACITY),
+            css_color(HIGH_OPACITY.color),
             "High opacity",
-            _percent(both.high_opacity_percent),
+            percent_text(both.high_opacity_percent),
             "%",
-            f"{_volume(both.high_opacity_ml)} mL; consolidation and effusion",
+            f"{volume_text(both.high_opacity_ml)} mL; consolidation and effusion",
         ),
         (
-            _css(NORMAL_LUNG),
+            css_color(NORMAL_LUNG.color),
             "Lung volume",
-            _volume(both.volume_ml),
+            volume_text(both.volume_ml),
             "mL",
-            f"right {_volume(right.volume_ml)} mL, left {_volume(left.volume_ml)} mL",
+            f"right {volume_text(right.volume_ml)} mL, left {volume_text(left.volume_ml)} mL",
         ),
     ]
     return (
@@ -197,10 +229,10 @@ def _volume_table(quantification: Quantification) -> str:
     headings = [
         "Region",
         "Lung <span>mL</span>",
-        f"{_swatch(NORMAL_LUNG)}Normal <span>mL</span>",
-        f"{_swatch(GGO)}GGO <span>mL</span>",
+        f"{swatch(NORMAL_LUNG)}Normal <span>mL</span>",
+        f"{swatch(GGO)}GGO <span>mL</span>",
         "GGO <span>%</span>",
-        f"{_swatch(HIGH_OPACITY)}High opacity <span>mL</span>",
+        f"{swatch(HIGH_OPACITY)}High opacity <span>mL</span>",
         "High opacity <span>%</span>",
         "Lesion <span>mL</span>",
         "Lesion <span>%</span>",
@@ -208,34 +240,34 @@ def _volume_table(quantification: Quantification) -> str:
     rows = [
         [
             escape(region.region.capitalize()),
-            _volume(region.volume_ml),
-            _volume(region.normal_ml),
-            _volume(region.ggo_ml),
-            _percent(region.ggo_percent),
-            _volume(region.high_opacity_ml),
-            _percent(region.high_opacity_percent),
-            _volume(region.lesion_ml),
-            _percent(region.lesion_percent),
+            volume_text(region.volume_ml),
+            volume_text(region.normal_ml),
+            volume_text(region.ggo_ml),
+            percent_text(region.ggo_percent),
+            volume_text(region.high_opacity_ml),
+            percent_text(region.high_opacity_percent),
+            volume_text(region.lesion_ml),
+            percent_text(region.lesion_percent),
         ]
-        for region in quantification.measurements.regions
+        for region in (*quantification.measurements.lungs, *quantification.measurements.lobes)
     ]
-    return _table(headings, rows)
+    return html_table(headings, rows)
 
 
 def _hu_table(quantification: Quantification) -> str:
     headings = [
         "Mean ± SD <span>HU</span>",
         "Whole lung",
-        f"{_swatch(NORMAL_LUNG)}Normal lung",
-        f"{_swatch(GGO)}GGO",
-        f"{_swatch(HIGH_OPACITY)}High opacity",
+        f"{swatch(NORMAL_LUNG)}Normal lung",
+        f"{swatch(GGO)}GGO",
+        f"{swatch(HIGH_OPACITY)}High opacity",
         "Lesion",
     ]
     rows = [
         [escape(region.region.capitalize()), *_hu_cells(region)]
-        for region in quantification.measurements.regions
+        for region in (*quantification.measurements.lungs, *quantification.measurements.lobes)
     ]
-    return _table(headings, rows)
+    return html_table(headings, rows)
 
 
 def _hu_cells(region: RegionMeasurement) -> list[str]:
@@ -246,83 +278,80 @@ def _hu_cells(region: RegionMeasurement) -> list[str]:
         (region.high_opacity_mean_hu, region.high_opacity_sd_hu),
         (region.lesion_mean_hu, region.lesion_sd_hu),
     ]
-    return ["–" if math.isnan(mean) else f"{_signed(mean)} ± {sd:.0f}" for mean, sd in pairs]
+    return ["–" if math.isnan(mean) else f"{signed_text(mean)} ± {sd:.0f}" for mean, sd in pairs]
 
 
-def _notes(quantification: Quantification) -> str:
-    items = "".join(f"<li>{escape(note)}</li>" for note in quantification.measurements.notes)
-    return f'<ul class="notes">{items}</ul>'
+def _general_notes(measurements: Measurements) -> list[str]:
+    """The notes that do not stand elsewhere in the page."""
+    elsewhere = set(comparison_notes(shipped_reference()))
+    if measurements.severity is not None:
+        elsewhere |= set(severity_notes(measurements.severity.minimum_lesion_ml))
+    return [note for note in measurements.notes if note not in elsewhere]
 
 
-def _views(quantification: Quantification) -> str:
+def _comparison(measurements: Measurements) -> str:
+    """How the lungs differ from normal ones."""
+    comparison = measurements.comparison
+    if comparison is None:
+        return ""
+    values = [
+        ("Hellinger distance from normal lungs", comparison.hellinger_distance, 2),
+        ("Overlap with normal lungs (IoU)", comparison.intersection_over_union, 2),
+        ("Relative density of lesions", comparison.lesion_relative_density, 1),
+    ]
+    rows = [
+        [name, "–" if math.isnan(value) else f"{value:.{digits}f}"]
+        for name, value, digits in values
+    ]
+    return (
+        '<div class="narrow">'
+        + html_table(["Against normal lungs", ""], rows)
+        + "</div>"
+        + html_notes(comparison_notes(shipped_reference()))
+    )
+
+
+def _views(scan: UprightScan, axial_slices: list[int]) -> str:
     """Axial slices and one coronal plane, each without and with the labels."""
-    upright, orientation = lps_oriented(quantification.ct)
-    labels = orient_like(quantification.labels, orientation)
-    spacing_x_mm, spacing_y_mm, spacing_z_mm = upright.geometry.spacing_mm
-    z_box, y_box, x_box = box_around_lungs(labels, upright.geometry.spacing_mm, MARGIN_MM)
+    x_mm, y_mm, _ = scan.geometry.spacing_mm
     figures = []
-    for z in reversed(choose_axial_slices(labels, AXIAL_SLICE_COUNT)):
-        plane = (z, y_box, x_box)
-        lesion_cm2 = np.count_nonzero(labels[z] >= GGO.value) * spacing_x_mm * spacing_y_mm / 100
+    for z in reversed(axial_slices):
+        lesion_cm2 = np.count_nonzero(scan.labels[z] >= GGO.value) * x_mm * y_mm / 100
         caption = (
-            f"Axial slice {z + 1} of {labels.shape[0]} counted upwards, "
-            f"{_height_mm(upright.geometry, z)}; lesion {lesion_cm2:.1f} cm²"
+            f"Axial slice {z + 1} of {scan.labels.shape[0]} counted upwards, "
+            f"{_height_mm(scan.geometry, z)}; lesion {lesion_cm2:.1f} cm²"
         )
         figures.append(
-            _pair(
-                f"axial{z}", upright.hu[plane], labels[plane], spacing_x_mm, spacing_y_mm, caption
-            )
+            _pair(scan.axial_plane(z), scan.axial(scan.hu, z), scan.axial(scan.labels, z), caption)
         )
-    y = choose_coronal_plane(labels)
-    plane = (z_box, y, x_box)
+    y = choose_coronal_plane(scan.labels)
     coronal = _pair(
-        "coronal",
-        upright.hu[plane][::-1],
-        labels[plane][::-1],
-        spacing_x_mm,
-        spacing_z_mm,
-        f"Coronal plane {y + 1} of {labels.shape[1]} counted from front to back",
+        scan.coronal_plane(y),
+        scan.coronal(scan.hu, y),
+        scan.coronal(scan.labels, y),
+        f"Coronal plane {y + 1} of {scan.labels.shape[1]} counted from front to back",
     )
     legend = "".join(
-        f"<span>{_swatch(label)}{label.name}{' (ground-glass opacity)' if label is GGO else ''}"
+        f"<span>{swatch(label)}{label.name}{' (ground-glass opacity)' if label is GGO else ''}"
         "</span>"
         for label in LABELS
     )
     return (
         "<h2>Slices through the lungs</h2>"
         f'<p class="legend">{legend}<span>Patient’s right on the left; lung window, level '
-        f"{_signed(LUNG_WINDOW_LEVEL_HU)} HU, width {LUNG_WINDOW_WIDTH_HU} HU</span></p>"
+        f"{signed_text(LUNG_WINDOW_LEVEL_HU)} HU, width {LUNG_WINDOW_WIDTH_HU} HU</span></p>"
         f'<div class="views">{"".join(figures)}</div>'
         f'<h2>Coronal view</h2><div class="views wide">{coronal}</div>'
     )
 
 
-def _pair(
-    name: str,
-    hu: np.ndarray,
-    labels: np.ndarray,
-    column_mm: float,
-    row_mm: float,
-    caption: str,
-) -> str:
-    """One plane plain and with labels, drawn in millimetres so that its proportions are true."""
-    width_mm, height_mm = hu.shape[1] * column_mm, hu.shape[0] * row_mm
-    size = f'width="{width_mm:.2f}" height="{height_mm:.2f}" preserveAspectRatio="none"'
-    view = f'viewBox="0 0 {width_mm:.2f} {height_mm:.2f}" role="img"'
-    side = (
-        f'<text x="{0.02 * width_mm:.1f}" y="{0.08 * width_mm:.1f}" fill="#fff" '
-        f'stroke="#000" stroke-width="{0.01 * width_mm:.1f}" paint-order="stroke" '
-        f'font-size="{0.07 * width_mm:.1f}" font-family="sans-serif">R</text>'
-    )
-    ct_uri = _data_uri(encode_grey_png(window_grey(hu)))
-    labels_uri = _data_uri(encode_labels_png(labels))
-    # The CT is stored once; the overlay refers to it.
+def _pair(plane: Plane, hu: np.ndarray, labels: np.ndarray, caption: str) -> str:
+    """One plane plain and with labels."""
     return (
         '<figure><div class="pair">'
-        f'<svg {view} aria-label="CT"><image id="{name}" {size} href="{ct_uri}"/>{side}</svg>'
-        f'<svg {view} aria-label="CT with labels"><use href="#{name}"/>'
-        f'<image class="labels" {size} href="{labels_uri}"/>{side}</svg>'
-        f"</div><figcaption>{escape(caption)}</figcaption></figure>"
+        + plane.svg("CT", plane.ct(hu))
+        + plane.svg("CT with labels", plane.ct_again() + plane.overlay(encode_labels_png(labels)))
+        + f"</div><figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
@@ -335,13 +364,13 @@ def _histogram(quantification: Quantification) -> str:
     if total == 0:
         return ""
     lowest, highest = LOWEST_BIN_HU, HIGHEST_BIN_HU
-    percent = 100.0 * counts / total
+    shares_percent = 100.0 * counts / total
     normal_percent = 100.0 * shipped_reference().shares
-    highest_shown = max(percent.sum(axis=0).max(), normal_percent.max())
+    highest_shown = max(shares_percent.sum(axis=0).max(), normal_percent.max())
     left, top, width, height = 52.0, 14.0, 915.0, 220.0
-    step_percent = _axis_step(highest_shown)
+    step_percent = axis_step(highest_shown)
     highest_percent = step_percent * math.ceil(highest_shown / step_percent)
-    bar_width = width / percent.shape[1]
+    bar_width = width / shares_percent.shape[1]
     parts = []
     for tick in np.arange(0, highest_percent + step_percent / 2, step_percent):
         y = top + height * (1 - tick / highest_percent)
@@ -349,18 +378,18 @@ def _histogram(quantification: Quantification) -> str:
             f'<line x1="{left}" x2="{left + width}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dde3e7"/>'
         )
         parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g} %</text>')
-    bottom = np.zeros(percent.shape[1])
+    bottom = np.zeros(shares_percent.shape[1])
     for label in LABELS:
-        for index, value in enumerate(percent[label.value]):
+        for index, value in enumerate(shares_percent[label.value]):
             bar_height = height * value / highest_percent
             if bar_height >= 0.05:
                 y = top + height * (1 - bottom[index] / highest_percent) - bar_height
                 parts.append(
                     f'<rect x="{left + index * bar_width:.2f}" y="{y:.2f}" '
                     f'width="{bar_width - 0.6:.2f}" height="{bar_height:.2f}" '
-                    f'fill="{_css(label)}"/>'
+                    f'fill="{css_color(label.color)}"/>'
                 )
-        bottom += percent[label.value]
+        bottom += shares_percent[label.value]
     edges = "".join(
         f"{left + x * bar_width:.2f},{top + height * (1 - value / highest_percent):.2f} "
         for index, value in enumerate(normal_percent)
@@ -374,7 +403,7 @@ def _histogram(quantification: Quantification) -> str:
         x = left + width * (hu - lowest) / (highest - lowest)
         parts.append(
             f'<text x="{x:.1f}" y="{top + height + 20}" text-anchor="middle">'
-            f"{_signed(hu)}{unit}</text>"
+            f"{signed_text(hu)}{unit}</text>"
         )
     return (
         '<figure style="margin-top:18px"><svg class="chart" viewBox="0 0 1000 262" '
@@ -382,7 +411,7 @@ def _histogram(quantification: Quantification) -> str:
         + "".join(parts)
         + "</svg><figcaption>Distribution of Hounsfield units in both lungs: per cent of the lung "
         f"volume in steps of {BIN_WIDTH_HU} HU, stacked: "
-        + ", ".join(f"{_swatch(label)}{label.name}" for label in LABELS)
+        + ", ".join(f"{swatch(label)}{label.name}" for label in LABELS)
         + ". The first and the last bar also hold what lies below and above. The line is the "
         "distribution of normal lungs.</figcaption></figure>"
     )
@@ -411,50 +440,8 @@ def _provenance_table(quantification: Quantification) -> str:
     return f'<table class="provenance">{cells}</table>'
 
 
-def _table(headings: list[str], rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{heading}</th>" for heading in headings)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
-
-
 def _height_mm(geometry: Geometry, z: int) -> str:
     """Where the middle of an upright axial slice lies between feet and head."""
     _, rows, columns = geometry.shape
     middle = geometry.ijk_to_lps @ [(columns - 1) / 2, (rows - 1) / 2, z, 1.0]
     return f"{'S' if middle[2] >= 0 else 'I'} {abs(middle[2]):.1f} mm"
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + b64encode(png).decode("ascii")
-
-
-def _css(label: Label) -> str:
-    return "#" + "".join(f"{round(255 * component):02x}" for component in label.color)
-
-
-def _swatch(label: Label) -> str:
-    return f'<i class="swatch" style="background:{_css(label)}"></i>'
-
-
-def _volume(volume_ml: float) -> str:
-    """Whole millilitres, one decimal below 10, thin spaces between thousands."""
-    text = f"{volume_ml:,.1f}" if 0 < volume_ml < 10 else f"{volume_ml:,.0f}"
-    return text.replace(",", "\u202f")
-
-
-def _percent(value: float) -> str:
-    """One decimal; what is above zero never reads as zero."""
-    if math.isnan(value):
-        return "–"
-    return "&lt;0.1" if 0 < value < 0.05 else f"{value:.1f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:.0f}".replace("-", "−")
-
-
-def _axis_step(highest: float) -> float:
-    """A round step that parts 0…`highest` into about four."""
-    rough = highest / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)

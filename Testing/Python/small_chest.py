@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from CovidLungQuantLib.anatomy.segments import divide_into_segments
 from CovidLungQuantLib.ct import CTVolume, Geometry, ScanWarning
-from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LEFT_LUNG_VALUE, NORMAL_LUNG
 from CovidLungQuantLib.measures.measurements import measure_lungs
 from CovidLungQuantLib.pipeline import Provenance, Quantification
 
@@ -38,21 +39,34 @@ def a_label_map() -> np.ndarray:
     return labels
 
 
+def a_lobe_map(lungs: np.ndarray) -> np.ndarray:
+    """Return three lobes in one lung and two in the other, one above the other."""
+    lobes = np.zeros(SHAPE, dtype=np.uint8)
+    lobes[:4], lobes[4:7], lobes[7:] = 3, 2, 1
+    left = np.where(np.arange(SHAPE[0]) < 6, 5, 4).astype(np.uint8)[:, None, None]
+    return np.where(lungs == LEFT_LUNG_VALUE, left, lobes) * (lungs > 0).astype(np.uint8)
+
+
 def a_quantification(
     ct: CTVolume | None = None,
     labels: np.ndarray | None = None,
     model_name: str | None = MODEL_NAME,
+    lobes: bool = False,
 ) -> Quantification:
-    """Return a finished run without having run the network."""
+    """Return a finished run without having run the network; with lobes if asked for."""
     ct = ct or a_ct()
     labels = a_label_map() if labels is None else labels
     lungs = (labels > 0).astype(np.uint8)
     lungs[:, :, 12:] *= 2
+    lobe_map = a_lobe_map(lungs) if lobes else None
+    segments = None if lobe_map is None else divide_into_segments(lobe_map)
     return Quantification(
         ct=ct,
         labels=labels,
         lungs=lungs,
-        measurements=measure_lungs(ct.hu, labels, lungs, ct.geometry.voxel_volume_ml),
+        measurements=measure_lungs(ct.hu, labels, lungs, ct.geometry.voxel_volume_ml, segments),
+        lobes=lobe_map,
+        segments=segments,
         warnings=(WARNING,),
         provenance=Provenance("0.1", model_name, "ab" * 32, "cpu", {"device": "cpu"}, {"all": 1.5}),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,13 +14,16 @@ import SimpleITK as sitk
 from small_chest import MODEL_NAME, SHAPE, a_ct, a_label_map, a_quantification
 
 from CovidLungQuantLib.ct import CTVolume, Geometry
-from CovidLungQuantLib.labels import DISCLAIMER, LABELS
+from CovidLungQuantLib.labels import DISCLAIMER, LABELS, LUNG_SEGMENTS
+from CovidLungQuantLib.measures.severity import severity_notes
+from CovidLungQuantLib.outputs.density_section import density_colors, density_picture
 from CovidLungQuantLib.outputs.pictures import (
     box_around_lungs,
     choose_axial_slices,
     choose_coronal_plane,
     encode_grey_png,
     encode_labels_png,
+    encode_palette_png,
     window_grey,
 )
 from CovidLungQuantLib.outputs.report import report_html
@@ -159,13 +163,14 @@ def test_pictures_keep_true_proportions_and_come_in_pairs(tmp_path: Path):
     page = report_html(a_quantification(a_ct(np.eye(3))))
     pictures = PNG_URI.findall(page)
 
-    # Six axial slices and a coronal plane: the CT once, the labels once.
-    assert len(pictures) == 2 * 7
-    for attributes, uri in pictures[::2]:
+    # Six axial slices and a coronal plane: the CT once, the labels once. Then, over the CT of
+    # three of the slices and the coronal plane, the density of the lesions.
+    assert len(pictures) == 2 * 7 + 4
+    for attributes, uri in pictures[: 2 * 7 : 2]:
         grey = read_png(b64decode(uri), tmp_path)
         width_mm = float(re.search(r'width="([\d.]+)"', attributes)[1])
         height_mm = float(re.search(r'height="([\d.]+)"', attributes)[1])
-        row_mm = 2.1 if 'id="coronal"' in attributes else 0.71
+        row_mm = 2.1 if 'id="coronal' in attributes else 0.71
         assert width_mm == round(grey.shape[1] * 0.7, 2)
         assert height_mm == round(grey.shape[0] * row_mm, 2)
 
@@ -206,3 +211,86 @@ def test_a_scan_without_labels_still_gives_a_page():
 
     assert '<span class="number">– <small>%' in page
     assert len(PNG_URI.findall(page)) == 2
+
+
+def test_severity_stands_in_the_page_with_its_bins():
+    quantification = a_quantification(lobes=True)
+    page = report_html(quantification)
+    severity = quantification.measurements.severity
+
+    for name, score, highest in (
+        ("Lobe CT score", severity.ct_score, 25),
+        ("CT-SS (approximation)", severity.ct_severity_score, 40),
+        ("Total severity score", severity.total_severity_score, 20),
+    ):
+        tile = f'<span class="name">{name}</span><br><span class="number">{score} <small>'
+        assert tile + f"of {highest}</small>" in page
+    for note in severity_notes(severity.minimum_lesion_ml):
+        assert page.count(escape(note)) == 1
+    for segment in LUNG_SEGMENTS:
+        assert segment.short_name in page
+    for lobe in ("Right upper lobe", "Left lower lobe"):
+        assert f"<td>{lobe}</td>" in page
+
+
+def test_a_page_with_severity_is_well_formed_and_names_each_picture_once():
+    page = report_html(a_quantification(lobes=True))
+
+    tags = OpenTags()
+    tags.feed(page)
+    assert (tags.open, tags.wrong) == ([], [])
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'<use href="#([^"]+)"', page)) <= set(ids)
+
+
+def test_without_lobes_there_is_no_severity_in_the_page():
+    page = report_html(a_quantification())
+
+    assert "Severity" not in page and "CT-SS" not in page
+
+
+def test_an_unknown_score_is_a_dash_and_never_zero():
+    quantification = a_quantification(lobes=True)
+    severity = quantification.measurements.severity
+    unknown = replace(severity.lobes[1], involved=None, ct_score=None, total_severity_score=None)
+    severity = replace(severity, lobes=(severity.lobes[0], unknown, *severity.lobes[2:]))
+    measurements = replace(quantification.measurements, severity=severity)
+
+    page = report_html(replace(quantification, measurements=measurements))
+
+    tile = '<span class="name">Lobe CT score</span><br><span class="number">– <small>of 25'
+    assert tile in page
+    assert "unknown: a lobe or region is missing" in page
+
+
+def test_the_comparison_with_normal_lungs_stands_in_the_page():
+    quantification = a_quantification()
+    page = report_html(quantification)
+
+    distance = quantification.measurements.comparison.hellinger_distance
+    assert f"<td>Hellinger distance from normal lungs</td><td>{distance:.2f}</td>" in page
+    assert "normal_001" in page
+
+
+def test_density_goes_from_cold_to_warm():
+    hu = np.array([[-2000, -800, -771, -770, 69, 71, 3000, 0]], dtype=np.int16)
+    lesion = np.array([[True] * 7 + [False]])
+
+    picture = density_picture(hu, lesion)
+
+    assert picture.tolist() == [[1, 1, 1, 2, 29, 30, 30, 0]]
+    colors = density_colors()
+    assert len(colors) == 30
+    assert colors[0][2] > colors[0][0] and colors[-1][0] > colors[-1][2]
+
+
+def test_a_palette_png_has_the_colours_asked_for(tmp_path: Path):
+    picture = np.array([[0, 2, 1]], dtype=np.uint8)
+
+    rgba = read_png(
+        encode_palette_png(picture, [(1.0, 0.0, 0.0, 1.0), (0.0, 0.0, 1.0, 0.2)]), tmp_path
+    )
+
+    assert rgba[0, 0, 3] == 0
+    assert rgba[0, 1:].tolist() == [[0, 0, 255, 51], [255, 0, 0, 255]]
