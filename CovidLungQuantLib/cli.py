@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from CovidLungQuantLib.cohort.evaluation import Evaluation
     from CovidLungQuantLib.cohort.reader_tables import Comparison
     from CovidLungQuantLib.ct import Geometry, ScanWarning
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.pipeline import EnhancedScan, Quantification
 
 PROGRAM = "covidlungquant"
 IMAGE_SUFFIXES = (".nrrd", ".nii.gz", ".mha")
@@ -163,6 +163,56 @@ def _parser() -> argparse.ArgumentParser:
     )
     lobes.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
     lobes.set_defaults(run=_lobes)
+
+    enhance = commands.add_parser(
+        "enhance",
+        help="enhance the lung of a CT: vessels and airways out, the scan's own baseline off",
+        epilog=DISCLAIMER,
+    )
+    enhance.add_argument("ct", type=Path, metavar="CT", help=_CT_HELP)
+    enhance.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="enhanced volume to write, such as enhanced.nrrd; must not exist yet",
+    )
+    enhance.add_argument(
+        "--segmentation",
+        type=Path,
+        metavar="FILE",
+        help="lungs and lesions where there are some already; otherwise the network finds them",
+    )
+    enhance.add_argument(
+        "--baseline",
+        default="rings",
+        metavar="{rings,histogram}",
+        help="where the baseline is taken: lung around vessels and airways (rings, the default), "
+        "or the low side of the lungs' histogram",
+    )
+    for name, what in (
+        ("airways", "airways found"),
+        ("vessels", "vessels found"),
+        ("sub-visual", "lesions that only the enhanced volume shows"),
+    ):
+        enhance.add_argument(
+            f"--{name}", type=Path, metavar="FILE", help=f"also write the {what}, as 0 and 1"
+        )
+    enhance.add_argument(
+        "--series", metavar="UID", help="series to read where a DICOM folder holds several"
+    )
+    enhance.add_argument(
+        "--device",
+        default="auto",
+        metavar="{auto,cpu,cuda,mps}",
+        help="where the network runs (default: auto)",
+    )
+    enhance.add_argument(
+        "--model", metavar="MODEL", help="name of a shipped model or path of a weights file"
+    )
+    enhance.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    enhance.set_defaults(run=_enhance)
 
     phantom = commands.add_parser("phantom", help="write a synthetic chest CT to try this with")
     phantom.add_argument(
@@ -403,6 +453,99 @@ def _lobes_of_ct(
     found = segment_lobes(upright.hu, anatomy, spacing_mm, subrange(progress, 0.5, WRITE_FROM))
     warnings = (*ct.warnings, *anatomy.warnings, *found.warnings)
     return restore_orientation(found.lobes, orientation), ct.geometry, warnings
+
+
+def _enhance(chosen: argparse.Namespace) -> None:
+    files = [chosen.output, chosen.airways, chosen.vessels, chosen.sub_visual]
+    wanted = [file for file in files if file is not None]
+    for file in wanted:
+        _check_new_image(file)
+    if len({file.absolute() for file in wanted}) < len(wanted):
+        raise BadInputError("Two results would go into one file; give each its own name.")
+
+    from CovidLungQuantLib.ct import read_ct
+    from CovidLungQuantLib.ct.images import write_image
+    from CovidLungQuantLib.enhancement import check_baseline
+    from CovidLungQuantLib.outputs.segmentation import read_segmentation
+    from CovidLungQuantLib.pipeline import Options, check_options, enhance, quantify
+
+    check_baseline(chosen.baseline)
+    options = Options(chosen.device, chosen.model)
+    check_options(options)
+    with _shown_progress() as progress:
+        progress(0.0, "Reading the scan")
+        ct = read_ct(chosen.ct, chosen.series)
+        if chosen.segmentation is not None:
+            labels, warnings = read_segmentation(chosen.segmentation, ct.geometry)
+            ct = replace(ct, warnings=(*ct.warnings, *warnings))
+        else:
+            found = quantify(ct, options, subrange(progress, READ_UNTIL, 0.5))
+            labels, ct = found.labels, replace(ct, warnings=found.warnings)
+        scan = enhance(
+            ct,
+            labels,
+            chosen.baseline,
+            chosen.sub_visual is not None,
+            subrange(progress, 0.5, WRITE_FROM),
+        )
+        progress(WRITE_FROM, "Writing the enhanced volume")
+        arrays = [
+            scan.enhancement.enhanced_hu,
+            scan.airways,
+            scan.vessels,
+            scan.enhancement.sub_visual,
+        ]
+        for file, array in zip(files, arrays, strict=True):
+            if file is not None:
+                stored = array.astype(np.uint8) if array.dtype == bool else array
+                write_image(file, stored, ct.geometry)
+    print(f"\n{ct.name}\n{_enhancement_text(scan)}")
+    for message in dict.fromkeys(warning.message for warning in scan.warnings):
+        print(f"Warning: {message}")
+    print(f"{DISCLAIMER}\nWritten:")
+    for file in wanted:
+        print(f"  {file.absolute()}")
+
+
+def _enhancement_text(scan: EnhancedScan) -> str:
+    """Baseline, window, bias, volumes and severity sums of an enhanced scan, one a line."""
+    from CovidLungQuantLib.enhancement import (
+        BASELINE_CHOICES,
+        SUB_VISUAL_RULE,
+        USUAL_BASELINE_HU,
+        VESSEL_BANDS_MM,
+    )
+
+    found = scan.enhancement
+    voxel_ml = scan.ct.geometry.voxel_volume_ml
+    lung_ml = np.count_nonzero(scan.labels) * voxel_ml
+    vessel_ml = np.count_nonzero(scan.vessels) * voxel_ml
+    lines = [
+        f"baseline           {found.baseline_hu:.1f} HU, {BASELINE_CHOICES[found.baseline]}, "
+        f"over {found.parenchyma_ml:.0f} mL",
+        f"scan-level bias    {found.bias_hu:+.1f} HU against {USUAL_BASELINE_HU:.0f} HU",
+        f"optimal window     level {found.baseline_hu:.1f} HU on the scan and 0 HU on the enhanced "
+        f"volume, width {found.window_width_hu:.1f} HU",
+        f"airways            {np.count_nonzero(scan.airways) * voxel_ml:.1f} mL with trachea",
+        f"vessels            {vessel_ml:.1f} mL, {100 * vessel_ml / lung_ml:.1f} % of the lungs",
+    ]
+    for severity in found.severities:
+        bands = [
+            f"{hu:.3f} near vessels of "
+            + (
+                f"{low_mm:.0f} to {high_mm:.0f} mm"
+                if math.isfinite(high_mm)
+                else f"{low_mm:.0f} mm+"
+            )
+            for hu, (low_mm, high_mm) in zip(severity.bands_hu, VESSEL_BANDS_MM, strict=True)
+        ]
+        lines.append(
+            f"{severity.name:<18} {severity.volume_ml:.1f} mL, severity {severity.hu:.3f} HU over "
+            f"the lungs: {', '.join(bands)}, {severity.no_vessel_hu:.3f} in slices without vessels"
+        )
+    if found.sub_visual is not None:
+        lines.append(f"Sub-visual lesions are {SUB_VISUAL_RULE}.")
+    return "\n".join(lines)
 
 
 def _phantom(chosen: argparse.Namespace) -> None:

@@ -128,6 +128,18 @@ class Enhancement:
     warnings: tuple[ScanWarning, ...] = ()
 
 
+def check_baseline(baseline: str) -> None:
+    """Refuse an unknown choice, before any work.
+
+    Raises:
+        BadInputError: with what can be chosen.
+    """
+    if baseline not in BASELINE_CHOICES:
+        raise BadInputError(
+            f"“{baseline}” is no way to find the baseline; use {' or '.join(BASELINE_CHOICES)}."
+        )
+
+
 def enhance_parenchyma(
     hu: np.ndarray,
     labels: np.ndarray,
@@ -153,10 +165,7 @@ def enhance_parenchyma(
     Raises:
         BadInputError: unknown `baseline`, no lungs, or no parenchyma without lesion is left.
     """
-    if baseline not in BASELINE_CHOICES:
-        raise BadInputError(
-            f"“{baseline}” is no way to find the baseline; use {' or '.join(BASELINE_CHOICES)}."
-        )
+    check_baseline(baseline)
     everywhere = labels != BACKGROUND_VALUE
     if not everywhere.any():
         raise BadInputError("There is no lung in the label map; segment the lungs first.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -271,6 +272,51 @@ def test_help_of_agreement_shows_the_columns(run: Callable[..., Done]):
     assert (
         "case,measure,automatic,reader1,reader2,reader1_repeat" in run("agreement", "--help").stdout
     )
+
+
+def test_enhance_writes_the_volume_and_prints_what_it_measured(
+    run: Callable[..., Done], ct_path: Path, labels_path: Path, tmp_path: Path
+):
+    files = [tmp_path / name for name in ("enhanced.nrrd", "airways.nrrd", "vessels.nii.gz")]
+    arguments = ("--segmentation", labels_path, "--airways", files[1], "--vessels", files[2])
+
+    done = run("enhance", ct_path, "-o", files[0], *arguments)
+
+    assert done.returncode == 0, done.stderr
+    enhanced = sitk.ReadImage(str(files[0]))
+    assert enhanced.GetSpacing() == SPACING_MM
+    array, (_, labels) = sitk.GetArrayFromImage(enhanced), a_chest()
+    assert array.dtype == np.int16
+    assert (array[labels == 0] == -80).all()
+    # GGO of −550 HU in lung of −850 HU.
+    assert np.median(array[labels == 2]) == pytest.approx(300, abs=4)
+    for file in files[1:]:
+        assert set(np.unique(sitk.GetArrayFromImage(sitk.ReadImage(str(file))))) <= {0, 1}
+    for part in ("baseline", "scan-level bias", "optimal window", "lesions", DISCLAIMER):
+        assert part in done.stdout
+    assert re.search(r"baseline +-8(49|50|51)", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("-o", "enhanced.txt"), "no image file"),
+        (("-o", "e.nrrd", "--airways", "e.nrrd"), "one file"),
+        (("-o", "e.nrrd", "--baseline", "mean"), "rings or histogram"),
+    ],
+)
+def test_enhance_refuses_before_the_scan_is_read(
+    run: Callable[..., Done],
+    arguments: tuple[str, ...],
+    part: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(tmp_path)
+    done = run("enhance", "absent.nrrd", *arguments)
+    assert done.returncode == 2
+    assert part in done.stderr and "absent" not in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_phantom_is_written_once_with_its_geometry(run: Callable[..., Done], tmp_path: Path):
