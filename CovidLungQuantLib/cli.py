@@ -467,10 +467,10 @@ def _enhance(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.ct.images import write_image
     from CovidLungQuantLib.enhancement import check_baseline
     from CovidLungQuantLib.outputs.segmentation import read_segmentation
-    from CovidLungQuantLib.pipeline import Options, check_options, enhance, quantify
+    from CovidLungQuantLib.pipeline import NO_LOBES, Options, check_options, enhance, quantify
 
     check_baseline(chosen.baseline)
-    options = Options(chosen.device, chosen.model)
+    options = Options(chosen.device, chosen.model, lobes=NO_LOBES)
     check_options(options)
     with _shown_progress() as progress:
         progress(0.0, "Reading the scan")
