@@ -26,7 +26,13 @@ from CovidLungQuantLib.errors import (
     CovidLungQuantError,
     OutOfResourcesError,
 )
-from CovidLungQuantLib.labels import DISCLAIMER, LOBES
+from CovidLungQuantLib.labels import APPROXIMATION, DISCLAIMER, LOBES
+from CovidLungQuantLib.measures.severity import (
+    HIGHEST_CT_SCORE,
+    HIGHEST_CT_SEVERITY_SCORE,
+    HIGHEST_TOTAL_SEVERITY_SCORE,
+    SEVERE_CT_SEVERITY_SCORE,
+)
 from CovidLungQuantLib.progress import ProgressCallback, subrange
 from CovidLungQuantLib.training.options import add_options
 from CovidLungQuantLib.versions import software_versions
@@ -34,10 +40,11 @@ from CovidLungQuantLib.versions import software_versions
 if TYPE_CHECKING:
     from CovidLungQuantLib.cohort.evaluation import Evaluation
     from CovidLungQuantLib.cohort.reader_tables import Comparison
-    from CovidLungQuantLib.ct import Geometry, ScanWarning
+    from CovidLungQuantLib.ct import CTVolume, Geometry, ScanWarning
     from CovidLungQuantLib.pipeline import EnhancedScan, Quantification
 
 PROGRAM = "covidlungquant"
+LOBE_OPTIONS = ("automatic", "none")
 IMAGE_SUFFIXES = (".nrrd", ".nii.gz", ".mha")
 # Part of the progress bar at which reading ends and writing begins.
 READ_UNTIL = 0.05
@@ -94,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HU",
         help="density of the pulmonary artery for --kinds artery (default: measured)",
     )
+    _add_lobe_option(segment)
     segment.set_defaults(run=_segment)
 
     measure = commands.add_parser("measure", help="measure a segmentation that exists")
@@ -105,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         help=".seg.nrrd, or a label map of 0 background, 1 normal lung, 2 GGO, 3 high opacity",
     )
     _add_common_options(measure)
+    _add_lobe_option(measure)
     measure.set_defaults(run=_measure)
 
     evaluate = commands.add_parser(
@@ -294,6 +303,16 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
 
 
+def _add_lobe_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lobes",
+        default="automatic",
+        metavar="{automatic,none,FILE}",
+        help="lobes for the scores: found (automatic, the default), left out (none), or a label "
+        "map or .seg.nrrd of the five lobes from this or another tool",
+    )
+
+
 def _add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
@@ -322,12 +341,19 @@ def _segment(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.pipeline import Options, check_options, quantify
 
     check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
-    options = Options(chosen.device, chosen.model, chosen.kinds, chosen.artery_hu)
+    options = Options(
+        chosen.device, chosen.model, chosen.kinds, chosen.artery_hu, _lobe_option(chosen.lobes)
+    )
     check_options(options)
     with _shown_progress() as progress:
         progress(0.0, "Reading the scan")
         ct = read_ct(chosen.ct, chosen.series)
-        quantification = quantify(ct, options, subrange(progress, READ_UNTIL, WRITE_FROM))
+        quantification = quantify(
+            ct,
+            options,
+            subrange(progress, READ_UNTIL, WRITE_FROM),
+            _given_lobes(chosen.lobes, ct),
+        )
         files = _write(chosen, quantification, progress)
     _print_result(quantification, files)
 
@@ -344,9 +370,29 @@ def _measure(chosen: argparse.Namespace) -> None:
         ct = read_ct(chosen.ct, chosen.series)
         labels, warnings = read_segmentation(chosen.segmentation, ct.geometry)
         ct = replace(ct, warnings=(*ct.warnings, *warnings))
-        quantification = measure(ct, labels, subrange(progress, READ_UNTIL, WRITE_FROM))
+        quantification = measure(
+            ct,
+            labels,
+            subrange(progress, READ_UNTIL, WRITE_FROM),
+            _given_lobes(chosen.lobes, ct),
+            _lobe_option(chosen.lobes),
+        )
         files = _write(chosen, quantification, progress)
     _print_result(quantification, files)
+
+
+def _lobe_option(lobes: str) -> str:
+    """What to do about lobes where no file of them is given."""
+    return lobes if lobes in LOBE_OPTIONS else LOBE_OPTIONS[0]
+
+
+def _given_lobes(lobes: str, ct: CTVolume) -> np.ndarray | None:
+    """The lobes in the file given, on the grid of the scan; None where none is."""
+    if lobes in LOBE_OPTIONS:
+        return None
+    from CovidLungQuantLib.lobe_files import read_lobes
+
+    return read_lobes(lobes, ct.geometry)
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:
@@ -450,7 +496,9 @@ def _lobes_of_ct(
     upright, orientation = lps_oriented(ct)
     spacing_mm = upright.geometry.spacing_mm
     anatomy = segment_lungs(upright.hu, spacing_mm, subrange(progress, READ_UNTIL, 0.5))
-    found = segment_lobes(upright.hu, anatomy, spacing_mm, subrange(progress, 0.5, WRITE_FROM))
+    found = segment_lobes(
+        upright.hu, anatomy.lungs, spacing_mm, subrange(progress, 0.5, WRITE_FROM)
+    )
     warnings = (*ct.warnings, *anatomy.warnings, *found.warnings)
     return restore_orientation(found.lobes, orientation), ct.geometry, warnings
 
@@ -602,6 +650,7 @@ def _write(
 
 def _print_result(quantification: Quantification, files: list[Path]) -> None:
     print(f"\n{quantification.ct.name}\n{_text_table(quantification)}")
+    print(_scores_text(quantification))
     for message in dict.fromkeys(warning.message for warning in quantification.warnings):
         print(f"Warning: {message}")
     _print_files(files[0].parent, [file.name for file in files])
@@ -621,7 +670,7 @@ def _text_table(quantification: Quantification) -> str:
     for region in quantification.measurements.regions:
         rows.append(
             (
-                region.region,
+                region.region.removesuffix(f" ({APPROXIMATION})"),
                 f"{region.volume_ml:.1f}",
                 f"{region.normal_ml:.1f}",
                 f"{region.ggo_ml:.1f}",
@@ -632,7 +681,43 @@ def _text_table(quantification: Quantification) -> str:
                 _percent(region.lesion_percent),
             )
         )
+    if quantification.measurements.segments:
+        # One heading says for all 20 what each row would repeat.
+        heading = (f"CT-SS regions ({APPROXIMATION})", *[""] * (len(rows[0]) - 1))
+        rows.insert(len(rows) - len(quantification.measurements.segments), heading)
     return _aligned(rows)
+
+
+def _scores_text(quantification: Quantification) -> str:
+    """The scores and the comparison with normal lungs, a line each."""
+    measurements = quantification.measurements
+    lines = []
+    severity = measurements.severity
+    if severity is not None:
+        by_lobe = ", ".join(
+            f"{lobe.short_name} {_score(scored.ct_score)}"
+            for lobe, scored in zip(LOBES, severity.lobes, strict=True)
+        )
+        lines += [
+            f"Lobe CT score          {_score(severity.ct_score)} of {HIGHEST_CT_SCORE} ({by_lobe})",
+            f"Involved lobes         {_score(severity.involved_lobes)} of {len(LOBES)}, with more "
+            f"than {severity.minimum_lesion_ml:g} mL of lesion",
+            f"CT-SS (approximation)  {_score(severity.ct_severity_score)} of "
+            f"{HIGHEST_CT_SEVERITY_SCORE}; severe above {SEVERE_CT_SEVERITY_SCORE}",
+            f"Total severity score   {_score(severity.total_severity_score)} of "
+            f"{HIGHEST_TOTAL_SEVERITY_SCORE}",
+        ]
+    comparison = measurements.comparison
+    if comparison is not None:
+        lines.append(
+            f"Against normal lungs   Hellinger distance {_number(comparison.hellinger_distance)}, "
+            f"overlap {_number(comparison.intersection_over_union)}"
+        )
+    return "\n".join(lines)
+
+
+def _score(value: int | None) -> str:
+    return "unknown" if value is None else str(value)
 
 
 def _evaluation_table(evaluation: Evaluation) -> str:
@@ -681,11 +766,12 @@ def _comparison_table(comparisons: Sequence[Comparison]) -> str:
 def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
     """Rows as text with the first column to the left and the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
+    lines = (
         f"{row[0]:<{widths[0]}}  "
         + "  ".join(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
         for row in rows
     )
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _number(value: float) -> str:

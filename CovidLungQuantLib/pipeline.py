@@ -17,8 +17,9 @@ import numpy as np
 from CovidLungQuantLib import __version__
 from CovidLungQuantLib.anatomy.airway_tree import segment_airways
 from CovidLungQuantLib.anatomy.lobe_labels import fit_lobes_to_lungs
+from CovidLungQuantLib.anatomy.lobe_weights import LOBE_MODEL_FILE, shipped_lobe_model_sha256
 from CovidLungQuantLib.anatomy.lobes import LobeSegmentation, segment_lobes
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs, split_left_right
+from CovidLungQuantLib.anatomy.lungs import segment_lungs, split_left_right
 from CovidLungQuantLib.anatomy.segments import divide_into_segments
 from CovidLungQuantLib.anatomy.vessels import segment_vessels
 from CovidLungQuantLib.ct import (
@@ -38,15 +39,10 @@ from CovidLungQuantLib.measures.measurements import Measurements, measure_lungs
 from CovidLungQuantLib.measures.volumes import check_labels
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
 
-# Ways to come by the lobes: option → what it means, as printed in results.
+# Ways to come by the lobes.
 AUTOMATIC_LOBES = "automatic"
 NO_LOBES = "none"
 GIVEN_LOBES = "given"
-LOBE_CHOICES: dict[str, str] = {
-    AUTOMATIC_LOBES: "found by the shape of the lungs and visible fissures",
-    NO_LOBES: "not looked for",
-    GIVEN_LOBES: "given by the user",
-}
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,8 @@ class Options:
 class Provenance:
     """What made a result; every field is written next to the numbers.
 
-    `model_sha256` is None where no network ran (measuring only).
+    `model_sha256` is None where no network ran (measuring only). `lobe_model_name` and
+    `lobe_model_sha256` are None where the lobes were given or not looked for.
     """
 
     software_version: str
@@ -81,6 +78,8 @@ class Provenance:
     device: str | None
     options: dict[str, str | float | None]
     timings_s: dict[str, float]
+    lobe_model_name: str | None = None
+    lobe_model_sha256: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +159,7 @@ def quantify(
     with _timed(timings, "lobes"):
         found_lobes = _lobes_of(
             upright,
-            anatomy,
+            anatomy.lungs,
             options.lobes,
             None if lobes is None else orient_like(lobes, orientation),
             subrange(progress, 0.2, 0.3),
@@ -218,6 +217,7 @@ def quantify(
                 "lobes": options.lobes if lobes is None else GIVEN_LOBES,
             },
             timings_s=timings,
+            **_lobe_model(lobes, options.lobes),
         ),
     )
 
@@ -227,8 +227,9 @@ def measure(
     labels: np.ndarray,
     progress: ProgressCallback = no_progress,
     lobes: np.ndarray | None = None,
+    lobe_option: str = NO_LOBES,
 ) -> Quantification:
-    """Measure a label map that already exists; no network runs.
+    """Measure a label map that already exists; the lesion network does not run.
 
     Left and right lung are derived from the label map alone, and lobes are only cut to the lungs
     and filled up, so the same label map and lobes always give the same numbers, whoever drew them.
@@ -237,11 +238,14 @@ def measure(
         ct: the scan.
         labels: uint8 (z, y, x) on the scan's grid; values as in `labels.py`.
         progress: progress callback.
-        lobes: uint8 (z, y, x) on the scan's grid, values of `labels.LOBES`; None measures the lungs
+        lobes: uint8 (z, y, x) on the scan's grid, values of `labels.LOBES`, as found by an earlier
+            run or given by the user.
+        lobe_option: what to do without `lobes`: "automatic" finds them, "none" measures the lungs
             only.
 
     Raises:
         BadInputError: the label map or the lobes do not fit the scan.
+        Cancelled: `progress` raised it.
     """
     check_labels(labels, ct.hu.shape)
     timings: dict[str, float] = {}
@@ -252,14 +256,17 @@ def measure(
         spacing_mm = upright.geometry.spacing_mm
         upright_lungs = split_left_right(upright_labels > BACKGROUND_VALUE, spacing_mm)
         lungs = restore_orientation(upright_lungs, orientation)
-        fitted = segments = None
-        if lobes is not None:
-            progress(0.4, "Dividing the lobes into regions")
-            upright_lobes = fit_lobes_to_lungs(
-                orient_like(lobes, orientation), upright_lungs, spacing_mm, "The lobe segmentation"
-            )
-            fitted = restore_orientation(upright_lobes, orientation)
-            segments = restore_orientation(divide_into_segments(upright_lobes), orientation)
+        found = _lobes_of(
+            upright,
+            upright_lungs,
+            lobe_option,
+            None if lobes is None else orient_like(lobes, orientation),
+            subrange(progress, 0.2, 0.6),
+        )
+        segments = None
+        if found is not None:
+            progress(0.6, "Dividing the lobes into regions")
+            segments = restore_orientation(divide_into_segments(found.lobes), orientation)
         progress(0.8, "Measuring")
         measurements = measure_lungs(ct.hu, labels, lungs, ct.geometry.voxel_volume_ml, segments)
         progress(1.0, "Measured")
@@ -268,65 +275,52 @@ def measure(
         labels=labels,
         lungs=lungs,
         measurements=measurements,
-        warnings=(*ct.warnings, *measurements.warnings),
+        warnings=(
+            *ct.warnings,
+            *measurements.warnings,
+            *(found.warnings if found is not None else ()),
+        ),
         provenance=Provenance(
             software_version=__version__,
             model_name=None,
             model_sha256=None,
             device=None,
-            options={"lobes": NO_LOBES if lobes is None else GIVEN_LOBES},
+            options={"lobes": lobe_option if lobes is None else GIVEN_LOBES},
             timings_s=timings,
+            **_lobe_model(lobes, lobe_option),
         ),
-        lobes=fitted,
+        lobes=None if found is None else restore_orientation(found.lobes, orientation),
         segments=segments,
     )
 
 
-def find_lobes(
-    ct: CTVolume, labels: np.ndarray, progress: ProgressCallback = no_progress
-) -> LobeSegmentation:
-    """Find the lobes in a label map that already exists, to measure it with them.
-
-    Args:
-        ct: the scan.
-        labels: uint8 (z, y, x) on the scan's grid; values as in `labels.py`.
-        progress: progress callback.
-
-    Returns:
-        lobes on the scan's grid, and warnings.
-
-    Raises:
-        BadInputError: the label map does not fit the scan or holds other values.
-        Cancelled: `progress` raised it.
-    """
-    check_labels(labels, ct.hu.shape)
-    upright, orientation = lps_oriented(ct)
-    spacing_mm = upright.geometry.spacing_mm
-    mask = orient_like(labels, orientation) > BACKGROUND_VALUE
-    anatomy = LungAnatomy(
-        lungs=split_left_right(mask, spacing_mm), body=mask, airways=np.zeros_like(mask)
-    )
-    found = segment_lobes(upright.hu, anatomy, spacing_mm, progress)
-    return replace(found, lobes=restore_orientation(found.lobes, orientation))
-
-
 def _lobes_of(
     upright: CTVolume,
-    anatomy: LungAnatomy,
+    lungs: np.ndarray,
     option: str,
     given: np.ndarray | None,
     progress: ProgressCallback,
 ) -> LobeSegmentation | None:
-    """The lobes by option, upright; given ones are refused here, before the network runs."""
+    """The lobes of the lungs (upright): those given, or as the option says."""
     spacing_mm = upright.geometry.spacing_mm
     if given is not None:
         progress(0.0, "Fitting the lobes to the lungs")
         return LobeSegmentation(
-            fit_lobes_to_lungs(given, anatomy.lungs, spacing_mm, "The lobe segmentation")
+            fit_lobes_to_lungs(given, lungs, spacing_mm, "The lobe segmentation")
         )
     if option == NO_LOBES:
         return None
-    return segment_lobes(upright.hu, anatomy, spacing_mm, progress)
+    return segment_lobes(upright.hu, lungs, spacing_mm, progress)
+
+
+def _lobe_model(given: np.ndarray | None, option: str) -> dict[str, str]:
+    """Fields of `Provenance` that say what found the lobes."""
+    if given is not None or option == NO_LOBES:
+        return {}
+    return {
+        "lobe_model_name": LOBE_MODEL_FILE.stem,
+        "lobe_model_sha256": shipped_lobe_model_sha256(),
+    }
 
 
 @dataclass(frozen=True, eq=False)

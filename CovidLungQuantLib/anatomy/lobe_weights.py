@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from CovidLungQuantLib.anatomy.lobe_network import LobeNetwork, LobeNetworkConfig
-from CovidLungQuantLib.lesions.models import MODELS_FOLDER
+from CovidLungQuantLib.lesions.models import CHECKSUM_SUFFIX, MODELS_FOLDER
 from CovidLungQuantLib.model_files import (
     NOT_A_MODEL_ERRORS,
     load_checked,
@@ -29,6 +29,11 @@ def shipped_lobe_network() -> LobeNetwork:
         BadInputError: its file is damaged.
     """
     return load_lobe_model(LOBE_MODEL_FILE)
+
+
+def shipped_lobe_model_sha256() -> str:
+    """SHA-256 of the network that comes with the software; loading it checks that it is right."""
+    return LOBE_MODEL_FILE.with_name(LOBE_MODEL_FILE.stem + CHECKSUM_SUFFIX).read_text().split()[0]
 
 
 def load_lobe_model(path: Path) -> LobeNetwork:

@@ -21,7 +21,6 @@ from CovidLungQuantLib.anatomy.fissures import (
 )
 from CovidLungQuantLib.anatomy.lobe_network import LobeNetwork, occupancy_on_grid
 from CovidLungQuantLib.anatomy.lobe_weights import shipped_lobe_network
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.labels import (
@@ -86,7 +85,7 @@ def lobes_from_lungs(
 
 def segment_lobes(
     hu: np.ndarray,
-    anatomy: LungAnatomy,
+    lungs: np.ndarray,
     spacing_mm: Spacing,
     progress: ProgressCallback = no_progress,
     network: LobeNetwork | None = None,
@@ -95,15 +94,15 @@ def segment_lobes(
 
     Args:
         hu: int16 Hounsfield units (z, y, x), upright.
-        anatomy: from `segment_lungs` of the same scan.
+        lungs: uint8 (z, y, x), `LEFT_LUNG_VALUE` and `RIGHT_LUNG_VALUE`.
         spacing_mm: voxel size (x, y, z).
         progress: progress callback; may raise `Cancelled`.
         network: None is the shipped one.
     """
     network = network or shipped_lobe_network()
-    lobes = np.zeros(anatomy.lungs.shape, np.uint8)
+    lobes = np.zeros(lungs.shape, np.uint8)
     parts = {RIGHT_LUNG_VALUE: (0.0, 0.55), LEFT_LUNG_VALUE: (0.55, 1.0)}
-    for lung_value, box, lung in _each_lung(anatomy.lungs):
+    for lung_value, box, lung in _each_lung(lungs):
         message = f"Finding the lobes of the {LUNG_NAMES[lung_value]} lung"
         part = subrange(progress, *parts[lung_value])
         part(0.0, message)
@@ -114,7 +113,7 @@ def segment_lobes(
             _drawn_along_surfaces(lung, spacing_mm, prior, surfaces, lung_value)
         )
     progress(1.0, "Found the lobes")
-    return LobeSegmentation(lobes, _missing_warnings(lobes, anatomy.lungs))
+    return LobeSegmentation(lobes, _missing_warnings(lobes, lungs))
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
 from CovidLungQuantLib.outputs.report import write_report
-from CovidLungQuantLib.outputs.segmentation import write_segmentation
+from CovidLungQuantLib.outputs.segmentation import write_lobes, write_segmentation
 from CovidLungQuantLib.outputs.table import write_measurements_csv, write_result_json
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
@@ -23,10 +23,18 @@ if TYPE_CHECKING:
 
 SEGMENTATION_FILE = "segmentation.seg.nrrd"
 MEASUREMENTS_FILE = "measurements.csv"
+LOBES_FILE = "lobes.seg.nrrd"
 RESULT_FILE = "result.json"
 REPORT_FILE = "report.html"
 SCENE_FILE = "scene.mrb"
-OUTPUT_FILES = (SEGMENTATION_FILE, MEASUREMENTS_FILE, RESULT_FILE, REPORT_FILE, SCENE_FILE)
+OUTPUT_FILES = (
+    SEGMENTATION_FILE,
+    LOBES_FILE,
+    MEASUREMENTS_FILE,
+    RESULT_FILE,
+    REPORT_FILE,
+    SCENE_FILE,
+)
 
 _DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
@@ -81,7 +89,7 @@ def write_results(
     scene: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> list[Path]:
-    """Write segmentation, table, result and report (and the scene) into `folder`.
+    """Write segmentation, lobes, table, result and report (and the scene) into `folder`.
 
     Everything is written into a hidden folder beside it, which takes the name once it is complete.
     If anything fails, also `progress` raising `Cancelled`, `folder` stays as it was.
@@ -151,12 +159,21 @@ def _write_files(
         quantification.ct.geometry,
         provenance.model_name if provenance is not None else None,
     )
+    names = [SEGMENTATION_FILE]
+    if quantification.lobes is not None:
+        write_lobes(
+            folder / LOBES_FILE,
+            quantification.lobes,
+            quantification.ct.geometry,
+            provenance.lobe_model_name if provenance is not None else None,
+        )
+        names.append(LOBES_FILE)
     progress(0.3, "Writing the table")
     write_measurements_csv(folder / MEASUREMENTS_FILE, quantification)
     write_result_json(folder / RESULT_FILE, quantification)
     progress(0.4, "Writing the report")
     write_report(folder / REPORT_FILE, quantification)
-    names = [SEGMENTATION_FILE, MEASUREMENTS_FILE, RESULT_FILE, REPORT_FILE]
+    names += [MEASUREMENTS_FILE, RESULT_FILE, REPORT_FILE]
     if scene:
         # Only here: the scene needs slicer-core, everything else runs without.
         from CovidLungQuantLib.mrml.scene_file import write_scene

@@ -55,7 +55,7 @@ from CovidLungQuantLib.outputs.severity_section import severity_section
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.pipeline import Provenance, Quantification
 
 AXIAL_SLICE_COUNT = 6
 
@@ -431,6 +431,8 @@ def _provenance_table(quantification: Quantification) -> str:
         kinds = KIND_CHOICES.get(provenance.options.get("kinds") or "", "–")
         rows.append(("GGO and high opacity", f"told apart {kinds}"))
         rows.append(("Device", provenance.device or "–"))
+    if provenance is not None and quantification.lobes is not None:
+        rows.append(("Lobes", _lobes_text(provenance)))
     if provenance is not None:
         seconds = ", ".join(f"{name} {value:.1f} s" for name, value in provenance.timings_s.items())
         rows.append(("Time", seconds))
@@ -438,6 +440,15 @@ def _provenance_table(quantification: Quantification) -> str:
     rows.append(("Versions", versions))
     cells = "".join(f"<tr><td>{escape(k)}</td><td>{escape(v)}</td></tr>" for k, v in rows)
     return f'<table class="provenance">{cells}</table>'
+
+
+def _lobes_text(provenance: Provenance) -> str:
+    if provenance.lobe_model_name is None:
+        return "given by the user, cut to the lungs and filled up"
+    return (
+        f"by the shape of the lungs and visible fissures; model {provenance.lobe_model_name}, "
+        f"SHA-256 {provenance.lobe_model_sha256}"
+    )
 
 
 def _height_mm(geometry: Geometry, z: int) -> str:

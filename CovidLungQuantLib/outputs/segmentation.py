@@ -6,6 +6,7 @@ Reading also takes what Slicer itself writes and plain label maps (NRRD, NIfTI, 
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from CovidLungQuantLib.labels import (
     GGO,
     LABELS,
     LESION_LABELS,
+    LOBES,
     NORMAL_LUNG,
     UNCLASSIFIED_LESION_VALUE,
     Label,
@@ -68,9 +70,37 @@ def write_segmentation(
         OSError: the file cannot be written.
     """
     check_labels(labels, geometry.shape)
+    _write(Path(path), labels, geometry, LABELS, model_name)
+
+
+def write_lobes(
+    path: Path | str, lobes: np.ndarray, geometry: Geometry, method_name: str | None = None
+) -> None:
+    """Write the lobes as a Slicer segmentation, values 1…5 in one layer, gzip-compressed.
+
+    Args:
+        path: should end in .seg.nrrd, by which Slicer knows a segmentation.
+        lobes: uint8 (z, y, x), values of `labels.LOBES`.
+        geometry: of the scan.
+        method_name: what found them; None if the user gave them.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    _write(Path(path), lobes, geometry, LOBES, method_name)
+
+
+def _write(
+    path: Path,
+    labels: np.ndarray,
+    geometry: Geometry,
+    classes: Sequence[Label],
+    algorithm_name: str | None,
+) -> None:
     voxels = np.ascontiguousarray(labels, dtype=np.uint8)
-    header = "\n".join([*_nrrd_fields(geometry), *_segment_fields(geometry, model_name)])
-    with Path(path).open("wb") as file:
+    fields = [*_nrrd_fields(geometry), *_segment_fields(geometry, classes, algorithm_name)]
+    header = "\n".join(fields)
+    with path.open("wb") as file:
         file.write(header.encode("utf-8") + b"\n\n")
         # No name and no time in the gzip header: the bytes depend on the content alone.
         with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as data:
@@ -148,13 +178,15 @@ def _vector(values: np.ndarray | tuple[float, ...]) -> str:
     return "(" + ",".join(repr(float(value)) for value in values) + ")"
 
 
-def _segment_fields(geometry: Geometry, model_name: str | None) -> list[str]:
+def _segment_fields(
+    geometry: Geometry, classes: Sequence[Label], algorithm_name: str | None
+) -> list[str]:
     depth, height, width = geometry.shape
     fields = []
-    for index, label in enumerate(LABELS):
+    for index, label in enumerate(classes):
         tags = {
-            "DICOM.SegmentAlgorithmName": model_name or SOFTWARE_NAME,
-            "DICOM.SegmentAlgorithmType": "AUTOMATIC" if model_name else "SEMIAUTOMATIC",
+            "DICOM.SegmentAlgorithmName": algorithm_name or SOFTWARE_NAME,
+            "DICOM.SegmentAlgorithmType": "AUTOMATIC" if algorithm_name else "SEMIAUTOMATIC",
             "TerminologyEntry": terminology_entry(label),
         }
         values = {

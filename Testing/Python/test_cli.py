@@ -24,7 +24,13 @@ from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
 from CovidLungQuantLib.phantom import DEFAULT_SHAPE, DEFAULT_SPACING_MM
 
-FILES = ["measurements.csv", "report.html", "result.json", "segmentation.seg.nrrd"]
+FILES = [
+    "lobes.seg.nrrd",
+    "measurements.csv",
+    "report.html",
+    "result.json",
+    "segmentation.seg.nrrd",
+]
 PROJECT_ROOT = Path(cli.__file__).parents[1]
 PYTHONPATH = os.pathsep.join([str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")])
 SHAPE = (40, 64, 80)
@@ -44,6 +50,17 @@ def a_chest() -> tuple[np.ndarray, np.ndarray]:
         hu[labels == value] = level_hu
     hu += np.random.default_rng(0).integers(-20, 21, SHAPE).astype(np.int16)
     return hu, labels
+
+
+def a_lobe_map() -> np.ndarray:
+    """Lobes of the two boxes, one above the other, the middle lobe in front."""
+    lung = a_chest()[1] > 0
+    lobes = np.zeros(SHAPE, dtype=np.uint8)
+    lobes[:18, :, :40], lobes[18:, :, :40] = 3, 1
+    lobes[18:24, :30, :40] = 2
+    lobes[:20, :, 40:], lobes[20:, :, 40:] = 5, 4
+    lobes[:20, :26, 40:] = 4
+    return lobes * lung
 
 
 def write_image(array: np.ndarray, path: Path) -> Path:
@@ -95,7 +112,9 @@ def test_measure_writes_the_numbers_of_the_given_segmentation(
     assert done.returncode == 0, done.stderr
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == FILES
     with (tmp_path / "out" / "measurements.csv").open(newline="") as file:
-        both, right, left = csv.DictReader(file)
+        rows = list(csv.DictReader(file))
+    both, right, left = rows[:3]
+    assert len(rows) == 3 + 5 + 20
     voxel_ml = 4.5 * 4.5 * 6.0 / 1000
     assert float(both["ggo_ml"]) == pytest.approx(600 * voxel_ml, rel=1e-12)
     assert float(right["high_opacity_ml"]) == pytest.approx(200 * voxel_ml, rel=1e-12)
@@ -114,6 +133,50 @@ def test_measure_prints_a_table_the_disclaimer_and_where_the_files_lie(
     assert str(tmp_path / "out") in done.stdout
     # Plain lines where there is no terminal: no bar, and few of them.
     assert "\r" not in done.stderr and len(done.stderr.splitlines()) < 15
+
+
+def test_lobes_of_a_file_are_measured_and_none_leaves_them_out(
+    run: Callable[..., Done], ct_path: Path, labels_path: Path, tmp_path: Path
+):
+    lobes = write_image(a_lobe_map(), tmp_path / "their_lobes.nii.gz")
+
+    given = run("measure", ct_path, labels_path, "--lobes", lobes, "-o", tmp_path / "given")
+    without = run("measure", ct_path, labels_path, "--lobes", "none", "-o", tmp_path / "without")
+
+    assert (given.returncode, without.returncode) == (0, 0), given.stderr + without.stderr
+    with (tmp_path / "given" / "measurements.csv").open(newline="") as file:
+        rows = {row["region"]: row for row in csv.DictReader(file)}
+    voxel_ml = 4.5 * 4.5 * 6.0 / 1000
+    # Slices 6 to 17 of the right box are the lower lobe, and hold all of the lesion.
+    lower = rows["right lower lobe"]
+    assert float(lower["volume_ml"]) == pytest.approx(12 * 28 * 24 * voxel_ml, rel=1e-12)
+    assert float(lower["lesion_percent"]) == pytest.approx(100 * 800 / (12 * 28 * 24), rel=1e-12)
+    assert (lower["ct_score"], rows["both lungs"]["ct_score"]) == ("2", "2")
+    assert rows["left lower lobe"]["ct_score"] == "0"
+    assert rows["both lungs"]["involved_lobes"] == "1"
+    assert "Lobe CT score          2 of 25 (RUL 0, RML 0, RLL 2, LUL 0, LLL 0)" in given.stdout
+    result = json.loads((tmp_path / "given" / "result.json").read_text(encoding="utf-8"))
+    assert result["scores"]["ct_score"] == 2
+    assert result["provenance"]["options"]["lobes"] == "given"
+    assert result["provenance"]["lobe_model_name"] is None
+    with (tmp_path / "without" / "measurements.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3
+    assert not (tmp_path / "without" / "lobes.seg.nrrd").exists()
+    assert "CT-SS" not in without.stdout
+
+
+def test_lobes_found_by_a_run_give_the_same_numbers_again(
+    run: Callable[..., Done], ct_path: Path, labels_path: Path, tmp_path: Path
+):
+    run("measure", ct_path, labels_path, "-o", tmp_path / "first")
+    written = [tmp_path / "first" / name for name in ("segmentation.seg.nrrd", "lobes.seg.nrrd")]
+    run("measure", ct_path, written[0], "--lobes", written[1], "-o", tmp_path / "second")
+
+    first, second = (tmp_path / name / "measurements.csv" for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()
+    result = json.loads((tmp_path / "first" / "result.json").read_text(encoding="utf-8"))
+    assert result["provenance"]["lobe_model_name"] == "lobes-from-shape-1"
+    assert len(result["provenance"]["lobe_model_sha256"]) == 64
 
 
 def test_results_hold_no_path(
@@ -183,6 +246,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
         ("segment", ct_path, "--device", "abacus"),
         ("segment", ct_path, "--model", "no such model"),
         ("measure", ct_path, tmp_path / "absent.nrrd"),
+        ("measure", ct_path, labels_path, "--lobes", tmp_path / "absent.nrrd"),
         ("measure", ct_path, tmp_path / "shifted.nrrd"),
     ):
         done = run(*arguments, "-o", tmp_path / "out")

@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 from zipfile import ZipFile
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 from small_chest import a_quantification
 
 from CovidLungQuantLib.errors import BadInputError, Cancelled, OutOfResourcesError
@@ -19,6 +21,10 @@ FILES = ["measurements.csv", "report.html", "result.json", "segmentation.seg.nrr
 
 def names_in(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
+
+
+def read_lobes_of(file: Path) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
 
 
 def cancel_at(message_to_stop_at: str):
@@ -36,6 +42,16 @@ def test_the_four_files_are_written_and_named(tmp_path: Path):
     assert sorted(files) == [tmp_path / "out" / name for name in FILES]
     assert names_in(tmp_path) == ["out"]
     assert all(file.stat().st_size > 0 for file in files)
+
+
+def test_the_lobes_are_written_where_there_are_some(tmp_path: Path):
+    quantification = a_quantification(lobes=True)
+
+    write_results(tmp_path / "out", quantification)
+
+    assert names_in(tmp_path / "out") == sorted([*FILES, "lobes.seg.nrrd"])
+    lobes = read_lobes_of(tmp_path / "out" / "lobes.seg.nrrd")
+    assert (lobes == quantification.lobes).all()
 
 
 def test_the_same_quantification_gives_the_same_bytes(tmp_path: Path):

@@ -17,7 +17,7 @@ from CovidLungQuantLib.anatomy.lobe_weights import (
     shipped_lobe_network,
 )
 from CovidLungQuantLib.anatomy.lobes import _without_crumbs, lobes_from_lungs, segment_lobes
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs
+from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import Geometry, lps_oriented, read_ct
 from CovidLungQuantLib.ct.images import image_on, write_image
@@ -127,8 +127,7 @@ def test_a_prior_that_does_not_cross_the_lung_has_no_fissure():
 
 
 def test_lobes_of_an_empty_ct_are_those_of_the_shape(lungs):
-    anatomy = LungAnatomy(lungs, lungs > 0, np.zeros(lungs.shape, bool))
-    found = segment_lobes(np.full(lungs.shape, -850, np.int16), anatomy, SPACING_MM)
+    found = segment_lobes(np.full(lungs.shape, -850, np.int16), lungs, SPACING_MM)
     assert_parts(found.lobes, lungs)
     assert found.warnings == ()
     same = found.lobes == lobes_from_lungs(lungs, SPACING_MM)
@@ -136,14 +135,12 @@ def test_lobes_of_an_empty_ct_are_those_of_the_shape(lungs):
 
 
 def test_progress_can_cancel(lungs):
-    anatomy = LungAnatomy(lungs, lungs > 0, np.zeros(lungs.shape, bool))
-
     def cancel(fraction, message):
         assert "lobes" in message
         raise Cancelled("Cancelled.")
 
     with pytest.raises(Cancelled):
-        segment_lobes(np.zeros(lungs.shape, np.int16), anatomy, SPACING_MM, cancel)
+        segment_lobes(np.zeros(lungs.shape, np.int16), lungs, SPACING_MM, cancel)
 
 
 def test_the_shipped_network_has_a_card_with_its_licence():
@@ -231,7 +228,7 @@ def test_real_lungs_are_divided_as_by_the_radiologist(test_data, name):
 def test_lobes_of_a_normal_scan_have_normal_volumes(test_data):
     ct, _ = lps_oriented(read_ct(test_data / "unlabelled" / "normal_001" / "ct.nrrd"))
     anatomy = segment_lungs(ct.hu, ct.geometry.spacing_mm)
-    found = segment_lobes(ct.hu, anatomy, ct.geometry.spacing_mm)
+    found = segment_lobes(ct.hu, anatomy.lungs, ct.geometry.spacing_mm)
     np.testing.assert_array_equal(lungs_of_lobes(found.lobes), anatomy.lungs)
     assert found.warnings == ()
     counts = np.bincount(found.lobes.ravel(), minlength=6)[1:]
