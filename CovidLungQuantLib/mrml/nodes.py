@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 VOLUME_REFERENCE_ROLE = "CovidLungQuant.volume"
+# Roles of their own, so that `results_of` does not take lobes or chart for the results themselves.
+LOBES_REFERENCE_ROLE = "CovidLungQuant.volumeOfLobes"
+CHART_REFERENCE_ROLE = "CovidLungQuant.volumeOfChart"
 
 
 @contextmanager
@@ -39,14 +42,25 @@ def hierarchy_item(scene: Any, node: Any) -> int:
 def results_of(scene: Any, volume_node: Any) -> tuple[Any | None, Any | None]:
     """Return the newest (segmentation node, table node) made for a volume; None where missing."""
     return (
-        _newest_referring(scene, "vtkMRMLSegmentationNode", volume_node),
-        _newest_referring(scene, "vtkMRMLTableNode", volume_node),
+        newest_referring(scene, "vtkMRMLSegmentationNode", volume_node),
+        newest_referring(scene, "vtkMRMLTableNode", volume_node),
     )
 
 
-def remember_volume(node: Any, volume_node: Any) -> None:
-    """Let `results_of` find `node` again, also after the scene was saved and loaded."""
-    node.SetNodeReferenceID(VOLUME_REFERENCE_ROLE, volume_node.GetID())
+def remember_volume(node: Any, volume_node: Any, role: str = VOLUME_REFERENCE_ROLE) -> None:
+    """Let `newest_referring` find `node` again, also after the scene was saved and loaded."""
+    node.SetNodeReferenceID(role, volume_node.GetID())
+
+
+def newest_referring(
+    scene: Any, class_name: str, volume_node: Any, role: str = VOLUME_REFERENCE_ROLE
+) -> Any | None:
+    """Return the newest node of a class that was made for a volume; None if there is none."""
+    nodes = [scene.GetNthNodeByClass(i, class_name) for i in range(_count(scene, class_name))]
+    for node in reversed(nodes):
+        if node.GetNodeReferenceID(role) == volume_node.GetID():
+            return node
+    return None
 
 
 def _remove(scene: Any, node: Any) -> None:
@@ -56,14 +70,6 @@ def _remove(scene: Any, node: Any) -> None:
     # Slicer's plugins have done this already; without them it is left.
     if item and hierarchy.GetItemByDataNode(node) == item:
         hierarchy.RemoveItem(item, False)
-
-
-def _newest_referring(scene: Any, class_name: str, volume_node: Any) -> Any | None:
-    nodes = [scene.GetNthNodeByClass(i, class_name) for i in range(_count(scene, class_name))]
-    for node in reversed(nodes):
-        if node.GetNodeReferenceID(VOLUME_REFERENCE_ROLE) == volume_node.GetID():
-            return node
-    return None
 
 
 def _count(scene: Any, class_name: str) -> int:

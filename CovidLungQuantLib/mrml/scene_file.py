@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.mrml.chart import lobe_chart_to_node
+from CovidLungQuantLib.mrml.lobes import lobes_to_node
 from CovidLungQuantLib.mrml.nodes import hierarchy_item
 from CovidLungQuantLib.mrml.segmentation import segmentation_to_node
 from CovidLungQuantLib.mrml.table import measurements_to_node
@@ -40,7 +42,7 @@ SLICE_VIEWS = (
 
 
 def write_scene(path: str | Path, quantification: Quantification) -> None:
-    """Write the CT, the segmentation and the table of `quantification` as a Slicer scene.
+    """Write the CT, the segmentation, the table, the lobes and their chart as a Slicer scene.
 
     The CT is shown in a lung window in the three slice views; patient and study in the subject
     hierarchy hold no patient data. The same input gives the same bytes when written by a fresh
@@ -62,6 +64,8 @@ def write_scene(path: str | Path, quantification: Quantification) -> None:
         _place_in_anonymous_study(scene, volume_node)
         segmentation_to_node(scene, quantification, volume_node)
         measurements_to_node(scene, quantification, volume_node)
+        lobes_to_node(scene, quantification, volume_node)
+        lobe_chart_to_node(scene, quantification, volume_node)
         _show_in_slice_views(scene, volume_node)
         if not scene.WriteToMRB(str(path)):
             path.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,13 @@ import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS, LESION_LABELS, NORMAL_LUNG
+from CovidLungQuantLib.labels import (
+    BACKGROUND_VALUE,
+    LABELS,
+    LESION_LABELS,
+    NORMAL_LUNG,
+    Label,
+)
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, remember_volume
 from CovidLungQuantLib.mrml.volumes import (
     RAS_TO_LPS,
@@ -82,7 +89,10 @@ def segmentation_to_node(
             f"The label map has {quantification.labels.shape} voxels (z, y, x) and the volume"
             f' "{volume_node.GetName()}" {shape}; segment the volume again.'
         )
-    segments = _make_segments(quantification, volume_node)
+    provenance = quantification.provenance
+    # A label map that no network made here was drawn or corrected by a person.
+    model_name = provenance.model_name if provenance is not None else None
+    segments = make_segments(quantification.labels, LABELS, model_name, volume_node)
     with no_new_nodes_on_error(scene):
         if segmentation_node is None:
             segmentation_node = scene.AddNewNodeByClass(
@@ -91,13 +101,15 @@ def segmentation_to_node(
             place_beside(scene, segmentation_node, volume_node)
         modify_state = segmentation_node.StartModify()
         try:
-            _replace_segments(segmentation_node, volume_node, segments)
+            segment_ids = _segment_ids_by_label(segmentation_node)
+            old_ids = [name for value in _LABEL_VALUES for name in segment_ids[value]]
+            replace_segments(segmentation_node, volume_node, old_ids, segments)
             segmentation_node.SetAttribute(
                 LABELS_SHA256_ATTRIBUTE, _labels_sha256(quantification.labels)
             )
             segmentation_node.SetAttribute(PROVENANCE_ATTRIBUTE, _provenance_text(quantification))
             remember_volume(segmentation_node, volume_node)
-            _set_display(segmentation_node)
+            set_display(segmentation_node, LABELS)
         finally:
             segmentation_node.EndModify(modify_state)
     return segmentation_node
@@ -136,7 +148,7 @@ def segmentation_from_node(
     for label in LABELS:
         mask = np.zeros(labels.shape, dtype=bool)
         for segment_id in segment_ids[label.value]:
-            mask |= _segment_mask(segmentation_node, segment_id, volume_node, warnings)
+            mask |= segment_mask(segmentation_node, segment_id, volume_node, warnings)
         overlap_voxels += int(np.count_nonzero(labels[mask]))
         labels[mask] = label.value
     if overlap_voxels:
@@ -171,27 +183,36 @@ def note_edits(segmentation_node: Any, labels: np.ndarray) -> bool:
     return True
 
 
-def _make_segments(quantification: Quantification, volume_node: Any) -> dict[str, Any]:
-    """Return segment id → vtkSegment; all share one image, each under its label's value."""
+def make_segments(
+    labels: np.ndarray,
+    classes: Sequence[Label],
+    algorithm_name: str | None,
+    volume_node: Any,
+) -> dict[str, Any]:
+    """Return segment id → vtkSegment; all share one image, each under its label's value.
+
+    Args:
+        labels: values of `classes`, (z, y, x), on the grid of the volume.
+        classes: what the values stand for.
+        algorithm_name: what found them; None if a person drew or corrected them.
+        volume_node: the scalar volume node they belong to.
+    """
     import slicer
 
     image = slicer.vtkOrientedImageData()
-    fill_image(image, quantification.labels.astype(np.uint8, copy=False))
+    fill_image(image, labels.astype(np.uint8, copy=False))
     _set_geometry(image, volume_node)
     terminology_tag = slicer.vtkSegment.GetTerminologyEntryTagName()
-    provenance = quantification.provenance
-    model_name = provenance.model_name if provenance is not None else None
     segments = {}
-    for label in LABELS:
+    for label in classes:
         segment = slicer.vtkSegment()
         segment.SetName(label.name)
         segment.SetColor(*label.color)
         segment.SetLabelValue(label.value)
         segment.AddRepresentation(BINARY_LABELMAP, image)
         segment.SetTag(terminology_tag, terminology_entry(label))
-        # A label map that no network made here was drawn or corrected by a person.
-        segment.SetTag(ALGORITHM_TYPE_TAG, AUTOMATIC if model_name else SEMIAUTOMATIC)
-        segment.SetTag(ALGORITHM_NAME_TAG, model_name or SOFTWARE_NAME)
+        segment.SetTag(ALGORITHM_TYPE_TAG, AUTOMATIC if algorithm_name else SEMIAUTOMATIC)
+        segment.SetTag(ALGORITHM_NAME_TAG, algorithm_name or SOFTWARE_NAME)
         segments[label.segment_id] = segment
     return segments
 
@@ -205,13 +226,14 @@ def _set_geometry(image: Any, volume_node: Any) -> None:
     image.SetDirections(directions_ras.tolist())
 
 
-def _replace_segments(segmentation_node: Any, volume_node: Any, segments: dict[str, Any]) -> None:
+def replace_segments(
+    segmentation_node: Any, volume_node: Any, old_ids: Iterable[str], segments: dict[str, Any]
+) -> None:
+    """Put segments in the place of others, on the volume's geometry and under its transform."""
     segmentation = segmentation_node.GetSegmentation()
     shows_surfaces = segmentation.ContainsRepresentation(CLOSED_SURFACE)
-    segment_ids = _segment_ids_by_label(segmentation_node)
-    for value in _LABEL_VALUES:
-        for segment_id in segment_ids[value]:
-            segmentation.RemoveSegment(segment_id)
+    for segment_id in old_ids:
+        segmentation.RemoveSegment(segment_id)
     # Segments that stay may be surfaces only.
     if segmentation.GetNumberOfSegments():
         segmentation_node.CreateBinaryLabelmapRepresentation()
@@ -224,10 +246,11 @@ def _replace_segments(segmentation_node: Any, volume_node: Any, segments: dict[s
         segmentation_node.CreateClosedSurfaceRepresentation()
 
 
-def _set_display(segmentation_node: Any) -> None:
+def set_display(segmentation_node: Any, classes: Sequence[Label]) -> None:
+    """Show segments in the opacity of their label."""
     segmentation_node.CreateDefaultDisplayNodes()
     display = segmentation_node.GetDisplayNode()
-    for label in LABELS:
+    for label in classes:
         display.SetSegmentOpacity2DFill(label.segment_id, label.opacity)
         display.SetSegmentOpacity2DOutline(label.segment_id, label.opacity)
         display.SetSegmentOpacity3D(label.segment_id, label.opacity)
@@ -240,7 +263,7 @@ def _segment_ids_by_label(segmentation_node: Any) -> dict[int | None, list[str]]
     for index in range(segmentation.GetNumberOfSegments()):
         segment_id = segmentation.GetNthSegmentID(index)
         segment = segmentation.GetSegment(segment_id)
-        label = label_of_segment(segment_id, _entry(segment), segment.GetName())
+        label = label_of_segment(segment_id, terminology_of(segment), segment.GetName())
         found[label.value if label is not None else None].append(segment_id)
     return found
 
@@ -262,7 +285,7 @@ def _warnings_about_segments(
     for label in LABELS:
         for segment_id in segment_ids[label.value]:
             segment = segmentation.GetSegment(segment_id)
-            by_terminology = label_of_terminology_entry(_entry(segment))
+            by_terminology = label_of_terminology_entry(terminology_of(segment))
             if by_terminology not in (None, label):
                 warnings.append(
                     ScanWarning(
@@ -298,10 +321,13 @@ def _segment_image(segmentation_node: Any, segment_id: str) -> Any | None:
     return None if image.IsEmpty() or not voxels(image).any() else image
 
 
-def _segment_mask(
+def segment_mask(
     segmentation_node: Any, segment_id: str, volume_node: Any, warnings: list[ScanWarning]
 ) -> np.ndarray:
-    """Return one segment as a boolean mask (z, y, x) on the volume's grid."""
+    """Return one segment as a boolean mask (z, y, x) on the volume's grid.
+
+    Adds to `warnings` if it had to be resampled or lies partly outside.
+    """
     shape = geometry_of(volume_node).shape
     image = _segment_image(segmentation_node, segment_id)
     if image is None:
@@ -397,7 +423,8 @@ def _labels_sha256(labels: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.uint8)).hexdigest()
 
 
-def _entry(segment: Any) -> str:
+def terminology_of(segment: Any) -> str:
+    """Return a segment's terminology entry, empty if it has none."""
     return _tag(segment, segment.GetTerminologyEntryTagName())
 
 

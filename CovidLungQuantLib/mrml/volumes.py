@@ -110,6 +110,19 @@ def node_to_world(node: Any) -> np.ndarray:
     return numpy_matrix(matrix)
 
 
+def volume_index_of(other_node: Any, volume_node: Any) -> np.ndarray:
+    """Return the 4×4 matrix from array index (x, y, z) of a volume node to another's.
+
+    Raises:
+        BadInputError: one of them is under a transform that bends.
+    """
+
+    def index_to_world(node: Any) -> np.ndarray:
+        return node_to_world(node) @ RAS_TO_LPS @ geometry_of(node).ijk_to_lps
+
+    return np.linalg.solve(index_to_world(volume_node), index_to_world(other_node))
+
+
 def voxels(image: Any) -> np.ndarray:
     """Return a view of an image's scalars, shape (z, y, x)."""
     from vtk.util.numpy_support import vtk_to_numpy

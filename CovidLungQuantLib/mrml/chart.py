@@ -1,0 +1,101 @@
+"""A chart of the lobes in Slicer: GGO and high opacity of each, side by side.
+
+`lobe_chart_to_node(scene, quantification, volume_node)` → chart node, or None without lobes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LOBES
+from CovidLungQuantLib.mrml.nodes import (
+    CHART_REFERENCE_ROLE,
+    newest_referring,
+    no_new_nodes_on_error,
+    place_beside,
+    remember_volume,
+)
+
+if TYPE_CHECKING:
+    from CovidLungQuantLib.measures.volumes import RegionMeasurement
+    from CovidLungQuantLib.pipeline import Quantification
+
+CHART_CLASS = "vtkMRMLPlotChartNode"
+SERIES_CLASS = "vtkMRMLPlotSeriesNode"
+TABLE_CLASS = "vtkMRMLTableNode"
+LOBE_COLUMN = "Lobe"
+# Slicer's plots cannot stack bars; each series is a bar beside the other.
+SERIES = ((GGO, "ggo_percent"), (HIGH_OPACITY, "high_opacity_percent"))
+
+
+def lobe_chart_to_node(scene: Any, quantification: Quantification, volume_node: Any) -> Any | None:
+    """Write the chart of a volume's lobes, or renew it, and return the chart node.
+
+    Args:
+        scene: the MRML scene.
+        quantification: what to draw; without lobes nothing is written and None is returned.
+        volume_node: the volume it belongs to.
+    """
+    rows = quantification.measurements.lobes
+    if not rows:
+        return None
+    with no_new_nodes_on_error(scene):
+        table_node = _node(scene, TABLE_CLASS, volume_node, "lesion by lobe")
+        _fill_table(table_node, rows)
+        chart_node = _node(scene, CHART_CLASS, volume_node, "lobe chart")
+        chart_node.SetTitle(f"{volume_node.GetName()}: lesion by lobe")
+        chart_node.SetXAxisTitle("Lobe")
+        chart_node.SetYAxisTitle("% of the lobe")
+        for label, column in SERIES:
+            series_node = _series(scene, chart_node, f"{volume_node.GetName()} {label.name}")
+            series_node.SetAndObserveTableNodeID(table_node.GetID())
+            series_node.SetPlotType(series_node.PlotTypeBar)
+            series_node.SetLabelColumnName(LOBE_COLUMN)
+            series_node.SetYColumnName(column)
+            series_node.SetColor(*label.color)
+    return chart_node
+
+
+def lobe_chart_of(scene: Any, volume_node: Any) -> Any | None:
+    """Return the chart made for a volume; None if there is none."""
+    return newest_referring(scene, CHART_CLASS, volume_node, CHART_REFERENCE_ROLE)
+
+
+def _node(scene: Any, class_name: str, volume_node: Any, name: str) -> Any:
+    """The node of an earlier run, or a new one."""
+    node = newest_referring(scene, class_name, volume_node, CHART_REFERENCE_ROLE)
+    if node is None:
+        node = scene.AddNewNodeByClass(class_name, f"{volume_node.GetName()} {name}")
+        place_beside(scene, node, volume_node)
+        remember_volume(node, volume_node, CHART_REFERENCE_ROLE)
+    return node
+
+
+def _series(scene: Any, chart_node: Any, name: str) -> Any:
+    """The series of that name in the chart, or a new one."""
+    for index in range(chart_node.GetNumberOfPlotSeriesNodes()):
+        series_node = chart_node.GetNthPlotSeriesNode(index)
+        if series_node is not None and series_node.GetName() == name:
+            return series_node
+    series_node = scene.AddNewNodeByClass(SERIES_CLASS, name)
+    chart_node.AddAndObservePlotSeriesNodeID(series_node.GetID())
+    return series_node
+
+
+def _fill_table(table_node: Any, rows: Sequence[RegionMeasurement]) -> None:
+    import vtk
+
+    table_node.RemoveAllColumns()
+    names = vtk.vtkStringArray()
+    names.SetName(LOBE_COLUMN)
+    for lobe in LOBES:
+        names.InsertNextValue(lobe.short_name)
+    table_node.AddColumn(names)
+    for _, column in SERIES:
+        numbers = vtk.vtkDoubleArray()
+        numbers.SetName(column)
+        for row in rows:
+            numbers.InsertNextValue(getattr(row, column))
+        table_node.AddColumn(numbers)
+    table_node.SetLocked(True)
