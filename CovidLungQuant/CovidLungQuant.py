@@ -43,6 +43,8 @@ from CovidLungQuantLib.labels import (
     RIGHT_LUNG_REGION,
 )
 from CovidLungQuantLib.lesions.models import available_models
+from CovidLungQuantLib.mrml.chart import lobe_chart_to_node
+from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of, lobes_to_node
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, results_of
 from CovidLungQuantLib.mrml.segmentation import (
     note_edits,
@@ -569,24 +571,34 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
                 scene, quantification, volumeNode, _present(segmentationNode)
             )
             tableNode = self._writeTable(quantification, volumeNode, tableNode)
+            self._writeLobes(quantification, volumeNode)
         return segmentationNode, tableNode
 
     def measure(self, volumeNode, segmentationNode, tableNode=None, progress=None):
         """Measure a segmentation as it is now, after a correction; return both nodes.
 
-        Parameters and errors as for `segment`; the network does not run.
+        Parameters and errors as for `segment`; the lesion network does not run. Lobes of an earlier
+        run are measured with as they are now; where there are none, they are found.
         """
         with self._exclusively() as worker:
             pipeline = self._pipeline(progress)
             ct = ct_from_node(volumeNode)
             labels, warnings = segmentation_from_node(segmentationNode, volumeNode)
-            worker.work = lambda report: pipeline.measure(ct, labels, report)
+            lobes = None
+            lobesNode = lobes_of(slicer.mrmlScene, volumeNode)
+            if lobesNode is not None:
+                lobes, lobeWarnings = lobes_from_node(lobesNode, volumeNode)
+                warnings = (*warnings, *lobeWarnings)
+            worker.work = lambda report: pipeline.measure(
+                ct, labels, report, lobes, pipeline.AUTOMATIC_LOBES
+            )
             quantification = self._compute(worker, volumeNode, ct, progress)
         quantification = dataclasses.replace(
             quantification, warnings=(*quantification.warnings, *warnings)
         )
         with no_new_nodes_on_error(slicer.mrmlScene):
             tableNode = self._writeTable(quantification, volumeNode, tableNode)
+            self._writeLobes(quantification, volumeNode)
         if _present(segmentationNode) is not None:
             note_edits(segmentationNode, labels)
         return segmentationNode, tableNode
@@ -703,6 +715,12 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
                 _("The volume was changed during the run, so nothing was written; run it again.")
             )
         return worker.result
+
+    def _writeLobes(self, quantification, volumeNode):
+        """Write the lobes, hidden, and their chart; earlier ones of the volume are renewed."""
+        scene = slicer.mrmlScene
+        lobes_to_node(scene, quantification, volumeNode, lobes_of(scene, volumeNode))
+        lobe_chart_to_node(scene, quantification, volumeNode)
 
     def _writeTable(self, quantification, volumeNode, tableNode):
         return measurements_to_node(

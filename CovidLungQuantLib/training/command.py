@@ -65,7 +65,7 @@ def read_config(path: Path) -> TrainingConfig:
         BadInputError: the file is none.
     """
     try:
-        values: dict[str, Any] = json.loads(Path(path).read_text())
+        values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         augmentation = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in values["augmentation"].items()

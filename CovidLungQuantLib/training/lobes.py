@@ -499,7 +499,7 @@ def main() -> None:
             dice,
             arguments.folds,
         )
-        arguments.output.with_suffix(".md").write_text(card)
+        arguments.output.with_suffix(".md").write_text(card, encoding="utf-8")
 
 
 if __name__ == "__main__":

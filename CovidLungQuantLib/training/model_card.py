@@ -203,7 +203,7 @@ def main() -> None:
         read_table(arguments.table),
         recipe_text(config),
     )
-    arguments.model.with_suffix(".md").write_text(card)
+    arguments.model.with_suffix(".md").write_text(card, encoding="utf-8")
 
 
 if __name__ == "__main__":

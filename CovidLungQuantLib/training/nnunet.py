@@ -97,7 +97,7 @@ def _information(dataset: Path) -> tuple[str, dict[int, int]]:
     """File ending and the meaning of the label values."""
     file = Path(dataset) / DATASET_FILE_NAME
     try:
-        information = json.loads(file.read_text())
+        information = json.loads(file.read_text(encoding="utf-8"))
         values = {
             int(value): _VALUES_BY_NAME["".join(filter(str.isalnum, name.lower()))]
             for name, value in information["labels"].items()

@@ -48,16 +48,20 @@ def test_burden_of_the_covid_scan_is_mild_to_moderate(covid_p001):
 
 
 def test_measuring_the_result_again_gives_the_same_numbers(covid_p001):
-    again = measure(covid_p001.ct, covid_p001.labels)
+    again = measure(covid_p001.ct, covid_p001.labels, lobes=covid_p001.lobes)
     assert again.measurements.regions == covid_p001.measurements.regions
     assert np.array_equal(again.lungs, covid_p001.lungs)
 
 
 def test_labels_partition_the_lungs_and_volumes_sum(covid_p001):
     assert np.array_equal(covid_p001.labels > 0, covid_p001.lungs > 0)
-    both, right, left = covid_p001.measurements.regions
+    both, right, left, *lobes_and_regions = covid_p001.measurements.regions
+    lobes, regions = lobes_and_regions[:5], lobes_and_regions[5:]
+    assert len(regions) == 20
     for field in ("volume_ml", "normal_ml", "ggo_ml", "high_opacity_ml", "lesion_ml"):
-        assert getattr(right, field) + getattr(left, field) == pytest.approx(getattr(both, field))
+        whole = pytest.approx(getattr(both, field))
+        for parts in ((right, left), lobes, regions):
+            assert sum(getattr(part, field) for part in parts) == whole
     assert both.normal_ml + both.ggo_ml + both.high_opacity_ml == pytest.approx(both.volume_ml)
 
 

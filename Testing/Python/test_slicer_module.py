@@ -27,6 +27,8 @@ from CovidLungQuantLib.labels import DISCLAIMER, GGO, HIGH_OPACITY, LABELS, NORM
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
 from CovidLungQuantLib.lesions.models import available_models
 from CovidLungQuantLib.lesions.weights import save_model
+from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of
+from CovidLungQuantLib.mrml.nodes import CHART_REFERENCE_ROLE, LOBES_REFERENCE_ROLE
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
@@ -89,7 +91,14 @@ def during_the_run(action: Callable[[], None]) -> None:
 
 
 def nodes_of(class_name: str) -> list[Any]:
-    return slicer.util.getNodesByClass(class_name)
+    """Nodes of a class; lobes, their chart and its table are not counted."""
+    return [
+        node
+        for node in slicer.util.getNodesByClass(class_name)
+        if not any(
+            node.GetNodeReferenceID(role) for role in (LOBES_REFERENCE_ROLE, CHART_REFERENCE_ROLE)
+        )
+    ]
 
 
 def scene_state() -> dict[str, tuple[str, int]]:
@@ -228,7 +237,7 @@ def test_a_run_follows_the_chosen_way_to_tell_opacities_apart(
 
 def test_the_results_table_shows_the_numbers(panel: Any, chest: Any, model_path: str) -> None:
     press(panel.ui.segmentButton)
-    both, right, left = quantify(
+    both, right, left, *_lobes_and_regions = quantify(
         ct_from_node(chest), Options(device="cpu", model=model_path)
     ).measurements.regions
     assert [cell(panel, 0, column) for column in range(3)] == [
@@ -451,9 +460,10 @@ def test_measure_counts_the_corrected_segmentation(
     press(panel.ui.segmentButton)
     segmentation_node = panel._parameterNode.outputSegmentation
     labels = draw_segments(segmentation_node, chest)
+    lobes, _ = lobes_from_node(lobes_of(slicer.mrmlScene, chest), chest)
     press(panel.ui.measureButton)
     assert errors(stand_in) == []
-    expected = measure(ct_from_node(chest), labels).measurements
+    expected = measure(ct_from_node(chest), labels, lobes=lobes).measurements
     assert record_from_node(panel._parameterNode.outputTable).measurements == expected
     assert cell(panel, 2, 0) == f"{expected.regions[0].ggo_ml:.1f}"
     assert len(nodes_of("vtkMRMLTableNode")) == 1

@@ -140,10 +140,11 @@ def test_two_processes_train_one_network(tmp_path):
     config = replace(small_training(3), main_branch_epochs=1, network=SMALL_CONFIG)
     config_file = a_config_file(tmp_path, config)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--master-port", "29517", "-m", "CovidLungQuantLib.cli", "train", str(dataset)]
+    command += ["--standalone", "-m", "CovidLungQuantLib.cli", "train", str(dataset)]
     command += ["--config", str(config_file), "--device", "cpu", "-o", str(tmp_path / "run")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, check=True, cwd=tmp_path, env=environment, capture_output=True)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     log = [json.loads(line) for line in (tmp_path / "run" / LOG_FILE_NAME).open()]
     assert [record["epoch"] for record in log] == [0, 1, 2]
     load_model(str(tmp_path / "run" / "run.pt"))

@@ -78,5 +78,5 @@ def test_every_shipped_model_has_a_card_a_checksum_and_is_small():
     for name in available_models():
         model = load_model(name)
         assert (MODELS_FOLDER / f"{name}.pt").stat().st_size < 20e6
-        card = (MODELS_FOLDER / f"{name}.md").read_text()
+        card = (MODELS_FOLDER / f"{name}.md").read_text(encoding="utf-8")
         assert model.sha256 in card
