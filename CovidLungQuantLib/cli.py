@@ -235,6 +235,57 @@ def _parser() -> argparse.ArgumentParser:
     phantom.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
     phantom.set_defaults(run=_phantom)
 
+    export = commands.add_parser(
+        "export",
+        help="add a corrected scan, or many, to a training set",
+        description="Add scans with their segmentations to a training set, which `train` reads.",
+        epilog=_EXPORT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    export.add_argument("ct", type=Path, nargs="?", metavar="CT", help=_CT_HELP)
+    export.add_argument(
+        "segmentation",
+        type=Path,
+        nargs="?",
+        metavar="SEGMENTATION",
+        help="the reader's, as for measure, or a folder that segment or measure wrote",
+    )
+    export.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DATASET",
+        help="folder of the training set; made where there is none",
+    )
+    export.add_argument(
+        "--machine",
+        type=Path,
+        metavar="SEGMENTATION",
+        help="what the reader began with, likewise; the manifest then says what was changed",
+    )
+    export.add_argument("--reader", metavar="NAME", help="who corrected, for the manifest")
+    export.add_argument(
+        "--list", type=Path, metavar="CASES.csv", help="instead of one scan, a list; see below"
+    )
+    export.add_argument(
+        "--layout",
+        metavar="{covidlungquant,nnunet}",
+        help="one folder a case, or nnU-Net raw data (default: that of the training set, and "
+        "covidlungquant for a new one)",
+    )
+    export.add_argument(
+        "--new-version",
+        action="store_true",
+        help="add scans that are there already again; their earlier version is moved to the folder "
+        "earlier",
+    )
+    export.add_argument(
+        "--series", metavar="UID", help="series to read where a DICOM folder holds several"
+    )
+    export.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    export.set_defaults(run=_export)
+
     train = commands.add_parser(
         "train",
         help="train a lesion network on annotated cases",
@@ -275,6 +326,21 @@ A table has one line a case and one column an observer:
 Commas, semicolons or tabs part the columns.
 
 OUT holds agreement.csv (one row a pair of observers), agreement.json and agreement.html.
+
+{DISCLAIMER}"""
+
+_EXPORT_EPILOG = f"""\
+A list has one line a scan; paths are taken from the folder of the list, the last three columns may
+be left out:
+
+  ct,segmentation,machine,reader,series
+  scans/a,corrected/a.seg.nrrd,results/a,AB,
+  scans/b.nrrd,corrected/b.seg.nrrd,results/b,AB,
+
+Cases are numbered (case_0001, …). They hold voxels, geometry and labels only: no name, id, date,
+UID or path of the scan is copied. manifest.csv says for each when, who, which model with its
+SHA-256, how much was changed (voxels, mL, Dice), and the SHA-256 of the files. A scan that is there
+already is refused, unless --new-version is given. Nothing is overwritten.
 
 {DISCLAIMER}"""
 
@@ -613,6 +679,14 @@ def _check_new_image(file: Path) -> None:
         raise BadInputError(
             f"{file.name} is no image file; choose a name ending in {', '.join(IMAGE_SUFFIXES)}."
         )
+
+
+def _export(chosen: argparse.Namespace) -> None:
+    from CovidLungQuantLib.training import export_command
+
+    with _shown_progress() as progress:
+        names = export_command.run(chosen, progress)
+    print(f"{DISCLAIMER}\nAdded to {chosen.output.absolute()}: {', '.join(names)}")
 
 
 def _train(chosen: argparse.Namespace) -> None:

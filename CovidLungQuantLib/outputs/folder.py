@@ -141,7 +141,7 @@ def filled_folder(
         check_output_folder(folder, overwrite, files=files)
         _put_in_place(unfinished, folder)
     except OSError as error:
-        raise _writing_error(error, folder) from error
+        raise writing_error(error, folder) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         if not folder.exists():
@@ -209,7 +209,7 @@ def _remove_empty(folders: list[Path]) -> None:
             return
 
 
-def _writing_error(error: OSError, folder: Path) -> BadInputError | OutOfResourcesError:
+def writing_error(error: OSError, folder: Path) -> BadInputError | OutOfResourcesError:
     if error.errno in _DISK_FULL_ERRORS:
         return OutOfResourcesError(
             f"The disk is full, nothing was written to {folder.name}; free some space and run "
