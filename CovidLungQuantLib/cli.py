@@ -704,7 +704,11 @@ def _info(chosen: argparse.Namespace) -> None:
         print(f"{name:<15} {version}")
     print(f"{'devices':<15} {', '.join(available_devices())} (auto: {choose_device('auto')})")
     for name in available_models():
-        print(f"{'model':<15} {name}  sha256 {load_model(name).sha256}")
+        try:
+            about = f"sha256 {load_model(name).sha256}"
+        except BadInputError as error:
+            about = str(error)
+        print(f"{'model':<15} {name}  {about}")
     print(DISCLAIMER)
 
 

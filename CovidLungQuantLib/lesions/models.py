@@ -1,11 +1,12 @@
 """Which models there are, and where their files lie; needs no PyTorch.
 
 A shipped model is three files in `resources/models`: NAME.pt, NAME.pt.sha256 and NAME.md, its card.
-Any other model is given by the path of its .pt file.
+The user's own lie in a folder of the user's. Any other model is given by the path of its .pt file.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from CovidLungQuantLib.errors import BadInputError
@@ -14,27 +15,45 @@ MODELS_FOLDER = Path(__file__).resolve().parent.parent / "resources" / "models"
 MODEL_SUFFIX = ".pt"
 CHECKSUM_SUFFIX = ".pt.sha256"
 DEFAULT_MODEL_NAME = "convlstm-attention-2"
+USER_MODELS_VARIABLE = "COVIDLUNGQUANT_MODELS"
+
+
+def user_models_folder() -> Path:
+    """Where the user's own models lie; may not exist yet.
+
+    The folder that the environment variable COVIDLUNGQUANT_MODELS names, else one in the home.
+    """
+    named = os.environ.get(USER_MODELS_VARIABLE)
+    return Path(named).expanduser() if named else Path.home() / ".covidlungquant" / "models"
 
 
 def available_models() -> list[str]:
-    """Names of the shipped models, the default first."""
-    names = sorted(file.name[: -len(MODEL_SUFFIX)] for file in MODELS_FOLDER.glob("*.pt"))
-    return sorted(names, key=lambda name: name != DEFAULT_MODEL_NAME)
+    """Names of the shipped models, the default first, then of the user's own."""
+    shipped = sorted(_names_in(MODELS_FOLDER), key=lambda name: name != DEFAULT_MODEL_NAME)
+    return [*shipped, *(name for name in _names_in(user_models_folder()) if name not in shipped)]
 
 
 def model_path(name_or_path: str | None) -> Path:
-    """File of a shipped model by name, or of any model by path; None is the default model.
+    """File of a shipped model or of one of the user's by name, or of any model by path.
+
+    None is the default model. A shipped model comes before one of the user's of the same name.
 
     Raises:
         BadInputError: there is no such model.
     """
     name = name_or_path or DEFAULT_MODEL_NAME
-    shipped = MODELS_FOLDER / f"{name}{MODEL_SUFFIX}"
-    if Path(name).name == name and shipped.is_file():
-        return shipped
+    if Path(name).name == name:
+        for folder in (MODELS_FOLDER, user_models_folder()):
+            file = folder / f"{name}{MODEL_SUFFIX}"
+            if file.is_file():
+                return file
     if Path(name).is_file():
         return Path(name)
     raise BadInputError(
         f"There is no model “{name}”; choose one of {', '.join(available_models())} "
         "or give the path of a model file."
     )
+
+
+def _names_in(folder: Path) -> list[str]:
+    return sorted(file.name[: -len(MODEL_SUFFIX)] for file in folder.glob(f"*{MODEL_SUFFIX}"))

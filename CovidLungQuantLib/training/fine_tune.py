@@ -1,0 +1,483 @@
+"""Fine-tuning a model on a training set, in a process of its own that outlives the caller.
+
+`start_fine_tuning` writes a plan into a run folder and starts this module on it
+(`python -m CovidLungQuantLib.training.fine_tune RUN_FOLDER`). That process holds back some of the
+patients, runs `covidlungquant train --start-from` on the others, compares old and new model on the
+patients held back, and puts the new model beside the user's others. Everything about it is said in
+files of the run folder, so that whoever asks later (`FineTuning.status`) needs no handle of the
+process. The old model stays as it is.
+"""
+
+from __future__ import annotations
+
+import _thread
+import argparse
+import csv
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from CovidLungQuantLib.anatomy.lungs import segment_lungs
+from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
+from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.lesions.architectures import LesionNetworkConfig, config_to_values
+from CovidLungQuantLib.lesions.models import MODEL_SUFFIX, model_path, user_models_folder
+from CovidLungQuantLib.lesions.unet import UNetConfig
+from CovidLungQuantLib.lesions.weights import LoadedModel, load_model, save_model
+from CovidLungQuantLib.training import command
+from CovidLungQuantLib.training.curves import LOG_FILE_NAME
+from CovidLungQuantLib.training.data import case_names, fold_names, patients, read_case
+from CovidLungQuantLib.training.evaluation import CaseAgreement, evaluate_case
+from CovidLungQuantLib.training.options import add_options
+from CovidLungQuantLib.training.trainer import SHORT_TRAINING, UNET_TRAINING, TrainingConfig
+
+RUNS_FOLDER_NAME = "fine-tuning"
+PLAN_FILE_NAME = "plan.json"
+CONFIG_FILE_NAME = "training-config.json"
+STATE_FILE_NAME = "state.json"
+ALIVE_FILE_NAME = "alive"
+CANCEL_FILE_NAME = "cancel"
+MESSAGES_FILE_NAME = "messages.txt"
+TRAINING_FOLDER_NAME = "training"
+COMPARISON_SUFFIX = ".comparison"
+
+EPOCHS = 6
+# A tenth of the short recipe's: far enough to learn, too little to forget.
+LEARNING_RATE = 3e-4
+# Every fifth patient is held back, or one where there are fewer.
+LARGEST_FOLD_COUNT = 5
+# Training crops beyond this part of a slice teach little more and cost more.
+CROP_SHARE = 0.75
+
+HEARTBEAT_S = 1.0
+# Loading the libraries from a slow disk takes long before the first heartbeat.
+SILENT_AFTER_S = 120.0
+TRAINING_SHARE = 0.8
+PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+STARTING, TRAINING, COMPARING = "starting", "training", "comparing"
+DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
+FINAL_STATES = (DONE, FAILED, CANCELLED)
+
+# What the comparison puts side by side; the table beside it holds every figure.
+COMPARED = ("lesion_dice", "ggo_dice", "high_opacity_dice", "lung_dice")
+COMPARISON_NOTE = (
+    "The new model saw none of these cases; the old one may have, if it was trained on them. Few "
+    "cases say little: look at the new model's results before using it."
+)
+
+
+@dataclass(frozen=True)
+class FineTuningPlan:
+    """What a fine-tuning does.
+
+    Attributes:
+        dataset: folder of the training set.
+        start_from: model file to go on from.
+        name: of the new model.
+        models_folder: where the new model goes.
+        device: "auto", "cpu", "cuda" or "mps".
+        held_back: cases to compare on, not trained on.
+        trained_on: the other cases.
+        same_patient: cases of one patient, as for `train`.
+        folds: into how many parts the patients were dealt; the first is held back.
+        epochs: of training.
+    """
+
+    dataset: str
+    start_from: str
+    name: str
+    models_folder: str
+    device: str
+    held_back: list[str]
+    trained_on: list[str]
+    same_patient: list[list[str]]
+    folds: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class FineTuningStatus:
+    """How far a fine-tuning is.
+
+    Attributes:
+        state: "starting", "training", "comparing", "done", "failed" or "cancelled".
+        message: one sentence for the user.
+        fraction: 0…1.
+        losses: training loss of each finished epoch.
+        model_file: the new model; None until it is done.
+        comparison_file: JSON, likewise.
+    """
+
+    state: str
+    message: str
+    fraction: float
+    losses: list[float] = field(default_factory=list)
+    model_file: Path | None = None
+    comparison_file: Path | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in FINAL_STATES
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """A fine-tuning, running or over, as its run folder tells it."""
+
+    run_folder: Path
+
+    @property
+    def plan(self) -> FineTuningPlan:
+        """What it does."""
+        values = json.loads((self.run_folder / PLAN_FILE_NAME).read_text(encoding="utf-8"))
+        return FineTuningPlan(**values)
+
+    def status(self) -> FineTuningStatus:
+        """How far it is; reads a few small files."""
+        plan = self.plan
+        state, message = self._state()
+        losses = self._losses()
+        if state == DONE:
+            model_file = Path(plan.models_folder) / f"{plan.name}{MODEL_SUFFIX}"
+            comparison_file = model_file.with_name(f"{plan.name}{COMPARISON_SUFFIX}.json")
+            return FineTuningStatus(state, message, 1.0, losses, model_file, comparison_file)
+        if state == TRAINING:
+            message = f"Training, {len(losses)} of {plan.epochs} epochs done"
+        fraction = TRAINING_SHARE * len(losses) / plan.epochs
+        return FineTuningStatus(state, message, fraction, losses)
+
+    def cancel(self) -> None:
+        """Ask the process to stop; it does within seconds, and leaves no model."""
+        (self.run_folder / CANCEL_FILE_NAME).touch()
+
+    def _state(self) -> tuple[str, str]:
+        """State and message, as the process last wrote them; failed if it has fallen silent."""
+        file = self.run_folder / STATE_FILE_NAME
+        state, message = STARTING, "Starting"
+        if file.exists():
+            values = json.loads(file.read_text(encoding="utf-8"))
+            state, message = values["state"], values["message"]
+        signs = (self.run_folder / name for name in (ALIVE_FILE_NAME, PLAN_FILE_NAME))
+        last_sign_s = max(sign.stat().st_mtime for sign in signs if sign.exists())
+        if state not in FINAL_STATES and time.time() - last_sign_s > SILENT_AFTER_S:
+            return FAILED, (
+                "Fine-tuning stopped without a word (the computer was switched off, perhaps); start"
+                " it again."
+            )
+        return state, message
+
+    def _losses(self) -> list[float]:
+        log = self.run_folder / TRAINING_FOLDER_NAME / LOG_FILE_NAME
+        if not log.exists():
+            return []
+        # The last line may be half written.
+        lines = log.read_text(encoding="utf-8").split("\n")[:-1]
+        return [json.loads(line)["loss"] for line in lines]
+
+
+def fine_tuning_config(network: LesionNetworkConfig) -> TrainingConfig:
+    """The recipe: the short one's, all of it on windows, with a low learning rate and few epochs.
+
+    Args:
+        network: of the model to go on from, which cannot change.
+    """
+    recipe = UNET_TRAINING if isinstance(network, UNetConfig) else SHORT_TRAINING
+    crop_size = min(recipe.augmentation.crop_size, round(CROP_SHARE * network.working_size))
+    return replace(
+        recipe,
+        network=network,
+        augmentation=replace(recipe.augmentation, crop_size=crop_size),
+        main_branch_epochs=0,
+        learning_rate=LEARNING_RATE,
+        epochs=EPOCHS,
+    )
+
+
+def start_fine_tuning(
+    dataset: Path | str,
+    model: str | None = None,
+    name: str | None = None,
+    models_folder: Path | str | None = None,
+    device: str = "auto",
+    same_patient: Sequence[Sequence[str]] = (),
+    config: TrainingConfig | None = None,
+    python: str | None = None,
+) -> FineTuning:
+    """Start fine-tuning in the background.
+
+    Args:
+        dataset: folder of the training set.
+        model: name or file of the model to go on from; None is the default model.
+        name: of the new model; None makes one from the old one's.
+        models_folder: where it goes; None is the user's (see `lesions.models`).
+        device: where to train.
+        same_patient: cases of one patient, kept together, as for `train`.
+        config: how to train; None is `fine_tuning_config`.
+        python: program to run; None is the one that runs now.
+
+    Raises:
+        BadInputError: no such model or dataset, too few patients, a name that is taken or cannot be
+            a file's, or a folder that cannot be written.
+    """
+    folder = Path(models_folder or user_models_folder()).expanduser().absolute()
+    start_from = model_path(model).absolute()
+    config = config or fine_tuning_config(load_model(str(start_from)).config)
+    dataset = Path(dataset).expanduser().absolute()
+    names = case_names(dataset)
+    patient_count = len(patients(names, same_patient))
+    if patient_count < 2:
+        raise BadInputError(
+            f"{dataset.name} holds one patient only; add at least one more, so that the new model "
+            "can be compared on a patient it was not trained on."
+        )
+    folds = min(LARGEST_FOLD_COUNT, patient_count)
+    trained_on, held_back = fold_names(names, 0, folds, same_patient)
+    plan = FineTuningPlan(
+        dataset=str(dataset),
+        start_from=str(start_from),
+        name=_new_name(folder, name, start_from.stem),
+        models_folder=str(folder),
+        device=device,
+        held_back=held_back,
+        trained_on=trained_on,
+        same_patient=[list(group) for group in same_patient],
+        folds=folds,
+        epochs=config.epochs,
+    )
+    run_folder = folder / RUNS_FOLDER_NAME / plan.name
+    try:
+        run_folder.mkdir(parents=True)
+        values = {**asdict(config), "network": config_to_values(config.network)}
+        _write_json(run_folder / CONFIG_FILE_NAME, values)
+        _write_json(run_folder / PLAN_FILE_NAME, asdict(plan))
+        _start_process(python or sys.executable, run_folder)
+    except OSError as error:
+        raise BadInputError(
+            f"Fine-tuning cannot be started in {folder} ({error.strerror}); choose another folder "
+            "for your models."
+        ) from error
+    return FineTuning(run_folder)
+
+
+def fine_tunings(models_folder: Path | str | None = None) -> list[FineTuning]:
+    """All that were started for a folder of models, running or over, by name."""
+    folder = Path(models_folder or user_models_folder()).expanduser().absolute()
+    plans = (folder / RUNS_FOLDER_NAME).glob(f"*/{PLAN_FILE_NAME}")
+    return [FineTuning(plan.parent) for plan in sorted(plans)]
+
+
+def _new_name(folder: Path, wanted: str | None, old_name: str) -> str:
+    def is_taken(name: str) -> bool:
+        try:
+            model_path(name)
+        except BadInputError:
+            file = folder / f"{name}{MODEL_SUFFIX}"
+            return file.exists() or (folder / RUNS_FOLDER_NAME / name).exists()
+        return True
+
+    if wanted is None:
+        base = f"{re.sub(r'-fine-tuned-[0-9]+$', '', old_name)}-fine-tuned"
+        number = 1
+        while is_taken(f"{base}-{number}"):
+            number += 1
+        return f"{base}-{number}"
+    if not NAME.fullmatch(wanted):
+        raise BadInputError(
+            f"“{wanted}” cannot be the name of a model; use letters, digits, dots, hyphens and "
+            "underscores."
+        )
+    if is_taken(wanted):
+        raise BadInputError(f"There is a model or a run called {wanted} already; choose another.")
+    return wanted
+
+
+def _start_process(python: str, run_folder: Path) -> None:
+    paths = [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH", "")]
+    with (run_folder / MESSAGES_FILE_NAME).open("w", encoding="utf-8") as messages:
+        subprocess.Popen(
+            [python, "-m", "CovidLungQuantLib.training.fine_tune", str(run_folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=messages,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            # Out of the caller's session, so that closing it does not end the training.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+
+
+def run_fine_tuning(run_folder: Path) -> None:
+    """Do what the plan in a run folder says; its end, good or bad, is written there.
+
+    Raises:
+        whatever went wrong, after it was written.
+    """
+    run_folder = Path(run_folder)
+    heart = threading.Thread(target=_beat, args=(run_folder,), daemon=True)
+    # A process started in the background may have been told to ignore the signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    heart.start()
+    try:
+        plan = FineTuning(run_folder).plan
+        _write_state(run_folder, TRAINING, "Training")
+        _train(plan, run_folder)
+        _write_state(run_folder, COMPARING, "Comparing the old and the new model")
+        _finish(plan, run_folder)
+    except (KeyboardInterrupt, Cancelled):
+        _write_state(run_folder, CANCELLED, "Fine-tuning was cancelled; no model was made.")
+    except BaseException as error:
+        known = isinstance(error, CovidLungQuantError)
+        message = str(error) if known else f"{type(error).__name__}: {error}"
+        _write_state(run_folder, FAILED, message or type(error).__name__)
+        raise
+    else:
+        _write_state(run_folder, DONE, f"The new model {plan.name} is ready to be chosen.")
+
+
+def _train(plan: FineTuningPlan, run_folder: Path) -> None:
+    """`covidlungquant train` on the patients that are not held back."""
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    arguments = [plan.dataset, "--output", str(run_folder / TRAINING_FOLDER_NAME)]
+    arguments += ["--config", str(run_folder / CONFIG_FILE_NAME), "--device", plan.device]
+    arguments += ["--start-from", plan.start_from, "--fold", "0", "--folds", str(plan.folds)]
+    for group in plan.same_patient:
+        arguments += ["--same-patient", ",".join(group)]
+    command.run(parser.parse_args(arguments))
+
+
+def _finish(plan: FineTuningPlan, run_folder: Path) -> None:
+    """Compare, and put the new model with its comparison into the folder of models."""
+    trained = run_folder / TRAINING_FOLDER_NAME / f"{TRAINING_FOLDER_NAME}{MODEL_SUFFIX}"
+    old, new = load_model(plan.start_from), load_model(str(trained))
+    rows, left_out = compare_models(Path(plan.dataset), plan.held_back, old, new)
+    folder = Path(plan.models_folder)
+    stem = f"{plan.name}{COMPARISON_SUFFIX}"
+    comparison = {
+        "old_model": {"name": old.name, "sha256": old.sha256},
+        "new_model": {"name": plan.name, "sha256": new.sha256},
+        "trained_on": plan.trained_on,
+        "held_back": plan.held_back,
+        "left_out": left_out,
+        "mean": {
+            figure: {which: _mean([row[which] for row in rows], figure) for which in ("old", "new")}
+            for figure in COMPARED
+        },
+        "cases": [
+            {"case": row["new"].case, **{which: _figures(row[which]) for which in ("old", "new")}}
+            for row in rows
+        ],
+        "note": COMPARISON_NOTE,
+        "disclaimer": DISCLAIMER,
+    }
+    _write_table(folder / f"{stem}.csv", rows)
+    _write_json(folder / f"{stem}.json", comparison)
+    # Last, so that a model that can be chosen always has its comparison.
+    save_model(folder / f"{plan.name}{MODEL_SUFFIX}", new.network)
+
+
+def compare_models(
+    dataset: Path, names: Sequence[str], old: LoadedModel, new: LoadedModel
+) -> tuple[list[dict[str, CaseAgreement]], dict[str, str]]:
+    """Run both models on cases of a dataset and compare them with the reader.
+
+    Returns:
+        rows: agreement of the "old" and the "new" model, one a case.
+        left_out: cases that could not be segmented, with the reason.
+    """
+    rows, left_out = [], {}
+    for name in names:
+        try:
+            scan = read_case(dataset, name)
+            anatomy = segment_lungs(scan.hu, scan.spacing_mm)
+            rows.append(
+                {
+                    which: replace(evaluate_case(scan, anatomy, model)[0], case=name)
+                    for which, model in (("old", old), ("new", new))
+                }
+            )
+        except BadInputError as error:
+            left_out[name] = str(error)
+    return rows, left_out
+
+
+def _mean(agreements: Sequence[CaseAgreement], figure: str) -> float | None:
+    values = [getattr(agreement, figure) for agreement in agreements]
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else None
+
+
+def _figures(agreement: CaseAgreement) -> dict[str, Any]:
+    values = asdict(agreement)
+    del values["case"]
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in values.items()
+    }
+
+
+def _write_table(path: Path, rows: Sequence[dict[str, CaseAgreement]]) -> None:
+    """One row a case and model; empty where a figure is undefined."""
+    columns = [column.name for column in fields(CaseAgreement)]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["model", *columns])
+        for row in rows:
+            for which, agreement in row.items():
+                writer.writerow([which, agreement.case, *_figures(agreement).values()])
+
+
+def _beat(run_folder: Path) -> None:
+    """Show that the process lives, and end it where that is asked for."""
+    while True:
+        (run_folder / ALIVE_FILE_NAME).touch()
+        if (run_folder / CANCEL_FILE_NAME).exists():
+            _thread.interrupt_main()
+            return
+        time.sleep(HEARTBEAT_S)
+
+
+def _write_state(run_folder: Path, state: str, message: str) -> None:
+    _write_json(run_folder / STATE_FILE_NAME, {"state": state, "message": message})
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write beside and rename, so that a reader never meets half a file."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2, allow_nan=False), encoding="utf-8")
+    partial.replace(path)
+
+
+def main() -> int:
+    """Command line of the background process; returns its exit code."""
+    parser = argparse.ArgumentParser(description="Fine-tune as the plan in a run folder says.")
+    parser.add_argument("run_folder", type=Path)
+    try:
+        run_fine_tuning(parser.parse_args().run_folder)
+    except CovidLungQuantError as error:
+        print(error)
+        return error.exit_code
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
