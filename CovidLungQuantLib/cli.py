@@ -366,6 +366,12 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scene", action="store_true", help="write scene.mrb for 3D Slicer too (needs slicer-core)"
     )
+    parser.add_argument(
+        "--dicom",
+        action="store_true",
+        help="write the result as DICOM too, segmentation and measurement report (TID 1500); only "
+        "for a CT given as DICOM (needs highdicom)",
+    )
     parser.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
 
 
@@ -407,6 +413,7 @@ def _segment(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.pipeline import Options, check_options, quantify
 
     check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
+    dicom_source = _dicom_source(chosen)
     options = Options(
         chosen.device, chosen.model, chosen.kinds, chosen.artery_hu, _lobe_option(chosen.lobes)
     )
@@ -420,7 +427,7 @@ def _segment(chosen: argparse.Namespace) -> None:
             subrange(progress, READ_UNTIL, WRITE_FROM),
             _given_lobes(chosen.lobes, ct),
         )
-        files = _write(chosen, quantification, progress)
+        files = _write(chosen, quantification, progress, dicom_source)
     _print_result(quantification, files)
 
 
@@ -431,6 +438,7 @@ def _measure(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.pipeline import measure
 
     check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
+    dicom_source = _dicom_source(chosen)
     with _shown_progress() as progress:
         progress(0.0, "Reading the scan")
         ct = read_ct(chosen.ct, chosen.series)
@@ -443,7 +451,7 @@ def _measure(chosen: argparse.Namespace) -> None:
             _given_lobes(chosen.lobes, ct),
             _lobe_option(chosen.lobes),
         )
-        files = _write(chosen, quantification, progress)
+        files = _write(chosen, quantification, progress, dicom_source)
     _print_result(quantification, files)
 
 
@@ -712,8 +720,27 @@ def _info(chosen: argparse.Namespace) -> None:
     print(DISCLAIMER)
 
 
+def _dicom_source(chosen: argparse.Namespace) -> Sequence[Path]:
+    """DICOM files of the scan's slices where the result is wanted as DICOM; none otherwise."""
+    if not chosen.dicom:
+        return ()
+    from CovidLungQuantLib.ct.dicom import is_dicom, slice_files
+    from CovidLungQuantLib.outputs.dicom_files import check_dicom_possible
+
+    check_dicom_possible()
+    if chosen.ct.is_file() and not is_dicom(chosen.ct):
+        raise BadInputError(
+            f"DICOM results refer to a DICOM series, and {chosen.ct.name} is none; give the DICOM "
+            "folder of the scan or leave --dicom out."
+        )
+    return slice_files(chosen.ct, chosen.series)
+
+
 def _write(
-    chosen: argparse.Namespace, quantification: Quantification, progress: ProgressCallback
+    chosen: argparse.Namespace,
+    quantification: Quantification,
+    progress: ProgressCallback,
+    dicom_source: Sequence[Path],
 ) -> list[Path]:
     from CovidLungQuantLib.outputs.folder import write_results
 
@@ -723,6 +750,7 @@ def _write(
         chosen.overwrite,
         chosen.scene,
         subrange(progress, WRITE_FROM, 1.0),
+        dicom_source,
     )
 
 

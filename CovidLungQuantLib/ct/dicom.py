@@ -299,13 +299,7 @@ def read_dicom(path: Path, series: str | int | None = None) -> CTVolume:
     Raises:
         BadInputError: see `read_ct`.
     """
-    folder = _scan(path)
-    if path.is_file() and series is None and not _is_directory_file(path):
-        stack = _stack_of_file(folder, path)
-        choice = []
-    else:
-        stack = _choose(folder, series)
-        choice = _choice_warnings(folder, stack) if series is None else []
+    folder, stack, choice = _chosen_stack(path, series)
     _check_header(stack, folder.name)
     _check_damaged(stack, folder)
     stack, geometry = _place(stack, folder.name)
@@ -321,6 +315,28 @@ def read_dicom(path: Path, series: str | int | None = None) -> CTVolume:
         ct,
         warnings=(*header_warnings, *(w for w in ct.warnings if w.code not in known)),
     )
+
+
+def slice_files(path: Path, series: str | int | None = None) -> tuple[Path, ...]:
+    """Files of the series that `read_dicom` reads, in the order of its slices.
+
+    Raises:
+        BadInputError: see `read_ct`.
+    """
+    folder, stack, _ = _chosen_stack(path, series)
+    _check_header(stack, folder.name)
+    return tuple(item.path for item in _place(stack, folder.name)[0].slices)
+
+
+def _chosen_stack(
+    path: Path, series: str | int | None
+) -> tuple[_Folder, _Stack, list[ScanWarning]]:
+    """What lies under a path, what is read of it, and a warning where that was a choice."""
+    folder = _scan(path)
+    if path.is_file() and series is None and not _is_directory_file(path):
+        return folder, _stack_of_file(folder, path), []
+    stack = _choose(folder, series)
+    return folder, stack, _choice_warnings(folder, stack) if series is None else []
 
 
 @contextmanager

@@ -6,13 +6,18 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
+from CovidLungQuantLib.outputs.dicom_files import (
+    DICOM_MEASUREMENTS_FILE,
+    DICOM_SEGMENTATION_FILE,
+    write_dicom,
+)
 from CovidLungQuantLib.outputs.report import write_report
 from CovidLungQuantLib.outputs.segmentation import write_lobes, write_segmentation
 from CovidLungQuantLib.outputs.table import write_measurements_csv, write_result_json
@@ -34,6 +39,8 @@ OUTPUT_FILES = (
     RESULT_FILE,
     REPORT_FILE,
     SCENE_FILE,
+    DICOM_SEGMENTATION_FILE,
+    DICOM_MEASUREMENTS_FILE,
 )
 
 _DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
@@ -88,6 +95,7 @@ def write_results(
     overwrite: bool = False,
     scene: bool = False,
     progress: ProgressCallback = no_progress,
+    dicom_source: Sequence[Path] = (),
 ) -> list[Path]:
     """Write segmentation, lobes, table, result and report (and the scene) into `folder`.
 
@@ -100,6 +108,8 @@ def write_results(
         overwrite: replace the results of an earlier run.
         scene: write scene.mrb too; needs the package slicer-core.
         progress: progress callback.
+        dicom_source: DICOM files of the scan's slices in their order; where given, the result is
+            written as DICOM SEG and SR too, which needs highdicom.
 
     Returns:
         the paths of the files.
@@ -110,7 +120,7 @@ def write_results(
     """
     check_output_folder(folder, overwrite, scene)
     with filled_folder(folder, overwrite) as unfinished:
-        names = _write_files(unfinished, quantification, scene, progress)
+        names = _write_files(unfinished, quantification, scene, progress, dicom_source)
     return [Path(folder).absolute() / name for name in names]
 
 
@@ -149,7 +159,11 @@ def filled_folder(
 
 
 def _write_files(
-    folder: Path, quantification: Quantification, scene: bool, progress: ProgressCallback
+    folder: Path,
+    quantification: Quantification,
+    scene: bool,
+    progress: ProgressCallback,
+    dicom_source: Sequence[Path],
 ) -> list[str]:
     provenance = quantification.provenance
     progress(0.0, "Writing the segmentation")
@@ -181,6 +195,9 @@ def _write_files(
         progress(0.6, "Writing the scene")
         write_scene(folder / SCENE_FILE, quantification)
         names.append(SCENE_FILE)
+    if dicom_source:
+        progress(0.8, "Writing DICOM")
+        names += write_dicom(folder, quantification, dicom_source)
     progress(1.0, "Written")
     return names
 

@@ -1,0 +1,415 @@
+"""The result as DICOM: a segmentation (SEG) and a measurement report (SR, TID 1500).
+
+Both refer to the slices of the source series, carry its patient and study, and belong into the same
+archive. Needs highdicom, which is an optional extra.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from CovidLungQuantLib import __version__
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.labels import (
+    BOTH_LUNGS_REGION,
+    GGO,
+    HIGH_OPACITY,
+    LABELS,
+    LEFT,
+    LEFT_LUNG_REGION,
+    LOBES,
+    LUNG,
+    MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
+    NORMAL_LUNG,
+    RIGHT,
+    RIGHT_LUNG_REGION,
+    Code,
+    Label,
+)
+from CovidLungQuantLib.measures.volumes import RegionMeasurement
+from CovidLungQuantLib.outputs.segmentation import SOFTWARE_NAME
+
+if TYPE_CHECKING:
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.seg import Segmentation, SegmentDescription
+    from highdicom.sr import (
+        Comprehensive3DSR,
+        Measurement,
+        MeasurementsAndQualitativeEvaluations,
+        VolumetricROIMeasurementsAndQualitativeEvaluations,
+    )
+    from pydicom import Dataset
+
+    from CovidLungQuantLib.pipeline import Provenance, Quantification
+
+DICOM_SEGMENTATION_FILE = "segmentation.dcm"
+DICOM_MEASUREMENTS_FILE = "measurements.dcm"
+
+# What every image of an archive should state, if only as unknown; some exports leave it out.
+PATIENT_AND_STUDY = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+)
+# At most 64 characters, as DICOM's long strings are.
+DISCLAIMER_TEXT = "For research use only; not a medical device"
+SEGMENTATION_SERIES_NUMBER = 9001
+MEASUREMENTS_SERIES_NUMBER = 9002
+
+# What has no code in the standard is coded privately, as DICOM provides for ("99…").
+PRIVATE_SCHEME = "99CLQ"
+EXTENT = Code(PRIVATE_SCHEME, "EXTENT", "Extent, share of the lung volume of the region")
+LESION = Code("SCT", "52988006", "Lesion")
+VOLUME = Code("SCT", "118565006", "Volume")
+MEAN = Code("SCT", "373098007", "Mean")
+ATTENUATION = Code("DCM", "112031", "Attenuation Coefficient")
+CT_CHEST = Code("LN", "24627-2", "CT Chest")
+ARTIFICIAL_INTELLIGENCE = Code("DCM", "123110", "Artificial Intelligence")
+DEVICE = Code("DCM", "121007", "Device")
+MILLILITRE = Code("UCUM", "mL", "milliliter")
+PERCENT = Code("UCUM", "%", "percent")
+HOUNSFIELD_UNIT = Code("UCUM", "[hnsf'U]", "Hounsfield unit")
+
+
+def check_dicom_possible() -> None:
+    """Refuse to begin where highdicom is missing.
+
+    Raises:
+        BadInputError: with what to do.
+    """
+    if find_spec("highdicom") is None:
+        raise BadInputError(
+            "DICOM results need highdicom; install it with “pip install covidlungquant[dicom]” or "
+            "leave --dicom out."
+        )
+
+
+def write_dicom(
+    folder: Path, quantification: Quantification, source_files: Sequence[Path]
+) -> list[str]:
+    """Write segmentation and measurement report into a folder; returns the names of the files.
+
+    Args:
+        folder: must exist.
+        quantification: of the scan read from `source_files`.
+        source_files: DICOM files of the slices, in the order of the scan's slices; see
+            `ct.dicom.slice_files`.
+
+    Raises:
+        BadInputError: highdicom is missing, or the series lacks what a DICOM reference needs.
+        OSError: a file cannot be written.
+    """
+    check_dicom_possible()
+    source = read_source(source_files)
+    try:
+        segmentation = dicom_segmentation(quantification, source)
+        report = dicom_report(quantification, source, segmentation)
+    except (AttributeError, ValueError, TypeError, KeyError) as error:
+        raise BadInputError(
+            f"The source series cannot be referred to in DICOM ({error}); leave --dicom out or "
+            "export the original series again."
+        ) from error
+    segmentation.save_as(folder / DICOM_SEGMENTATION_FILE)
+    report.save_as(folder / DICOM_MEASUREMENTS_FILE)
+    return [DICOM_SEGMENTATION_FILE, DICOM_MEASUREMENTS_FILE]
+
+
+def read_source(files: Sequence[Path]) -> list[Dataset]:
+    """Headers of the slices; patient and study data that are absent are made empty.
+
+    Raises:
+        BadInputError: a file is no longer there or no longer DICOM.
+    """
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    source = []
+    for file in files:
+        try:
+            dataset = dcmread(file, stop_before_pixels=True)
+        except (OSError, InvalidDicomError) as error:
+            raise BadInputError(
+                f"{file.name} of the source series cannot be read any more; copy the scan again."
+            ) from error
+        for keyword in PATIENT_AND_STUDY:
+            if keyword not in dataset:
+                setattr(dataset, keyword, None if keyword.endswith(("Date", "Time")) else "")
+        source.append(dataset)
+    return source
+
+
+def dicom_segmentation(quantification: Quantification, source: Sequence[Dataset]) -> Segmentation:
+    """The label map as DICOM SEG: one binary segment a label, on the slices of the series.
+
+    Args:
+        quantification: of the scan.
+        source: headers of its slices, in the order of its label map.
+    """
+    from highdicom import UID
+    from highdicom.seg import Segmentation
+
+    return Segmentation(
+        source_images=list(source),
+        pixel_array=np.ascontiguousarray(quantification.labels, dtype=np.uint8),
+        segmentation_type="BINARY",
+        segment_descriptions=[
+            _segment_description(label, quantification.provenance) for label in LABELS
+        ],
+        series_instance_uid=UID(),
+        series_number=SEGMENTATION_SERIES_NUMBER,
+        sop_instance_uid=UID(),
+        instance_number=1,
+        manufacturer=SOFTWARE_NAME,
+        manufacturer_model_name=SOFTWARE_NAME,
+        software_versions=__version__,
+        device_serial_number=__version__,
+        content_label="LUNG_LESIONS",
+        content_description=DISCLAIMER_TEXT,
+        series_description=f"{SOFTWARE_NAME} segmentation",
+    )
+
+
+def dicom_report(
+    quantification: Quantification, source: Sequence[Dataset], segmentation: Segmentation
+) -> Comprehensive3DSR:
+    """Volumes, extents and densities of lungs and lobes as a TID 1500 measurement report.
+
+    Those of both lungs refer to the segments; where a number cannot be computed there is none.
+
+    Args:
+        quantification: of the scan.
+        source: headers of its slices.
+        segmentation: from `dicom_segmentation`.
+    """
+    from highdicom import UID
+    from highdicom.sr import (
+        Comprehensive3DSR,
+        DeviceObserverIdentifyingAttributes,
+        MeasurementReport,
+        ObservationContext,
+        ObserverContext,
+    )
+
+    observer = ObserverContext(
+        observer_type=_coded(DEVICE),
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=UID(),
+            name=SOFTWARE_NAME,
+            manufacturer_name=SOFTWARE_NAME,
+            model_name=f"{SOFTWARE_NAME} {__version__}: {DISCLAIMER_TEXT}",
+        ),
+    )
+    report = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=observer),
+        procedure_reported=_coded(CT_CHEST),
+        imaging_measurements=_groups(quantification, segmentation),
+        referenced_images=list(source),
+    )
+    return Comprehensive3DSR(
+        evidence=[*source, segmentation],
+        content=report,
+        series_instance_uid=UID(),
+        series_number=MEASUREMENTS_SERIES_NUMBER,
+        sop_instance_uid=UID(),
+        instance_number=1,
+        manufacturer=SOFTWARE_NAME,
+        series_description=f"{SOFTWARE_NAME} measurements",
+    )
+
+
+def _coded(code: Code):
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(code.value, code.scheme, code.meaning)
+
+
+def _algorithm_name(provenance: Provenance | None) -> str:
+    return (provenance and provenance.model_name) or SOFTWARE_NAME
+
+
+def _is_automatic(provenance: Provenance | None) -> bool:
+    return provenance is not None and provenance.model_name is not None
+
+
+def _segment_description(label: Label, provenance: Provenance | None) -> SegmentDescription:
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.color import CIELabColor
+    from highdicom.seg import SegmentDescription
+
+    algorithm: AlgorithmIdentificationSequence = AlgorithmIdentificationSequence(
+        name=_algorithm_name(provenance),
+        family=_coded(ARTIFICIAL_INTELLIGENCE),
+        version=__version__,
+        source=SOFTWARE_NAME,
+        parameters=_parameters(provenance),
+    )
+    return SegmentDescription(
+        segment_number=label.value,
+        segment_label=label.name,
+        segmented_property_category=_coded(label.category),
+        segmented_property_type=_coded(label.type),
+        algorithm_type="AUTOMATIC" if _is_automatic(provenance) else "SEMIAUTOMATIC",
+        algorithm_identification=algorithm,
+        anatomic_regions=None if label.region is None else [_coded(label.region)],
+        display_color=CIELabColor.from_rgb(*(round(255 * part) for part in label.color)),
+    )
+
+
+def _parameters(provenance: Provenance | None) -> dict[str, str] | None:
+    if provenance is None or provenance.model_sha256 is None:
+        return None
+    return {"model SHA-256": provenance.model_sha256}
+
+
+Groups = (
+    "list[MeasurementsAndQualitativeEvaluations "
+    "| VolumetricROIMeasurementsAndQualitativeEvaluations]"
+)
+
+
+def _groups(quantification: Quantification, segmentation: Segmentation) -> Groups:
+    """Measurement groups: of each region the lung, its lesions together, GGO and high opacity."""
+    groups = []
+    measurements = quantification.measurements
+    for row in (*measurements.lungs, *measurements.lobes):
+        groups.append(
+            _group(
+                quantification,
+                f"Lung, {row.region}",
+                row.region,
+                LUNG,
+                [*_volume(row.volume_ml), *_mean_hu(row.mean_hu)],
+            )
+        )
+        groups.append(
+            _group(
+                quantification,
+                f"Lesion, {row.region}",
+                row.region,
+                LESION,
+                _volume_extent_hu(row.lesion_ml, row.lesion_percent, row.lesion_mean_hu),
+            )
+        )
+        for label, numbers in _labels_of(row):
+            groups.append(
+                _group(
+                    quantification,
+                    f"{label.name}, {row.region}",
+                    row.region,
+                    label.type,
+                    _volume_extent_hu(*numbers),
+                    # The segments hold both lungs, so only their numbers are those of a segment.
+                    (segmentation, label) if row.region == BOTH_LUNGS_REGION else None,
+                )
+            )
+    return groups
+
+
+def _labels_of(row: RegionMeasurement) -> list[tuple[Label, tuple[float, float, float]]]:
+    """Volume (mL), extent (%) and mean HU of each label in a region."""
+    normal_percent = 100.0 * row.normal_ml / row.volume_ml if row.volume_ml else math.nan
+    return [
+        (NORMAL_LUNG, (row.normal_ml, normal_percent, row.normal_mean_hu)),
+        (GGO, (row.ggo_ml, row.ggo_percent, row.ggo_mean_hu)),
+        (HIGH_OPACITY, (row.high_opacity_ml, row.high_opacity_percent, row.high_opacity_mean_hu)),
+    ]
+
+
+def _group(
+    quantification: Quantification,
+    name: str,
+    region: str,
+    finding: Code,
+    measurements: list[Measurement],
+    segment: tuple[Segmentation, Label] | None = None,
+) -> MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations:
+    from highdicom import UID
+    from highdicom.sr import (
+        AlgorithmIdentification,
+        FindingSite,
+        MeasurementsAndQualitativeEvaluations,
+        ReferencedSegment,
+        TrackingIdentifier,
+        VolumetricROIMeasurementsAndQualitativeEvaluations,
+    )
+
+    site, laterality = _site(region)
+    provenance = quantification.provenance
+    parameters = _parameters(provenance) or {}
+    content = {
+        "tracking_identifier": TrackingIdentifier(uid=UID(), identifier=name),
+        "finding_type": _coded(finding),
+        "finding_category": (
+            None if finding == LUNG else _coded(MORPHOLOGICALLY_ABNORMAL_STRUCTURE)
+        ),
+        "finding_sites": [FindingSite(_coded(site), laterality and _coded(laterality))],
+        "algorithm_id": AlgorithmIdentification(
+            name=_algorithm_name(provenance),
+            version=__version__,
+            parameters=[f"{key}: {value}" for key, value in parameters.items()] or None,
+        ),
+        "measurements": measurements,
+    }
+    if segment is None:
+        return MeasurementsAndQualitativeEvaluations(**content)
+    segmentation, label = segment
+    if not np.any(quantification.labels == label.value):
+        # An empty segment has no frame to refer to.
+        return MeasurementsAndQualitativeEvaluations(**content)
+    return VolumetricROIMeasurementsAndQualitativeEvaluations(
+        referenced_segment=ReferencedSegment.from_segmentation(segmentation, label.value),
+        **content,
+    )
+
+
+def _site(region: str) -> tuple[Code, Code | None]:
+    """Anatomic site and laterality of a region of the table."""
+    lungs = {
+        BOTH_LUNGS_REGION: (LUNG, None),
+        RIGHT_LUNG_REGION: (LUNG, RIGHT),
+        LEFT_LUNG_REGION: (LUNG, LEFT),
+    }
+    lobes = {lobe.name.lower(): (lobe.type, lobe.type_modifier) for lobe in LOBES}
+    return {**lungs, **lobes}[region]
+
+
+def _volume_extent_hu(volume_ml: float, extent_percent: float, mean_hu: float) -> list[Measurement]:
+    return [*_volume(volume_ml), *_measurement(EXTENT, extent_percent, PERCENT), *_mean_hu(mean_hu)]
+
+
+def _volume(volume_ml: float) -> list[Measurement]:
+    return _measurement(VOLUME, volume_ml, MILLILITRE)
+
+
+def _mean_hu(mean_hu: float) -> list[Measurement]:
+    return _measurement(ATTENUATION, mean_hu, HOUNSFIELD_UNIT, MEAN)
+
+
+def _measurement(
+    name: Code, value: float, unit: Code, derivation: Code | None = None
+) -> list[Measurement]:
+    """One number as a list; empty where there is no number."""
+    from highdicom.sr import Measurement
+
+    if math.isnan(value):
+        return []
+    return [
+        Measurement(
+            name=_coded(name),
+            value=value,
+            unit=_coded(unit),
+            derivation=None if derivation is None else _coded(derivation),
+        )
+    ]

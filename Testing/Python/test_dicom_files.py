@@ -1,0 +1,192 @@
+"""The result as DICOM, read back: voxels, numbers, codes, and what they refer to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dicom_series import write_series
+from small_chest import a_label_map, a_quantification
+
+from CovidLungQuantLib.cli import main
+from CovidLungQuantLib.ct import read_ct
+from CovidLungQuantLib.ct.dicom import slice_files
+from CovidLungQuantLib.ct.images import write_image
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS
+from CovidLungQuantLib.outputs.dicom_files import (
+    DICOM_MEASUREMENTS_FILE,
+    DICOM_SEGMENTATION_FILE,
+    EXTENT,
+    LESION,
+    write_dicom,
+)
+from CovidLungQuantLib.outputs.segmentation import write_segmentation
+from CovidLungQuantLib.pipeline import Quantification
+
+hd = pytest.importorskip("highdicom", reason="highdicom is not installed")
+pydicom = pytest.importorskip("pydicom")
+
+TILTED = np.linalg.qr(np.eye(3) + 0.1 * np.random.default_rng(3).normal(size=(3, 3)))[0]
+TILTED = TILTED * np.sign(np.diag(TILTED))
+VOLUME_CODE = "118565006"
+
+
+def a_series(folder: Path, **tags: Any) -> tuple[Quantification, list[Path]]:
+    """A series of the small chest, and its result as if the network had run."""
+    hu = a_quantification().ct.hu
+    paths = write_series(folder, hu, direction=TILTED, **tags)
+    return a_quantification(read_ct(folder), lobes=True), paths
+
+
+def result_of(folder: Path, quantification: Quantification, files: list[Path]) -> tuple[Any, Any]:
+    folder.mkdir()
+    write_dicom(folder, quantification, files)
+    segmentation = hd.seg.segread(folder / DICOM_SEGMENTATION_FILE)
+    return segmentation, hd.sr.srread(folder / DICOM_MEASUREMENTS_FILE)
+
+
+def numbers(group: Any) -> dict[str, float]:
+    """Values of a measurement group by the code of their name."""
+    return {str(item.name.value): float(item.value) for item in group.get_measurements()}
+
+
+def groups_by_name(report: Any) -> dict[str, Any]:
+    """The report's measurement groups, each under what it is tracked by."""
+    groups = [
+        *report.content.get_image_measurement_groups(),
+        *report.content.get_volumetric_roi_measurement_groups(),
+    ]
+    names = [group.tracking_identifier for group in groups]
+    assert len(set(names)) == len(names)
+    return dict(zip(names, groups, strict=True))
+
+
+def test_slices_are_listed_in_the_order_of_the_array(tmp_path: Path):
+    _, paths = a_series(tmp_path / "scan")
+    assert list(slice_files(tmp_path / "scan")) == [path.resolve() for path in paths]
+    hu = read_ct(tmp_path / "scan").hu
+    for plane, file in zip(hu, slice_files(tmp_path / "scan"), strict=True):
+        dataset = pydicom.dcmread(file)
+        assert np.array_equal(dataset.pixel_array + int(dataset.RescaleIntercept), plane)
+
+
+def test_the_segmentation_holds_every_voxel_with_codes_and_model(tmp_path: Path):
+    quantification, files = a_series(tmp_path / "scan", PatientName="Person^Some")
+    segmentation, _ = result_of(tmp_path / "out", quantification, files)
+
+    uids = [pydicom.dcmread(file).SOPInstanceUID for file in files]
+    stacked = segmentation.get_pixels_by_source_instance(
+        uids, combine_segments=True, relabel=False, ignore_spatial_locations=True
+    )
+    assert np.array_equal(stacked, quantification.labels)
+    volume = segmentation.get_volume(combine_segments=True)
+    assert volume.spacing == pytest.approx(quantification.ct.geometry.spacing_mm[::-1])
+    assert segmentation.PatientName == "Person^Some"
+    assert segmentation.StudyInstanceUID == "1.2.3"
+    assert segmentation.FrameOfReferenceUID == "1.2.3.9"
+    for label in LABELS:
+        segment = segmentation.get_segment_description(label.value)
+        assert segment.segment_label == label.name
+        assert segment.algorithm_type.value == "AUTOMATIC"
+        assert segment.algorithm_identification.name == "a model"
+        assert segment.algorithm_identification.parameters == {"model SHA-256": "ab" * 32}
+        for coded, code in (
+            (segment.segmented_property_category, label.category),
+            (segment.segmented_property_type, label.type),
+        ):
+            assert (coded.scheme_designator, coded.value) == (code.scheme, code.value)
+
+
+def test_the_report_holds_the_numbers_of_the_table(tmp_path: Path):
+    quantification, files = a_series(tmp_path / "scan")
+    segmentation, report = result_of(tmp_path / "out", quantification, files)
+
+    groups = groups_by_name(report)
+    assert report.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34"  # Comprehensive 3D SR
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    for row in (*quantification.measurements.lungs, *quantification.measurements.lobes):
+        lung = numbers(groups[f"Lung, {row.region}"])
+        assert lung[VOLUME_CODE] == pytest.approx(row.volume_ml, rel=1e-6)
+        for name, volume_ml, percent in (
+            ("GGO", row.ggo_ml, row.ggo_percent),
+            ("High opacity", row.high_opacity_ml, row.high_opacity_percent),
+            ("Lesion", row.lesion_ml, row.lesion_percent),
+        ):
+            found = numbers(groups[f"{name}, {row.region}"])
+            assert found[VOLUME_CODE] == pytest.approx(volume_ml, rel=1e-6)
+            assert found[EXTENT.value] == pytest.approx(percent, rel=1e-6)
+    group = groups["GGO, right lung"]
+    assert group.finding_type.value == GGO.type.value
+    assert group.finding_sites[0].laterality.meaning == "Right"
+    assert groups["Lesion, left lung"].finding_type.value == LESION.value
+    lobe = groups["Lesion, left upper lobe"].finding_sites[0]
+    assert (lobe.value.value, lobe.laterality.meaning) == ("45653009", "Left")
+    ggo = groups["GGO, both lungs"]
+    assert ggo.referenced_segment.referenced_sop_instance_uid == segmentation.SOPInstanceUID
+
+
+def test_both_refer_to_every_slice_of_the_series(tmp_path: Path):
+    quantification, files = a_series(tmp_path / "scan")
+    segmentation, report = result_of(tmp_path / "out", quantification, files)
+    uids = {pydicom.dcmread(file).SOPInstanceUID for file in files}
+
+    (series,) = segmentation.ReferencedSeriesSequence
+    assert series.SeriesInstanceUID == "1.2.3.4.5"
+    assert {item.ReferencedSOPInstanceUID for item in series.ReferencedInstanceSequence} == uids
+    evidence = {
+        item.ReferencedSOPInstanceUID
+        for study in report.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    assert evidence == uids | {segmentation.SOPInstanceUID}
+
+
+def test_a_corrected_result_is_semiautomatic(tmp_path: Path):
+    quantification, files = a_series(tmp_path / "scan")
+    provenance = replace(quantification.provenance, model_name=None, model_sha256=None)
+    segmentation, _ = result_of(
+        tmp_path / "out", replace(quantification, provenance=provenance), files
+    )
+    segment = segmentation.get_segment_description(HIGH_OPACITY.value)
+    assert segment.algorithm_type.value == "SEMIAUTOMATIC"
+
+
+def test_lungs_without_lesions_have_empty_segments_and_no_invented_numbers(tmp_path: Path):
+    quantification, files = a_series(tmp_path / "scan")
+    labels = np.minimum(a_label_map(), 1)
+    healthy = a_quantification(quantification.ct, labels)
+    segmentation, report = result_of(tmp_path / "out", healthy, files)
+    assert segmentation.number_of_segments == 3
+    found = numbers(groups_by_name(report)["GGO, both lungs"])
+    assert found == {VOLUME_CODE: 0.0, EXTENT.value: 0.0}
+
+
+def test_the_command_writes_both_beside_the_other_results(tmp_path: Path, capsys):
+    quantification, _ = a_series(
+        tmp_path / "scan", PatientName="M\u00fcller^J\u00fcrgen", SpecificCharacterSet="ISO_IR 100"
+    )
+    labels = tmp_path / "labels.seg.nrrd"
+    write_segmentation(labels, quantification.labels, quantification.ct.geometry)
+    arguments = ["measure", str(tmp_path / "scan"), str(labels), "-o", str(tmp_path / "out")]
+
+    code = main([*arguments, "--dicom", "--lobes", "none"])
+
+    assert code == 0, capsys.readouterr().err
+    written = hd.seg.segread(tmp_path / "out" / DICOM_SEGMENTATION_FILE)
+    assert written.PatientName == "M\u00fcller^J\u00fcrgen"
+    assert (tmp_path / "out" / DICOM_MEASUREMENTS_FILE).exists()
+    # An earlier result with DICOM in it may be replaced like any other.
+    assert main([*arguments, "--lobes", "none", "--overwrite"]) == 0
+    assert not (tmp_path / "out" / DICOM_SEGMENTATION_FILE).exists()
+
+
+def test_an_image_file_has_no_series_to_refer_to(tmp_path: Path, capsys):
+    ct = a_quantification().ct
+    write_image(tmp_path / "ct.nrrd", ct.hu, ct.geometry)
+    code = main(["segment", str(tmp_path / "ct.nrrd"), "-o", str(tmp_path / "out"), "--dicom"])
+    assert code == 2 and not (tmp_path / "out").exists()
+    assert "refer to a DICOM series, and ct.nrrd is none" in capsys.readouterr().err
