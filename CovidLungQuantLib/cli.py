@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from CovidLungQuantLib.cohort.evaluation import Evaluation
     from CovidLungQuantLib.cohort.reader_tables import Comparison
     from CovidLungQuantLib.ct import CTVolume, Geometry, ScanWarning
+    from CovidLungQuantLib.enhancement import Enhancement
     from CovidLungQuantLib.pipeline import EnhancedScan, Quantification
 
 PROGRAM = "covidlungquant"
@@ -102,6 +103,20 @@ def _parser() -> argparse.ArgumentParser:
         help="density of the pulmonary artery for --kinds artery (default: measured)",
     )
     _add_lobe_option(segment)
+    segment.add_argument(
+        "--vessels",
+        default="none",
+        metavar="{none,find,remove}",
+        help="find airways and vessels as segments of their own; remove also takes those in normal "
+        "lung out of GGO and high opacity, while a vessel inside a lesion belongs to it (default: "
+        "none)",
+    )
+    segment.add_argument(
+        "--enhance",
+        action="store_true",
+        help="enhance the lung, as the command enhance does, with sub-visual lesions apart; finds "
+        "airways and vessels, too",
+    )
     segment.set_defaults(run=_segment)
 
     measure = commands.add_parser("measure", help="measure a segmentation that exists")
@@ -415,7 +430,13 @@ def _segment(chosen: argparse.Namespace) -> None:
     check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
     dicom_source = _dicom_source(chosen)
     options = Options(
-        chosen.device, chosen.model, chosen.kinds, chosen.artery_hu, _lobe_option(chosen.lobes)
+        device=chosen.device,
+        model=chosen.model,
+        kinds=chosen.kinds,
+        artery_hu=chosen.artery_hu,
+        lobes=_lobe_option(chosen.lobes),
+        airways_and_vessels=chosen.vessels,
+        enhance=chosen.enhance,
     )
     check_options(options)
     with _shown_progress() as progress:
@@ -631,43 +652,44 @@ def _enhance(chosen: argparse.Namespace) -> None:
 
 def _enhancement_text(scan: EnhancedScan) -> str:
     """Baseline, window, bias, volumes and severity sums of an enhanced scan, one a line."""
-    from CovidLungQuantLib.enhancement import (
-        BASELINE_CHOICES,
-        SUB_VISUAL_RULE,
-        USUAL_BASELINE_HU,
-        VESSEL_BANDS_MM,
+    voxel_ml = scan.ct.geometry.voxel_volume_ml
+    airways_ml, vessels_ml, lung_ml = (
+        np.count_nonzero(array) * voxel_ml for array in (scan.airways, scan.vessels, scan.labels)
+    )
+    share = f"{100 * vessels_ml / lung_ml:.1f} % of the lungs"
+    return "\n".join(
+        [
+            *_fact_lines(scan.enhancement),
+            f"airways            {airways_ml:.1f} mL with trachea",
+            f"vessels            {vessels_ml:.1f} mL, {share}",
+            *_severity_lines(scan.enhancement),
+        ]
     )
 
-    found = scan.enhancement
-    voxel_ml = scan.ct.geometry.voxel_volume_ml
-    lung_ml = np.count_nonzero(scan.labels) * voxel_ml
-    vessel_ml = np.count_nonzero(scan.vessels) * voxel_ml
-    lines = [
-        f"baseline           {found.baseline_hu:.1f} HU, {BASELINE_CHOICES[found.baseline]}, "
-        f"over {found.parenchyma_ml:.0f} mL",
-        f"scan-level bias    {found.bias_hu:+.1f} HU against {USUAL_BASELINE_HU:.0f} HU",
-        f"optimal window     level {found.baseline_hu:.1f} HU on the scan and 0 HU on the enhanced "
-        f"volume, width {found.window_width_hu:.1f} HU",
-        f"airways            {np.count_nonzero(scan.airways) * voxel_ml:.1f} mL with trachea",
-        f"vessels            {vessel_ml:.1f} mL, {100 * vessel_ml / lung_ml:.1f} % of the lungs",
-    ]
-    for severity in found.severities:
-        bands = [
-            f"{hu:.3f} near vessels of "
-            + (
-                f"{low_mm:.0f} to {high_mm:.0f} mm"
-                if math.isfinite(high_mm)
-                else f"{low_mm:.0f} mm+"
-            )
-            for hu, (low_mm, high_mm) in zip(severity.bands_hu, VESSEL_BANDS_MM, strict=True)
-        ]
+
+def _fact_lines(enhancement: Enhancement) -> list[str]:
+    from CovidLungQuantLib.outputs.enhancement_section import enhancement_facts
+
+    return [f"{name:<18} {text}" for name, text in enhancement_facts(enhancement)]
+
+
+def _severity_lines(enhancement: Enhancement) -> list[str]:
+    from CovidLungQuantLib.enhancement import SUB_VISUAL_RULE
+    from CovidLungQuantLib.outputs.enhancement_section import vessel_band_names
+
+    lines = []
+    for severity in enhancement.severities:
+        bands = ", ".join(
+            f"{hu:.3f} near vessels of {name}"
+            for hu, name in zip(severity.bands_hu, vessel_band_names(), strict=True)
+        )
         lines.append(
             f"{severity.name:<18} {severity.volume_ml:.1f} mL, severity {severity.hu:.3f} HU over "
-            f"the lungs: {', '.join(bands)}, {severity.no_vessel_hu:.3f} in slices without vessels"
+            f"the lungs: {bands}, {severity.no_vessel_hu:.3f} in slices without vessels"
         )
-    if found.sub_visual is not None:
+    if enhancement.sub_visual is not None:
         lines.append(f"Sub-visual lesions are {SUB_VISUAL_RULE}.")
-    return "\n".join(lines)
+    return lines
 
 
 def _phantom(chosen: argparse.Namespace) -> None:
@@ -757,6 +779,11 @@ def _write(
 def _print_result(quantification: Quantification, files: list[Path]) -> None:
     print(f"\n{quantification.ct.name}\n{_text_table(quantification)}")
     print(_scores_text(quantification))
+    if quantification.airways_and_vessels is not None:
+        print(_tube_line(quantification))
+    if quantification.enhancement is not None:
+        enhancement = quantification.enhancement
+        print("\n".join([*_fact_lines(enhancement), *_severity_lines(enhancement)]))
     for message in dict.fromkeys(warning.message for warning in quantification.warnings):
         print(f"Warning: {message}")
     _print_files(files[0].parent, [file.name for file in files])
@@ -820,6 +847,20 @@ def _scores_text(quantification: Quantification) -> str:
             f"overlap {_number(comparison.intersection_over_union)}"
         )
     return "\n".join(lines)
+
+
+def _tube_line(quantification: Quantification) -> str:
+    from CovidLungQuantLib.measures.airways_and_vessels import measure_airways_and_vessels
+
+    measured = measure_airways_and_vessels(
+        quantification.airways_and_vessels,
+        quantification.labels,
+        quantification.ct.geometry.voxel_volume_ml,
+    )
+    return (
+        f"Airways and vessels    {measured.airways_ml:.1f} mL with trachea; "
+        f"{measured.vessels_ml:.1f} mL, {measured.vessels_percent:.1f} % of the lungs"
+    )
 
 
 def _score(value: int | None) -> str:

@@ -28,6 +28,7 @@ from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 Spacing = tuple[float, float, float]
 
+METHOD_NAME = "parenchyma enhancement (DLPE)"
 RINGS = "rings"
 HISTOGRAM = "histogram"
 BASELINE_CHOICES: dict[str, str] = {

@@ -76,6 +76,7 @@ LUNG = Code("SCT", "39607008", "Lung")
 UPPER_LOBE = Code("SCT", "45653009", "Upper lobe of lung")
 MIDDLE_LOBE = Code("SCT", "72481006", "Middle lobe of right lung")
 LOWER_LOBE = Code("SCT", "90572001", "Lower lobe of lung")
+TISSUE = Code("SCT", "85756007", "Tissue")
 RIGHT = Code("SCT", "24028007", "Right")
 LEFT = Code("SCT", "7771000", "Left")
 
@@ -201,6 +202,42 @@ LOBES: tuple[Lobe, ...] = (
     RIGHT_LOWER_LOBE,
     LEFT_UPPER_LOBE,
     LEFT_LOWER_LOBE,
+)
+
+# Values of a map of airways and vessels. Greenish cyan and dark red keep apart from each other and
+# from the lesions' blue and orange.
+AIRWAYS = Label(
+    value=1,
+    segment_id="Airways",
+    name="Airways",
+    color=(0.40, 0.85, 0.80),
+    opacity=0.5,
+    category=ANATOMICAL_STRUCTURE,
+    type=Code("SCT", "110726009", "Trachea and bronchus"),
+    region=None,
+)
+VESSELS = Label(
+    value=2,
+    segment_id="Vessels",
+    name="Vessels",
+    color=(0.70, 0.15, 0.25),
+    opacity=0.5,
+    category=TISSUE,
+    type=Code("SCT", "59820001", "Blood vessel"),
+    region=LUNG,
+)
+AIRWAYS_AND_VESSELS: tuple[Label, ...] = (AIRWAYS, VESSELS)
+
+# What only the enhanced scan shows. Coded as a lesion of no kind, so that nobody's GGO it becomes.
+SUB_VISUAL_LESION = Label(
+    value=1,
+    segment_id="SubVisualLesions",
+    name="Sub-visual lesions",
+    color=(0.62, 0.44, 0.86),
+    opacity=0.5,
+    category=MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
+    type=Code("SCT", "52988006", "Lesion"),
+    region=LUNG,
 )
 
 # The 18 segments become 20 regions because the left apicoposterior and the left anteromedial basal

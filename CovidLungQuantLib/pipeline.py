@@ -1,5 +1,7 @@
 """The one way through: CT → lungs → lobes → lesions → numbers. The only file that knows the order.
 
+On request, airways and vessels are found after the lesions, and the parenchyma is enhanced.
+
 The button, the script, the command line and the batch all call `quantify`; after a manual
 correction only `measure` runs.
 """
@@ -19,11 +21,12 @@ from CovidLungQuantLib.anatomy.airway_tree import segment_airways
 from CovidLungQuantLib.anatomy.lobe_labels import fit_lobes_to_lungs
 from CovidLungQuantLib.anatomy.lobe_weights import LOBE_MODEL_FILE, shipped_lobe_model_sha256
 from CovidLungQuantLib.anatomy.lobes import LobeSegmentation, segment_lobes
-from CovidLungQuantLib.anatomy.lungs import segment_lungs, split_left_right
+from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs, split_left_right
 from CovidLungQuantLib.anatomy.segments import divide_into_segments
 from CovidLungQuantLib.anatomy.vessels import segment_vessels
 from CovidLungQuantLib.ct import (
     CTVolume,
+    Orientation,
     ScanWarning,
     lps_oriented,
     orient_like,
@@ -31,10 +34,17 @@ from CovidLungQuantLib.ct import (
 )
 from CovidLungQuantLib.enhancement import RINGS, Enhancement, enhance_parenchyma
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import BACKGROUND_VALUE
+from CovidLungQuantLib.labels import AIRWAYS, BACKGROUND_VALUE, VESSELS
 from CovidLungQuantLib.lesions.inference import choose_device, segment_lesions
 from CovidLungQuantLib.lesions.kinds import DENSITY, check_kinds, tell_kinds_apart
+from CovidLungQuantLib.lesions.tubes import remove_tubes
 from CovidLungQuantLib.lesions.weights import load_model
+from CovidLungQuantLib.measures.airways_and_vessels import (
+    measure_airways_and_vessels,
+    missing_airways_or_vessels,
+    removal_note,
+    volumes_note,
+)
 from CovidLungQuantLib.measures.measurements import Measurements, measure_lungs
 from CovidLungQuantLib.measures.volumes import check_labels
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
@@ -43,6 +53,11 @@ from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
 AUTOMATIC_LOBES = "automatic"
 NO_LOBES = "none"
 GIVEN_LOBES = "given"
+
+# What to do about airways and vessels.
+NO_TUBES = "none"
+FIND_TUBES = "find"
+REMOVE_TUBES = "remove"
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,10 @@ class Options:
         kinds: how GGO is told from high opacity inside lesions; see `lesions.kinds.KIND_CHOICES`.
         artery_hu: density of the pulmonary artery for kinds "artery"; None measures it.
         lobes: "automatic" or "none"; lobes given to `quantify` win.
+        airways_and_vessels: "none", "find", or "remove" to take those that lie in normal lung out
+            of the lesions, too; see `lesions.tubes`.
+        enhance: enhance the parenchyma, see `enhancement`; airways and vessels are then found
+            whatever `airways_and_vessels` says.
     """
 
     device: str = "auto"
@@ -62,6 +81,8 @@ class Options:
     kinds: str = DENSITY
     artery_hu: float | None = None
     lobes: str = AUTOMATIC_LOBES
+    airways_and_vessels: str = NO_TUBES
+    enhance: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +97,7 @@ class Provenance:
     model_name: str | None
     model_sha256: str | None
     device: str | None
-    options: dict[str, str | float | None]
+    options: dict[str, str | float | bool | None]
     timings_s: dict[str, float]
     lobe_model_name: str | None = None
     lobe_model_sha256: str | None = None
@@ -93,6 +114,10 @@ class Quantification:
         measurements: per region, with scores where there are lobes.
         lobes: uint8 (z, y, x), values of `labels.LOBES` wherever `labels` > 0; None without lobes.
         segments: uint8 (z, y, x), values of `labels.LUNG_SEGMENTS`, likewise.
+        airways_and_vessels: uint8 (z, y, x), values of `labels.AIRWAYS_AND_VESSELS`, vessels inside
+            the lungs only; None where not looked for.
+        enhancement: arrays on the scan's own grid; None where not asked for, or impossible, which
+            a warning then says.
         warnings: of the scan and of the run.
         provenance: what made it.
     """
@@ -105,19 +130,26 @@ class Quantification:
     provenance: Provenance | None = None
     lobes: np.ndarray | None = None
     segments: np.ndarray | None = None
+    airways_and_vessels: np.ndarray | None = None
+    enhancement: Enhancement | None = None
 
 
 def check_options(options: Options) -> None:
     """Refuse options that cannot be followed here, before a scan is read.
 
     Raises:
-        BadInputError: unknown or missing device, unknown kinds or lobes, or a density that cannot
-            be.
+        BadInputError: unknown or missing device, unknown kinds, lobes or way with vessels, or a
+            density that cannot be.
     """
     if options.lobes not in (AUTOMATIC_LOBES, NO_LOBES):
         raise BadInputError(
             f"“{options.lobes}” is no way to come by the lobes; use {AUTOMATIC_LOBES} or "
             f"{NO_LOBES}."
+        )
+    if options.airways_and_vessels not in (NO_TUBES, FIND_TUBES, REMOVE_TUBES):
+        raise BadInputError(
+            f"“{options.airways_and_vessels}” is nothing that can be done about airways and "
+            f"vessels; use {NO_TUBES}, {FIND_TUBES} or {REMOVE_TUBES}."
         )
     choose_device(options.device)
     check_kinds(options.kinds, options.artery_hu)
@@ -171,7 +203,7 @@ def quantify(
             anatomy,
             model,
             options.device,
-            subrange(progress, 0.3, 0.92),
+            subrange(progress, 0.3, 0.7),
         )
         kinds = tell_kinds_apart(
             lesions.labels,
@@ -181,7 +213,8 @@ def quantify(
             options.kinds,
             options.artery_hu,
         )
-    labels = restore_orientation(kinds.labels, orientation)
+    extras = _find_extras(upright, kinds.labels, anatomy, options, timings, progress)
+    labels = restore_orientation(extras.labels, orientation)
     with _timed(timings, "measuring"):
         measured = measure(
             ct,
@@ -194,16 +227,20 @@ def quantify(
         labels=labels,
         lungs=measured.lungs,
         measurements=replace(
-            measured.measurements, notes=(*measured.measurements.notes, kinds.note)
+            measured.measurements,
+            notes=(*measured.measurements.notes, kinds.note, *extras.notes),
         ),
         lobes=measured.lobes,
         segments=measured.segments,
+        airways_and_vessels=_restored(extras.airways_and_vessels, orientation),
+        enhancement=_restored_enhancement(extras.enhancement, orientation),
         warnings=(
             *measured.warnings,
             *anatomy.warnings,
             *(found_lobes.warnings if found_lobes is not None else ()),
             *lesions.warnings,
             *kinds.warnings,
+            *extras.warnings,
         ),
         provenance=Provenance(
             software_version=__version__,
@@ -369,10 +406,9 @@ def enhance(
     spacing_mm = upright.geometry.spacing_mm
     found = segment_lungs(upright.hu, spacing_mm, subrange(progress, 0.0, 0.3))
     upright_labels = orient_like(labels, orientation)
-    # The lungs that were given count, as someone may have corrected them.
-    anatomy = replace(found, lungs=split_left_right(upright_labels > BACKGROUND_VALUE, spacing_mm))
-    airways = segment_airways(upright.hu, anatomy, spacing_mm, subrange(progress, 0.3, 0.6))
-    vessels = segment_vessels(upright.hu, anatomy, spacing_mm, subrange(progress, 0.6, 0.8))
+    airways, vessels = _find_airways_and_vessels(
+        upright, upright_labels, found, subrange(progress, 0.3, 0.8)
+    )
     enhancement = enhance_parenchyma(
         upright.hu,
         upright_labels,
@@ -383,19 +419,103 @@ def enhance(
         find_sub_visual,
         subrange(progress, 0.8, 1.0),
     )
-    sub_visual = enhancement.sub_visual
     return EnhancedScan(
         ct=ct,
         labels=labels,
         airways=restore_orientation(airways, orientation),
         vessels=restore_orientation(vessels, orientation),
-        enhancement=replace(
-            enhancement,
-            enhanced_hu=restore_orientation(enhancement.enhanced_hu, orientation),
-            tubes=restore_orientation(enhancement.tubes, orientation),
-            sub_visual=None if sub_visual is None else restore_orientation(sub_visual, orientation),
+        enhancement=_restored_enhancement(enhancement, orientation),
+        warnings=(
+            *ct.warnings,
+            *missing_airways_or_vessels(airways, vessels),
+            *enhancement.warnings,
         ),
-        warnings=(*ct.warnings, *enhancement.warnings),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Extras:
+    """What a run finds on request after the lesions; arrays upright, as in `Quantification`."""
+
+    labels: np.ndarray
+    airways_and_vessels: np.ndarray | None = None
+    enhancement: Enhancement | None = None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[ScanWarning, ...] = ()
+
+
+def _find_extras(
+    upright: CTVolume,
+    labels: np.ndarray,
+    anatomy: LungAnatomy,
+    options: Options,
+    timings: dict[str, float],
+    progress: ProgressCallback,
+) -> _Extras:
+    """Airways, vessels and the enhanced scan as far as the options ask for them."""
+    if options.airways_and_vessels == NO_TUBES and not options.enhance:
+        return _Extras(labels)
+    spacing_mm = upright.geometry.spacing_mm
+    voxel_ml = upright.geometry.voxel_volume_ml
+    with _timed(timings, "airways and vessels"):
+        airways, vessels = _find_airways_and_vessels(
+            upright, labels, anatomy, subrange(progress, 0.7, 0.85)
+        )
+        tubes = np.zeros(labels.shape, np.uint8)
+        tubes[vessels] = VESSELS.value
+        tubes[airways] = AIRWAYS.value
+        notes = [volumes_note(measure_airways_and_vessels(tubes, labels, voxel_ml))]
+        if options.airways_and_vessels == REMOVE_TUBES:
+            network_labels = labels
+            labels = remove_tubes(network_labels, airways, vessels, spacing_mm)
+            notes.append(removal_note(network_labels, labels, voxel_ml))
+    warnings = missing_airways_or_vessels(airways, vessels)
+    enhancement = None
+    if options.enhance:
+        with _timed(timings, "enhancement"):
+            try:
+                enhancement = enhance_parenchyma(
+                    upright.hu,
+                    labels,
+                    airways,
+                    vessels,
+                    spacing_mm,
+                    find_sub_visual=True,
+                    progress=subrange(progress, 0.85, 0.92),
+                )
+                warnings = (*warnings, *enhancement.warnings)
+            except BadInputError as error:
+                # The numbers of the lesions hold without it.
+                warnings = (*warnings, ScanWarning("not_enhanced", str(error)))
+    return _Extras(labels, tubes, enhancement, tuple(notes), warnings)
+
+
+def _find_airways_and_vessels(
+    upright: CTVolume, labels: np.ndarray, found: LungAnatomy, progress: ProgressCallback
+) -> tuple[np.ndarray, np.ndarray]:
+    """Airways and vessels, bool (z, y, x); upright."""
+    spacing_mm = upright.geometry.spacing_mm
+    # The lungs of the label map count: lesions were added to them, or someone corrected them.
+    anatomy = replace(found, lungs=split_left_right(labels > BACKGROUND_VALUE, spacing_mm))
+    airways = segment_airways(upright.hu, anatomy, spacing_mm, subrange(progress, 0.0, 0.6))
+    vessels = segment_vessels(upright.hu, anatomy, spacing_mm, subrange(progress, 0.6, 1.0))
+    return airways, vessels
+
+
+def _restored(array: np.ndarray | None, orientation: Orientation) -> np.ndarray | None:
+    return None if array is None else restore_orientation(array, orientation)
+
+
+def _restored_enhancement(
+    enhancement: Enhancement | None, orientation: Orientation
+) -> Enhancement | None:
+    if enhancement is None:
+        return None
+    return replace(
+        enhancement,
+        enhanced_hu=restore_orientation(enhancement.enhanced_hu, orientation),
+        tubes=restore_orientation(enhancement.tubes, orientation),
+        sub_visual=_restored(enhancement.sub_visual, orientation),
     )
 
 

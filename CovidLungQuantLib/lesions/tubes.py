@@ -1,10 +1,12 @@
 """Taking vessels and airways out of lesions where they are neither.
 
-The rule: a voxel of vessel, of airway lumen or of airway wall is lesion only where most of the lung
-around it, vessels and airways not counted, is lesion. So a vessel that runs through a lesion
-belongs to it, as in every reader's contours and in the volumes of Grodecki 2021 and Bartoli 2022
-(GGO does not hide the vessels in it, and consolidation hides them altogether), while a large vessel
-or bronchus in normal lung, marked for its density, is normal lung. What a lesion loses remains
+The rule: a voxel of vessel, of airway lumen or of airway wall is lesion only where at least a
+quarter of the lung around it, vessels and airways not counted, is lesion. So a vessel that runs
+through a lesion belongs to it, as in every reader's contours and in the volumes of Grodecki 2021
+and Bartoli 2022 (GGO does not hide the vessels in it, and consolidation hides them altogether),
+while a large vessel or bronchus in normal lung, marked for its density, is normal lung. A quarter
+and not half, as lesions are drawn too small rather than too large where they end at vessels: with
+half, as much of what readers call lesion goes as of what they do not. What a lesion loses remains
 lung: the lungs are partitioned as before.
 """
 
@@ -18,9 +20,13 @@ from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, NORMAL_LUNG
 
 Spacing = tuple[float, float, float]
 
+# The method of finding airways and vessels, as files name it.
+METHOD_NAME = "airway basins and tubeness"
 AIRWAY_WALL_MM = 1.5
 # Standard deviation of the neighbourhood that is looked at.
 NEIGHBOURHOOD_MM = 3.0
+# Where less of the neighbourhood is lesion, a tube in it is none.
+LEAST_LESION_AROUND = 0.25
 # Less than this share of the neighbourhood's weight says nothing, inside a very large vessel.
 LEAST_NEIGHBOURS = 0.01
 # A lesion that loses more than this was the rim of a vessel; the rest of it goes too.
@@ -74,7 +80,7 @@ def remove_tubes(
         sigma = [NEIGHBOURHOOD_MM / size for size in reversed(spacing_mm)]
         around = ndimage.gaussian_filter((lungs & ~tubes).astype(np.float32), sigma)
         ill = ndimage.gaussian_filter((lesion & ~tubes).astype(np.float32), sigma)
-        gone &= (around > LEAST_NEIGHBOURS) & (ill < 0.5 * around)
+        gone &= (around > LEAST_NEIGHBOURS) & (ill < LEAST_LESION_AROUND * around)
         gone |= _rims(lesion, gone)
     removed[box][gone] = NORMAL_LUNG.value
     return removed

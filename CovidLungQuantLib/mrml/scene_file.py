@@ -16,6 +16,11 @@ from CovidLungQuantLib.mrml.chart import lobe_chart_to_node
 from CovidLungQuantLib.mrml.lobes import lobes_to_node
 from CovidLungQuantLib.mrml.nodes import hierarchy_item
 from CovidLungQuantLib.mrml.segmentation import segmentation_to_node
+from CovidLungQuantLib.mrml.structures import (
+    airways_and_vessels_to_node,
+    enhanced_to_node,
+    sub_visual_to_node,
+)
 from CovidLungQuantLib.mrml.table import measurements_to_node
 from CovidLungQuantLib.mrml.volumes import ct_to_node
 
@@ -42,7 +47,7 @@ SLICE_VIEWS = (
 
 
 def write_scene(path: str | Path, quantification: Quantification) -> None:
-    """Write the CT, the segmentation, the table, the lobes and their chart as a Slicer scene.
+    """Write the CT and all that was found and measured as a Slicer scene.
 
     The CT is shown in a lung window in the three slice views; patient and study in the subject
     hierarchy hold no patient data. The same input gives the same bytes when written by a fresh
@@ -66,6 +71,9 @@ def write_scene(path: str | Path, quantification: Quantification) -> None:
         measurements_to_node(scene, quantification, volume_node)
         lobes_to_node(scene, quantification, volume_node)
         lobe_chart_to_node(scene, quantification, volume_node)
+        airways_and_vessels_to_node(scene, quantification, volume_node)
+        sub_visual_to_node(scene, quantification, volume_node)
+        enhanced_to_node(scene, quantification, volume_node)
         _show_in_slice_views(scene, volume_node)
         if not scene.WriteToMRB(str(path)):
             path.unlink(missing_ok=True)

@@ -68,11 +68,25 @@ def ct_to_node(scene: Any, ct: CTVolume) -> Any:
 
 def show_in_lung_window(volume_node: Any) -> None:
     """Set the display to the lung window, in grey."""
+    show_in_window(volume_node, LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU)
+
+
+def show_in_window(volume_node: Any, level_hu: float, width_hu: float) -> None:
+    """Set the display to a window, in grey."""
     volume_node.CreateDefaultDisplayNodes()
     display = volume_node.GetDisplayNode()
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
     display.AutoWindowLevelOff()
-    display.SetWindowLevel(LUNG_WINDOW_WIDTH_HU, LUNG_WINDOW_LEVEL_HU)
+    display.SetWindowLevel(width_hu, level_hu)
+
+
+def copy_geometry(from_node: Any, to_node: Any) -> None:
+    """Give a volume node exactly the spacing, origin and directions of another."""
+    directions_ras = np.zeros((3, 3))
+    from_node.GetIJKToRASDirections(directions_ras)
+    to_node.SetSpacing(from_node.GetSpacing())
+    to_node.SetOrigin(from_node.GetOrigin())
+    to_node.SetIJKToRASDirections(directions_ras.tolist())
 
 
 def geometry_of(volume_node: Any) -> Geometry:

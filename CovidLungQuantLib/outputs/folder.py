@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CovidLungQuantLib.ct.images import write_image
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
 from CovidLungQuantLib.outputs.dicom_files import (
     DICOM_MEASUREMENTS_FILE,
@@ -19,7 +20,12 @@ from CovidLungQuantLib.outputs.dicom_files import (
     write_dicom,
 )
 from CovidLungQuantLib.outputs.report import write_report
-from CovidLungQuantLib.outputs.segmentation import write_lobes, write_segmentation
+from CovidLungQuantLib.outputs.segmentation import (
+    write_airways_and_vessels,
+    write_lobes,
+    write_segmentation,
+    write_sub_visual,
+)
 from CovidLungQuantLib.outputs.table import write_measurements_csv, write_result_json
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
@@ -29,12 +35,18 @@ if TYPE_CHECKING:
 SEGMENTATION_FILE = "segmentation.seg.nrrd"
 MEASUREMENTS_FILE = "measurements.csv"
 LOBES_FILE = "lobes.seg.nrrd"
+AIRWAYS_AND_VESSELS_FILE = "airways-and-vessels.seg.nrrd"
+ENHANCED_FILE = "enhanced.nrrd"
+SUB_VISUAL_FILE = "sub-visual-lesions.seg.nrrd"
 RESULT_FILE = "result.json"
 REPORT_FILE = "report.html"
 SCENE_FILE = "scene.mrb"
 OUTPUT_FILES = (
     SEGMENTATION_FILE,
     LOBES_FILE,
+    AIRWAYS_AND_VESSELS_FILE,
+    ENHANCED_FILE,
+    SUB_VISUAL_FILE,
     MEASUREMENTS_FILE,
     RESULT_FILE,
     REPORT_FILE,
@@ -97,7 +109,7 @@ def write_results(
     progress: ProgressCallback = no_progress,
     dicom_source: Sequence[Path] = (),
 ) -> list[Path]:
-    """Write segmentation, lobes, table, result and report (and the scene) into `folder`.
+    """Write what a run found, its table, result and report (and the scene) into `folder`.
 
     Everything is written into a hidden folder beside it, which takes the name once it is complete.
     If anything fails, also `progress` raising `Cancelled`, `folder` stays as it was.
@@ -182,6 +194,7 @@ def _write_files(
             provenance.lobe_model_name if provenance is not None else None,
         )
         names.append(LOBES_FILE)
+    names += _write_extras(folder, quantification)
     progress(0.3, "Writing the table")
     write_measurements_csv(folder / MEASUREMENTS_FILE, quantification)
     write_result_json(folder / RESULT_FILE, quantification)
@@ -199,6 +212,24 @@ def _write_files(
         progress(0.8, "Writing DICOM")
         names += write_dicom(folder, quantification, dicom_source)
     progress(1.0, "Written")
+    return names
+
+
+def _write_extras(folder: Path, quantification: Quantification) -> list[str]:
+    """Write what is found on request only."""
+    geometry, enhancement = quantification.ct.geometry, quantification.enhancement
+    names = []
+    if quantification.airways_and_vessels is not None:
+        write_airways_and_vessels(
+            folder / AIRWAYS_AND_VESSELS_FILE, quantification.airways_and_vessels, geometry
+        )
+        names.append(AIRWAYS_AND_VESSELS_FILE)
+    if enhancement is not None:
+        write_image(folder / ENHANCED_FILE, enhancement.enhanced_hu, geometry)
+        names.append(ENHANCED_FILE)
+        if enhancement.sub_visual is not None:
+            write_sub_visual(folder / SUB_VISUAL_FILE, enhancement.sub_visual, geometry)
+            names.append(SUB_VISUAL_FILE)
     return names
 
 

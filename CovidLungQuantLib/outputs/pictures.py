@@ -17,7 +17,6 @@ from scipy import ndimage
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, LABELS
 from CovidLungQuantLib.lung_window import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
 
-_PICTURE_MARGIN_MM = 8.0
 _PICTURE_SMOOTHING_MM = 1.0
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -37,41 +36,27 @@ def window_grey(
     return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
 
 
-def plain_beside_enhanced(
-    hu: np.ndarray,
+def enhanced_grey(
     enhanced_hu: np.ndarray,
-    labels: np.ndarray,
-    spacing_mm: tuple[float, float, float],
+    lung: np.ndarray,
+    pixel_mm: tuple[float, float],
     window_width_hu: float,
 ) -> np.ndarray:
-    """Return an axial slice over a coronal plane, each plain and beside it enhanced, uint8.
+    """Return a plane of an enhanced scan as uint8 grey values of a window around 0 HU.
 
-    The planes are those with most lesion, square in millimetres. The plain scan is in the lung
-    window, the enhanced one in its optimal window (see `enhancement.py`), smoothed over a
-    millimetre inside the lungs, as the window is no wider than the noise, and black outside.
+    It is smoothed over a millimetre inside the lungs, as the window is not much wider than the
+    noise, and black outside.
 
     Args:
-        hu: scan (z, y, x), upright.
-        enhanced_hu: the same scan enhanced.
-        labels: label map (z, y, x).
-        spacing_mm: voxel size (x, y, z).
-        window_width_hu: width of the optimal window.
+        enhanced_hu: see `enhancement.Enhancement` (row, column).
+        lung: bool (row, column).
+        pixel_mm: size of a pixel (column, row).
+        window_width_hu: width of the window.
     """
-    z_box, y_box, x_box = box_around_lungs(labels, spacing_mm, _PICTURE_MARGIN_MM)
-    z = choose_axial_slices(labels, 1)[0] if labels.any() else labels.shape[0] // 2
-    axial = (z, y_box, x_box)
-    coronal = (z_box, choose_coronal_plane(labels), x_box)
-    rows = []
-    for plane, row_mm, step in ((axial, spacing_mm[1], 1), (coronal, spacing_mm[2], -1)):
-        lung = labels[plane] != BACKGROUND_VALUE
-        sigma = [_PICTURE_SMOOTHING_MM / size for size in (row_mm, spacing_mm[0])]
-        weight = np.maximum(ndimage.gaussian_filter(lung.astype(np.float32), sigma), 1e-3)
-        total = ndimage.gaussian_filter(np.where(lung, enhanced_hu[plane], 0.0), sigma)
-        enhanced = window_grey(total / weight, 0.0, window_width_hu)
-        pair = np.hstack([window_grey(hu[plane]), np.where(lung, enhanced, 0)])
-        # The first row of a coronal plane is the lowest; pictures begin at the top.
-        rows.append(ndimage.zoom(pair[::step], (row_mm / spacing_mm[0], 1.0), order=1))
-    return np.vstack(rows)
+    sigma = [_PICTURE_SMOOTHING_MM / size for size in reversed(pixel_mm)]
+    weight = np.maximum(ndimage.gaussian_filter(lung.astype(np.float32), sigma), 1e-3)
+    total = ndimage.gaussian_filter(np.where(lung, enhanced_hu, 0).astype(np.float32), sigma)
+    return np.where(lung, window_grey(total / weight, 0.0, window_width_hu), 0).astype(np.uint8)
 
 
 def encode_grey_png(grey: np.ndarray) -> bytes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from CovidLungQuantLib.ct import Geometry
+from CovidLungQuantLib.ct.orientation import orientation_of
 from CovidLungQuantLib.labels import (
     BOTH_LUNGS_REGION,
     DISCLAIMER,
@@ -34,6 +35,7 @@ from CovidLungQuantLib.measures.measurements import Measurements
 from CovidLungQuantLib.measures.severity import severity_notes
 from CovidLungQuantLib.measures.volumes import RegionMeasurement, label_histograms
 from CovidLungQuantLib.outputs.density_section import density_section
+from CovidLungQuantLib.outputs.enhancement_section import enhancement_section
 from CovidLungQuantLib.outputs.page import (
     Plane,
     UprightScan,
@@ -150,6 +152,12 @@ def report_html(quantification: Quantification) -> str:
             severity_section(quantification.measurements, scan),
             _views(scan, axial_slices),
             density_section(scan, axial_slices),
+            enhancement_section(
+                quantification.enhancement,
+                orientation_of(quantification.ct.geometry),
+                scan,
+                axial_slices,
+            ),
             "<h2>Hounsfield units</h2>",
             _hu_table(quantification),
             _histogram(quantification),

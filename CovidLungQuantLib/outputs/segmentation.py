@@ -14,17 +14,21 @@ import numpy as np
 import SimpleITK as sitk
 
 from CovidLungQuantLib.ct import Geometry, ScanWarning
+from CovidLungQuantLib.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
+    AIRWAYS_AND_VESSELS,
     BACKGROUND_VALUE,
     GGO,
     LABELS,
     LESION_LABELS,
     LOBES,
     NORMAL_LUNG,
+    SUB_VISUAL_LESION,
     UNCLASSIFIED_LESION_VALUE,
     Label,
 )
+from CovidLungQuantLib.lesions.tubes import METHOD_NAME as TUBES_METHOD
 from CovidLungQuantLib.measures.volumes import check_labels
 from CovidLungQuantLib.terminology import label_of_segment, terminology_entry
 
@@ -88,6 +92,34 @@ def write_lobes(
         OSError: the file cannot be written.
     """
     _write(Path(path), lobes, geometry, LOBES, method_name)
+
+
+def write_airways_and_vessels(path: Path | str, tubes: np.ndarray, geometry: Geometry) -> None:
+    """Write airways (1) and vessels (2) as a Slicer segmentation of one layer, gzip-compressed.
+
+    Args:
+        path: should end in .seg.nrrd, by which Slicer knows a segmentation.
+        tubes: uint8 (z, y, x), values of `labels.AIRWAYS_AND_VESSELS`.
+        geometry: of the scan.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    _write(Path(path), tubes, geometry, AIRWAYS_AND_VESSELS, TUBES_METHOD)
+
+
+def write_sub_visual(path: Path | str, sub_visual: np.ndarray, geometry: Geometry) -> None:
+    """Write the sub-visual lesions as a Slicer segmentation, value 1, gzip-compressed.
+
+    Args:
+        path: should end in .seg.nrrd, by which Slicer knows a segmentation.
+        sub_visual: bool (z, y, x).
+        geometry: of the scan.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    _write(Path(path), sub_visual, geometry, (SUB_VISUAL_LESION,), ENHANCEMENT_METHOD)
 
 
 def _write(

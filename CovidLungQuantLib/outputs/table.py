@@ -9,7 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from CovidLungQuantLib.enhancement import VESSEL_BANDS_MM
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.measures.airways_and_vessels import measure_airways_and_vessels
 from CovidLungQuantLib.measures.measurements import COLUMNS, Measurements, table_rows
 from CovidLungQuantLib.versions import software_versions
 
@@ -56,6 +58,8 @@ def result_dict(quantification: Quantification) -> dict[str, Any]:
         ],
         "scores": _scores_dict(measurements),
         "comparison_with_normal": _comparison_dict(measurements),
+        "airways_and_vessels": _airways_and_vessels_dict(quantification),
+        "enhancement": _enhancement_dict(quantification),
         "warnings": [asdict(warning) for warning in quantification.warnings],
         "notes": list(measurements.notes),
         "provenance": _provenance_dict(quantification),
@@ -88,6 +92,32 @@ def _comparison_dict(measurements: Measurements) -> dict[str, Any] | None:
         return None
     stored = asdict(measurements.comparison)
     return {name: _none_for_nan(value) for name, value in stored.items()}
+
+
+def _airways_and_vessels_dict(quantification: Quantification) -> dict[str, Any] | None:
+    if quantification.airways_and_vessels is None:
+        return None
+    measured = measure_airways_and_vessels(
+        quantification.airways_and_vessels,
+        quantification.labels,
+        quantification.ct.geometry.voxel_volume_ml,
+    )
+    return {name: _none_for_nan(value) for name, value in asdict(measured).items()}
+
+
+def _enhancement_dict(quantification: Quantification) -> dict[str, Any] | None:
+    enhancement = quantification.enhancement
+    if enhancement is None:
+        return None
+    numbers = ("baseline", "baseline_hu", "bias_hu", "window_width_hu", "parenchyma_ml")
+    return {
+        **{name: getattr(enhancement, name) for name in numbers},
+        "vessel_bands_mm": [
+            [low_mm, high_mm if math.isfinite(high_mm) else None]
+            for low_mm, high_mm in VESSEL_BANDS_MM
+        ],
+        "severities": [asdict(severity) for severity in enhancement.severities],
+    }
 
 
 def _provenance_dict(quantification: Quantification) -> dict[str, Any] | None:

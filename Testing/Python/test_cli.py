@@ -262,6 +262,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     [
         (("--device", "abacus"), "is not a device"),
         (("--kinds", "colour"), f"use one of {', '.join(KIND_CHOICES)}"),
+        (("--vessels", "eat"), "use none, find or remove"),
         (("--artery-hu", "40"), "choose kinds “artery”"),
         (("--kinds", "artery", "--artery-hu", "9999"), "cannot be the density"),
     ],

@@ -1,0 +1,165 @@
+"""What a run finds on request, as nodes: airways and vessels, sub-visual lesions, enhanced scan.
+
+Writing: `airways_and_vessels_to_node`, `sub_visual_to_node` and `enhanced_to_node`, each with
+(scene, quantification, volume_node, node=None) → the node, or None where the run has nothing of it.
+Finding those of an earlier run: `airways_and_vessels_of`, `sub_visual_of` and `enhanced_of`, each
+with (scene, volume_node).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from CovidLungQuantLib.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
+from CovidLungQuantLib.labels import AIRWAYS_AND_VESSELS, SUB_VISUAL_LESION, Label
+from CovidLungQuantLib.lesions.tubes import METHOD_NAME as TUBES_METHOD
+from CovidLungQuantLib.mrml.nodes import (
+    ENHANCED_REFERENCE_ROLE,
+    SUB_VISUAL_REFERENCE_ROLE,
+    TUBES_REFERENCE_ROLE,
+    newest_referring,
+    no_new_nodes_on_error,
+    place_beside,
+    remember_volume,
+)
+from CovidLungQuantLib.mrml.segmentation import make_segments, replace_segments, set_display
+from CovidLungQuantLib.mrml.volumes import copy_geometry, fill_image, show_in_window
+
+if TYPE_CHECKING:
+    from CovidLungQuantLib.pipeline import Quantification
+
+SEGMENTATION_CLASS = "vtkMRMLSegmentationNode"
+VOLUME_CLASS = "vtkMRMLScalarVolumeNode"
+
+
+def airways_and_vessels_to_node(
+    scene: Any, quantification: Quantification, volume_node: Any, node: Any | None = None
+) -> Any | None:
+    """Write airways and vessels as a segmentation node and return it; a new one is hidden.
+
+    Args:
+        scene: the MRML scene.
+        quantification: its arrays are on the grid of `volume_node`.
+        volume_node: the scalar volume node that was quantified.
+        node: updated in place if given, other segments in it are kept. None adds a node.
+
+    Returns:
+        the node; None, with nothing written, where they were not looked for.
+    """
+    return _segments_to_node(
+        scene,
+        quantification.airways_and_vessels,
+        AIRWAYS_AND_VESSELS,
+        TUBES_METHOD,
+        volume_node,
+        f"{volume_node.GetName()} airways and vessels",
+        TUBES_REFERENCE_ROLE,
+        node,
+    )
+
+
+def sub_visual_to_node(
+    scene: Any, quantification: Quantification, volume_node: Any, node: Any | None = None
+) -> Any | None:
+    """Write the sub-visual lesions as a segmentation node and return it; a new one is hidden.
+
+    Arguments and result as `airways_and_vessels_to_node`.
+    """
+    enhancement = quantification.enhancement
+    return _segments_to_node(
+        scene,
+        None if enhancement is None else enhancement.sub_visual,
+        (SUB_VISUAL_LESION,),
+        ENHANCEMENT_METHOD,
+        volume_node,
+        f"{volume_node.GetName()} sub-visual lesions",
+        SUB_VISUAL_REFERENCE_ROLE,
+        node,
+    )
+
+
+def enhanced_to_node(
+    scene: Any, quantification: Quantification, volume_node: Any, node: Any | None = None
+) -> Any | None:
+    """Write the enhanced scan as a volume node, shown in its optimal window, and return it.
+
+    Args:
+        scene: the MRML scene.
+        quantification: its arrays are on the grid of `volume_node`.
+        volume_node: the scalar volume node that was quantified.
+        node: overwritten if given. None adds a node.
+
+    Returns:
+        the node; None, with nothing written, where the scan was not enhanced.
+    """
+    import vtk
+
+    enhancement = quantification.enhancement
+    if enhancement is None:
+        return None
+    with no_new_nodes_on_error(scene):
+        if node is None:
+            node = scene.AddNewNodeByClass(VOLUME_CLASS, f"{volume_node.GetName()} enhanced")
+            place_beside(scene, node, volume_node)
+        modify_state = node.StartModify()
+        try:
+            copy_geometry(volume_node, node)
+            image = vtk.vtkImageData()
+            fill_image(image, enhancement.enhanced_hu)
+            node.SetAndObserveImageData(image)
+            node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+            show_in_window(node, 0.0, enhancement.window_width_hu)
+            remember_volume(node, volume_node, ENHANCED_REFERENCE_ROLE)
+        finally:
+            node.EndModify(modify_state)
+    return node
+
+
+def airways_and_vessels_of(scene: Any, volume_node: Any) -> Any | None:
+    """Return the node of airways and vessels of a volume; None if there is none."""
+    return newest_referring(scene, SEGMENTATION_CLASS, volume_node, TUBES_REFERENCE_ROLE)
+
+
+def sub_visual_of(scene: Any, volume_node: Any) -> Any | None:
+    """Return the node of sub-visual lesions of a volume; None if there is none."""
+    return newest_referring(scene, SEGMENTATION_CLASS, volume_node, SUB_VISUAL_REFERENCE_ROLE)
+
+
+def enhanced_of(scene: Any, volume_node: Any) -> Any | None:
+    """Return the enhanced volume node of a volume; None if there is none."""
+    return newest_referring(scene, VOLUME_CLASS, volume_node, ENHANCED_REFERENCE_ROLE)
+
+
+def _segments_to_node(
+    scene: Any,
+    labels: np.ndarray | None,
+    classes: Sequence[Label],
+    method_name: str,
+    volume_node: Any,
+    name: str,
+    role: str,
+    node: Any | None,
+) -> Any | None:
+    if labels is None:
+        return None
+    segments = make_segments(labels, classes, method_name, volume_node)
+    with no_new_nodes_on_error(scene):
+        is_new = node is None
+        if is_new:
+            node = scene.AddNewNodeByClass(SEGMENTATION_CLASS, name)
+            place_beside(scene, node, volume_node)
+        modify_state = node.StartModify()
+        try:
+            segmentation = node.GetSegmentation()
+            old_ids = [name for name in segments if segmentation.GetSegment(name) is not None]
+            replace_segments(node, volume_node, old_ids, segments)
+            remember_volume(node, volume_node, role)
+            set_display(node, classes)
+            if is_new:
+                node.SetDisplayVisibility(False)
+        finally:
+            node.EndModify(modify_state)
+    return node
