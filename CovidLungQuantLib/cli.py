@@ -163,6 +163,27 @@ def _parser() -> argparse.ArgumentParser:
     _add_study_options(agreement)
     agreement.set_defaults(run=_agreement)
 
+    compare = commands.add_parser(
+        "compare",
+        help="changes from scan to scan of one patient, from their results",
+        description="Compare results of one patient in the order of time: changes in mL and "
+        "percentage points for each lung and lobe, with a curve.",
+        epilog=DISCLAIMER,
+    )
+    compare.add_argument(
+        "results", type=Path, nargs="+", metavar="OUT", help="folders of segment or measure"
+    )
+    compare.add_argument(
+        "--days", type=_days, metavar="0,7,21", help="day of each, for the curve (default: 1, 2, …)"
+    )
+    compare.add_argument(
+        "--anyway",
+        action="store_true",
+        help="compare results whose GGO and high opacity were told apart by different rules",
+    )
+    _add_study_options(compare)
+    compare.set_defaults(run=_compare)
+
     lobes = commands.add_parser(
         "lobes", help="divide the lungs of a CT, or of a lung mask, into their five lobes"
     )
@@ -533,6 +554,33 @@ def _agreement(chosen: argparse.Namespace) -> None:
     with filled_folder(chosen.output, chosen.overwrite, AGREEMENT_FILES) as folder:
         names = write_agreement(folder, tables, comparisons, chosen.figures)
     print(f"{_comparison_table(comparisons)}\n{lesion_yardstick()}")
+    _print_files(chosen.output, names)
+
+
+def _days(text: str) -> list[float]:
+    """Numbers parted by commas; argparse turns the error into its own."""
+    return [float(part) for part in text.split(",")]
+
+
+def _compare(chosen: argparse.Namespace) -> None:
+    from CovidLungQuantLib.cohort.figures import check_figures_possible
+    from CovidLungQuantLib.cohort.follow_up import follow_up
+    from CovidLungQuantLib.cohort.follow_up_files import (
+        CHANGE_FILES,
+        change_text,
+        write_follow_up,
+    )
+    from CovidLungQuantLib.outputs.folder import check_output_folder, filled_folder
+
+    check_output_folder(chosen.output, chosen.overwrite, files=CHANGE_FILES)
+    if chosen.figures:
+        check_figures_possible()
+    found = follow_up(chosen.results, chosen.days, chosen.anyway)
+    with filled_folder(chosen.output, chosen.overwrite, CHANGE_FILES) as folder:
+        names = write_follow_up(folder, found, chosen.figures)
+    print(_aligned(change_text(found)))
+    for message in found.warnings:
+        print(f"Warning: {message}")
     _print_files(chosen.output, names)
 
 

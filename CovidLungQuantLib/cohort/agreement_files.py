@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from html import escape
 from pathlib import Path
@@ -30,10 +27,19 @@ from CovidLungQuantLib.cohort.reader_tables import (
     Comparison,
     ReaderTable,
 )
+from CovidLungQuantLib.cohort.study_page import (
+    notes_list,
+    quiet,
+    study_page,
+    study_table,
+    svg_image,
+    warnings_box,
+    write_csv,
+    write_json,
+)
 from CovidLungQuantLib.cohort.yardsticks import SOURCE, YARDSTICKS
-from CovidLungQuantLib.labels import DISCLAIMER, UNCLASSIFIED_LESION_VALUE
+from CovidLungQuantLib.labels import UNCLASSIFIED_LESION_VALUE
 from CovidLungQuantLib.measures.comparison import STRUCTURES, StructureComparison
-from CovidLungQuantLib.versions import software_versions
 
 CASES_FILE = "cases.csv"
 SUMMARY_FILE = "summary.csv"
@@ -72,32 +78,10 @@ EVALUATION_NOTES: tuple[str, ...] = (
     *STATISTICS_NOTES,
 )
 
-_STYLE = """
-:root { color-scheme: light; }
-body { margin: 0 auto; max-width: 1240px; padding: 28px 32px; background: #fff; color: #1d2730;
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-h1 { font-size: 26px; margin: 2px 0 0; } h2 { font-size: 17px; margin: 34px 0 10px; }
-.quiet, small { color: #5a6772; font-size: 13px; }
-.warnings { margin: 20px 0 0; padding: 10px 16px; border-left: 5px solid #c77700;
-  background: #fff6e6; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 14px;
-  font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: 5px 9px; border-bottom: 1px solid #dde3e7;
-  white-space: nowrap; }
-th { font-weight: 600; font-size: 13px; color: #3e4a54; vertical-align: bottom;
-  white-space: normal; }
-th:first-child, td:first-child { text-align: left; }
-span.quiet { display: inline-block; min-width: 190px; white-space: normal; text-align: left; }
-img { display: block; width: 100%; max-width: 980px; height: auto; margin: 6px 0 18px;
-  break-inside: avoid; }
-@media print { @page { size: A4 landscape; margin: 12mm; } body { padding: 0; max-width: none; } }
-"""
-
 
 def write_evaluation(folder: Path, evaluation: Evaluation, with_figures: bool) -> list[str]:
     """Write `EVALUATION_FILES` into `folder` and return their names."""
-    _write_csv(
+    write_csv(
         folder / CASES_FILE,
         (
             {"case": case.case, **asdict(row)}
@@ -105,9 +89,9 @@ def write_evaluation(folder: Path, evaluation: Evaluation, with_figures: bool) -
             for row in case.structures
         ),
     )
-    _write_csv(folder / SUMMARY_FILE, map(_flat_summary, evaluation.summary))
-    _write_csv(folder / AGREEMENT_FILE, map(_flat_agreement, evaluation.agreement))
-    _write_json(
+    write_csv(folder / SUMMARY_FILE, map(_flat_summary, evaluation.summary))
+    write_csv(folder / AGREEMENT_FILE, map(_flat_agreement, evaluation.agreement))
+    write_json(
         folder / EVALUATION_JSON_FILE,
         {
             "cases": [asdict(case) for case in evaluation.cases],
@@ -130,8 +114,8 @@ def write_agreement(
 ) -> list[str]:
     """Write `AGREEMENT_FILES` into `folder` and return their names."""
     rows = [_flat_comparison(comparison) for comparison in comparisons]
-    _write_csv(folder / AGREEMENT_FILE, rows)
-    _write_json(folder / AGREEMENT_JSON_FILE, {"agreement": rows, "notes": list(STATISTICS_NOTES)})
+    write_csv(folder / AGREEMENT_FILE, rows)
+    write_json(folder / AGREEMENT_JSON_FILE, {"agreement": rows, "notes": list(STATISTICS_NOTES)})
     page = agreement_page(tables, comparisons, with_figures)
     (folder / AGREEMENT_PAGE_FILE).write_text(page, encoding="utf-8")
     return list(AGREEMENT_FILES)
@@ -140,10 +124,10 @@ def write_agreement(
 def evaluation_page(evaluation: Evaluation, with_figures: bool) -> str:
     """Summary, agreement, figures and every case, as one HTML file without outside parts."""
     count = len(evaluation.cases)
-    return _page(
+    return study_page(
         f"Agreement with the reader: {count} case{'s' if count != 1 else ''}",
         [
-            _warnings(evaluation.warnings),
+            warnings_box(evaluation.warnings),
             "<h2>Mean ± SD over cases</h2>",
             _summary_table(evaluation.summary),
             "<h2>Volumes and extents against the reader</h2>",
@@ -158,7 +142,7 @@ def evaluation_page(evaluation: Evaluation, with_figures: bool) -> str:
             _yardstick_table(),
             "<h2>Cases</h2>",
             _case_table(evaluation),
-            _notes(EVALUATION_NOTES),
+            notes_list(EVALUATION_NOTES),
         ],
     )
 
@@ -176,13 +160,13 @@ def agreement_page(
         ]
         if with_figures:
             parts += [_comparison_figure(table, member) for member in members]
-    return _page(
+    return study_page(
         "Agreement of observers",
         [
             *parts,
             "<h2>Readers in the literature</h2>",
             _yardstick_table(),
-            _notes(STATISTICS_NOTES),
+            notes_list(STATISTICS_NOTES),
         ],
     )
 
@@ -216,56 +200,6 @@ def _flat_comparison(row: Comparison) -> dict[str, Any]:
     }
 
 
-def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    rows = list(rows)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {name: _blank_for_nan(value) for name, value in row.items()} for row in rows
-        )
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    whole = {"disclaimer": DISCLAIMER, **content, "versions": software_versions()}
-    text = json.dumps(_none_for_nan(whole), indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def _blank_for_nan(value: Any) -> Any:
-    return "" if isinstance(value, float) and math.isnan(value) else value
-
-
-def _none_for_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _none_for_nan(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_none_for_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _page(title: str, parts: Sequence[str]) -> str:
-    body = "\n".join(part for part in parts if part)
-    versions = ", ".join(f"{name} {version}" for name, version in software_versions().items())
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f'<h1>{escape(title)}</h1>\n<p class="quiet">{escape(DISCLAIMER)}</p>\n{body}\n'
-        f'<p class="quiet">{escape(versions)}</p>\n</body>\n</html>\n'
-    )
-
-
-def _warnings(messages: Sequence[str]) -> str:
-    if not messages:
-        return ""
-    items = "".join(f"<li>{escape(message)}</li>" for message in messages)
-    return (
-        '<div class="warnings"><strong>Read before using these numbers</strong>'
-        f"<ul>{items}</ul></div>"
-    )
-
-
 def _summary_table(rows: Sequence[SummaryRow]) -> str:
     measures = list(SUMMARISED)
     groups = list(dict.fromkeys(row.cases for row in rows))
@@ -291,7 +225,7 @@ def _summary_table(rows: Sequence[SummaryRow]) -> str:
             for measure, unit in SUMMARISED.items()
         ),
     ]
-    return _table(headings, lines)
+    return study_table(headings, lines)
 
 
 def _agreement_table(rows: Sequence[tuple[str, str, PairedAgreement]]) -> str:
@@ -310,7 +244,7 @@ def _agreement_table(rows: Sequence[tuple[str, str, PairedAgreement]]) -> str:
     for name, unit, agreement in rows:
         title = escape(f"{name} ({unit})" if unit else name)
         lines.append([title, *_agreement_cells(agreement)])
-    return _table(headings, lines)
+    return study_table(headings, lines)
 
 
 def _agreement_cells(agreement: PairedAgreement) -> list[str]:
@@ -322,7 +256,7 @@ def _agreement_cells(agreement: PairedAgreement) -> list[str]:
         f"{correlation_text(agreement.pearson)} ({_p(agreement.pearson_p)})",
         f"{correlation_text(agreement.spearman)} ({_p(agreement.spearman_p)})",
         _p(agreement.wilcoxon_p),
-        _quiet(agreement.reason),
+        quiet(agreement.reason),
     ]
 
 
@@ -346,7 +280,7 @@ def _comparison_table(comparisons: Sequence[Comparison]) -> str:
     lines = [[name, *row] for name, row in zip(names, zip(*columns, strict=True), strict=True)]
     if not any(lines[-1][1:]):
         lines.pop()
-    return _table(headings, lines)
+    return study_table(headings, lines)
 
 
 def _yardstick_table() -> str:
@@ -360,7 +294,7 @@ def _yardstick_table() -> str:
         for row in YARDSTICKS
     ]
     headings = ["", "inter-observer 1–2", "inter-observer 1–3", "intra-observer 1–1"]
-    return _table(headings, lines) + f'<p class="quiet">{escape(SOURCE)}, mean ± SD.</p>'
+    return study_table(headings, lines) + f'<p class="quiet">{escape(SOURCE)}, mean ± SD.</p>'
 
 
 def _case_table(evaluation: Evaluation) -> str:
@@ -370,9 +304,9 @@ def _case_table(evaluation: Evaluation) -> str:
         for row in case.structures:
             name = f"<b>{escape(case.case)}</b> {escape(row.structure)}"
             values = [_number(getattr(row, column)) for column in columns]
-            lines.append([name, str(row.slices), *values, _quiet(row.reason)])
+            lines.append([name, str(row.slices), *values, quiet(row.reason)])
     headings = ["Case, structure", "slices", *map(_column_heading, columns), "not given"]
-    return _table(headings, lines)
+    return study_table(headings, lines)
 
 
 def _evaluation_figures(evaluation: Evaluation) -> list[str]:
@@ -381,7 +315,7 @@ def _evaluation_figures(evaluation: Evaluation) -> list[str]:
         values, reference = paired_values(evaluation.cases, row.structure, row.measure)
         if row.agreement.n:
             figures.append(
-                _image(
+                svg_image(
                     agreement_figure(
                         f"{row.structure} {_measure_name(row.measure)}",
                         row.unit,
@@ -398,7 +332,7 @@ def _evaluation_figures(evaluation: Evaluation) -> list[str]:
 def _comparison_figure(table: ReaderTable, comparison: Comparison) -> str:
     if not comparison.agreement.n:
         return ""
-    return _image(
+    return svg_image(
         agreement_figure(
             f"{table.measure}: {comparison.first} and {comparison.second}",
             "",
@@ -408,29 +342,6 @@ def _comparison_figure(table: ReaderTable, comparison: Comparison) -> str:
             comparison.agreement,
         )
     )
-
-
-def _image(svg: str) -> str:
-    # As an image of its own: ids inside several SVG would clash in one page.
-    data = b64encode(svg.encode("utf-8")).decode("ascii")
-    return f'<img alt="Scatter and Bland–Altman plot" src="data:image/svg+xml;base64,{data}">'
-
-
-def _quiet(text: str) -> str:
-    """A cell's content as small grey text over several lines."""
-    return f'<span class="quiet">{escape(text)}</span>' if text else ""
-
-
-def _table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{heading}</th>" for heading in headings)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in lines
-    )
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
-
-
-def _notes(notes: Sequence[str]) -> str:
-    return f'<ul class="quiet">{"".join(f"<li>{escape(note)}</li>" for note in notes)}</ul>'
 
 
 def _measure_name(measure: str) -> str:

@@ -1,0 +1,206 @@
+"""Results of one patient over time: reading them, judging whether they compare, and the changes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.labels import BOTH_LUNGS_REGION
+from CovidLungQuantLib.measures.change import Change, changes
+from CovidLungQuantLib.measures.measurements import LOBE_REGIONS
+from CovidLungQuantLib.measures.volumes import RegionMeasurement
+from CovidLungQuantLib.outputs.folder import RESULT_FILE
+
+# Extents change with the depth of inspiration alone; beyond this the reader is told.
+LARGEST_LUNG_CHANGE_PERCENT = 20.0
+# Options that change no number, or are judged by themselves.
+OPTIONS_LEFT_OUT = ("device", "model", "artery_hu", "lobes", "kinds")
+
+
+@dataclass(frozen=True)
+class TimePoint:
+    """One result.
+
+    Attributes:
+        name: of its folder.
+        day: since an event of the user's choice; None where not given.
+        regions: its table.
+        provenance: what made it, as in `result.json`; empty where that is not known.
+        warnings: of the scan and the run.
+    """
+
+    name: str
+    day: float | None
+    regions: tuple[RegionMeasurement, ...]
+    provenance: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """Time points in order, what changed between them, and what to know before trusting it."""
+
+    time_points: tuple[TimePoint, ...]
+    changes: tuple[Change, ...]
+    warnings: tuple[str, ...]
+
+    def change(self, region: str, measure: str) -> Change:
+        """One change; raises KeyError where there is none."""
+        for item in self.changes:
+            if (item.region, item.measure) == (region, measure):
+                return item
+        raise KeyError((region, measure))
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Regions that were followed, in order."""
+        return tuple(dict.fromkeys(item.region for item in self.changes))
+
+
+def follow_up(
+    folders: Sequence[Path], days: Sequence[float] | None = None, anyway: bool = False
+) -> FollowUp:
+    """Read results in order of time and compute the changes.
+
+    Args:
+        folders: written by `segment` or `measure`.
+        days: day of each, rising.
+        anyway: compare also what was made by different rules; a warning says so.
+
+    Raises:
+        BadInputError: a folder holds no result, days do not fit, or the numbers do not compare.
+    """
+    if days is not None and len(days) != len(folders):
+        raise BadInputError(
+            f"{len(days)} days are given for {len(folders)} results; give one day for each."
+        )
+    if days is not None and any(later <= earlier for earlier, later in itertools.pairwise(days)):
+        raise BadInputError("The days do not rise; give the results in order of time.")
+    time_points = tuple(
+        read_time_point(folder, None if days is None else days[index])
+        for index, folder in enumerate(folders)
+    )
+    found = changes([point.regions for point in time_points])
+    hindrance = _different_kinds(time_points)
+    if hindrance and not anyway:
+        raise BadInputError(f"{hindrance}; segment all with the same --kinds, or add --anyway.")
+    return FollowUp(
+        time_points=time_points,
+        changes=found,
+        warnings=(
+            *(
+                [f"{hindrance}: their changes in GGO and high opacity mean little."]
+                * bool(hindrance)
+            ),
+            *_differences(time_points),
+            *_inspiration(time_points),
+            *(f"{point.name}: {text}" for point in time_points for text in point.warnings),
+        ),
+    )
+
+
+def read_time_point(folder: Path, day: float | None = None) -> TimePoint:
+    """Read one folder of results.
+
+    Raises:
+        BadInputError: it is none.
+    """
+    file = Path(folder) / RESULT_FILE
+    names = [field.name for field in fields(RegionMeasurement)]
+    try:
+        result = json.loads(file.read_text(encoding="utf-8"))
+        regions = tuple(
+            RegionMeasurement(
+                **{name: math.nan if row[name] is None else row[name] for name in names}
+            )
+            for row in result["measurements"]
+        )
+        return TimePoint(
+            name=Path(folder).resolve().name,
+            day=day,
+            regions=regions,
+            provenance=result["provenance"] or {},
+            warnings=tuple(warning["message"] for warning in result["warnings"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInputError(
+            f"{Path(folder).name} holds no result of this software ({RESULT_FILE}); give folders "
+            "that segment or measure wrote."
+        ) from error
+
+
+def _options(point: TimePoint) -> dict[str, Any]:
+    return point.provenance.get("options") or {}
+
+
+def _different_kinds(time_points: Sequence[TimePoint]) -> str:
+    """Say so where GGO was told from high opacity by different rules."""
+    known = [(point, _options(point).get("kinds")) for point in time_points]
+    known = [(point, kinds) for point, kinds in known if kinds]
+    if len({kinds for _, kinds in known}) < 2:
+        return ""
+    listed = ", ".join(f"{point.name} by {kinds}" for point, kinds in known)
+    return f"GGO was told from high opacity by different rules ({listed})"
+
+
+def _differences(time_points: Sequence[TimePoint]) -> list[str]:
+    """Whatever else made the results differently."""
+    warnings = []
+    for title, key in (
+        ("software versions", "software_version"),
+        ("models", "model_sha256"),
+        ("models of the lobes", "lobe_model_sha256"),
+    ):
+        shown = "model_name" if key == "model_sha256" else key
+        values = [point.provenance.get(key) for point in time_points]
+        if len(set(values)) > 1:
+            listed = ", ".join(
+                f"{point.name}: {(point.provenance.get(shown) or 'given by a person')!s:.24}"
+                for point in time_points
+            )
+            warnings.append(
+                f"Different {title} made these results ({listed}), so part of a change may be "
+                "theirs; segment the scans with the same one to be sure."
+            )
+    names = sorted({name for point in time_points for name in _options(point)})
+    for name in names:
+        values = [json.dumps(_options(point).get(name)) for point in time_points]
+        segmented = [point for point in time_points if point.provenance.get("model_sha256")]
+        if name in OPTIONS_LEFT_OUT or len(segmented) < len(time_points):
+            continue
+        if len(set(values)) > 1:
+            warnings.append(
+                f"The option {name} differs ({', '.join(values)}), so part of a change may be its."
+            )
+    lobes = [any(row.region in LOBE_REGIONS for row in point.regions) for point in time_points]
+    if any(lobes) and not all(lobes):
+        without = [point.name for point, has in zip(time_points, lobes, strict=True) if not has]
+        warnings.append(
+            f"{', '.join(without)} has no lobes, so lobes are not compared; measure it again with "
+            "lobes to do so."
+        )
+    return warnings
+
+
+def _inspiration(time_points: Sequence[TimePoint]) -> list[str]:
+    """Warn where the lungs are so much larger or smaller that extents change by that alone."""
+    warnings = []
+    for earlier, later in itertools.pairwise(time_points):
+        before_ml, after_ml = (
+            next(row.volume_ml for row in point.regions if row.region == BOTH_LUNGS_REGION)
+            for point in (earlier, later)
+        )
+        change_percent = 100.0 * (after_ml - before_ml) / before_ml if before_ml else math.inf
+        if abs(change_percent) > LARGEST_LUNG_CHANGE_PERCENT:
+            warnings.append(
+                f"The lung volume changes by {change_percent:+.0f} % from {earlier.name} to "
+                f"{later.name}; another depth of inspiration, effusion or collapse changes extents "
+                "by itself: look at both scans, and at mL beside %."
+            )
+    return warnings

@@ -1,0 +1,241 @@
+"""Changes over time as a table and a page with curves."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from CovidLungQuantLib.cohort.figures import INK, QUIET
+from CovidLungQuantLib.cohort.follow_up import LARGEST_LUNG_CHANGE_PERCENT, FollowUp
+from CovidLungQuantLib.cohort.study_page import (
+    notes_list,
+    study_page,
+    study_table,
+    svg_image,
+    warnings_box,
+    write_csv,
+    write_json,
+)
+from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, HIGH_OPACITY, LOBES
+from CovidLungQuantLib.measures.change import Change
+from CovidLungQuantLib.measures.measurements import LUNG_REGIONS
+
+CHANGE_TABLE_FILE = "change.csv"
+CHANGE_JSON_FILE = "change.json"
+CHANGE_PAGE_FILE = "change.html"
+CHANGE_FILES = (CHANGE_TABLE_FILE, CHANGE_JSON_FILE, CHANGE_PAGE_FILE)
+
+NAMES: dict[str, str] = {
+    "volume_ml": "Lung",
+    "normal_ml": "Normal lung",
+    "ggo_ml": "GGO",
+    "high_opacity_ml": "High opacity",
+    "lesion_ml": "Lesion",
+    "ggo_percent": "GGO",
+    "high_opacity_percent": "High opacity",
+    "lesion_percent": "Lesion",
+}
+# What the page shows; the table beside it holds everything.
+SHOWN = (
+    "volume_ml",
+    "lesion_ml",
+    "lesion_percent",
+    "ggo_ml",
+    "ggo_percent",
+    "high_opacity_ml",
+    "high_opacity_percent",
+)
+CHANGE_NOTES: tuple[str, ...] = (
+    "A change is the later value minus the earlier one; changes of extents are percentage points.",
+    "Extents are of the region's lung volume, which changes with the depth of inspiration; a "
+    f"change of the lung volume above {LARGEST_LUNG_CHANGE_PERCENT:g} % is warned of.",
+    "Results hold no patient data: whoever compares sees to it that they are of one patient.",
+)
+FIGURE_INCHES = (9.0, 3.6)
+
+
+def write_follow_up(folder: Path, found: FollowUp, with_figures: bool) -> list[str]:
+    """Write `CHANGE_FILES` into `folder` and return their names.
+
+    Args:
+        folder: must exist.
+        found: from `follow_up`.
+        with_figures: draw the curves too, which needs matplotlib.
+    """
+    rows = [_row(item) for item in found.changes]
+    write_csv(folder / CHANGE_TABLE_FILE, rows)
+    write_json(
+        folder / CHANGE_JSON_FILE,
+        {
+            "time_points": [
+                {"name": point.name, "day": point.day, "provenance": point.provenance}
+                for point in found.time_points
+            ],
+            "changes": [asdict(item) for item in found.changes],
+            "warnings": list(found.warnings),
+            "notes": list(CHANGE_NOTES),
+        },
+    )
+    page = follow_up_page(found, with_figures)
+    (folder / CHANGE_PAGE_FILE).write_text(page, encoding="utf-8")
+    return list(CHANGE_FILES)
+
+
+def follow_up_page(found: FollowUp, with_figures: bool) -> str:
+    """The changes as one self-contained page."""
+    figures = svg_image(change_figure(found), "Extents over time") if with_figures else ""
+    return study_page(
+        "Change of COVID-19 pneumonia over time",
+        [
+            warnings_box(found.warnings),
+            "<h2>Time points</h2>",
+            _time_point_table(found),
+            figures,
+            "<h2>Changes</h2>",
+            *(_region_table(found, region) for region in found.regions),
+            notes_list(CHANGE_NOTES),
+        ],
+    )
+
+
+def change_figure(found: FollowUp) -> str:
+    """Extents of both lungs, and lesion extent of each lobe or lung, over time, as SVG."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    x, x_label = _time_axis(found)
+    # The salt and the missing date make the same input give the same file.
+    style = {
+        "svg.hashsalt": "covidlungquant",
+        "svg.fonttype": "none",
+        "font.size": 9,
+        "text.color": INK,
+        "axes.edgecolor": QUIET,
+        "axes.labelcolor": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+    lobes = [lobe for lobe in LOBES if lobe.name.lower() in found.regions]
+    parts = [(lobe.short_name, lobe.name.lower(), lobe.color, "-") for lobe in lobes] or [
+        (name.capitalize(), name, color, line)
+        for name, color, line in zip(list(LUNG_REGIONS)[1:], (INK, QUIET), ("-", "--"), strict=True)
+    ]
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=FIGURE_INCHES, layout="constrained")
+        both, by_part = figure.subplots(1, 2, sharey=False)
+        for name, measure, color in (
+            ("Lesion", "lesion_percent", INK),
+            ("GGO", "ggo_percent", GGO.color),
+            ("High opacity", "high_opacity_percent", HIGH_OPACITY.color),
+        ):
+            values = found.change(BOTH_LUNGS_REGION, measure).values
+            both.plot(x, values, marker="o", color=color, label=name)
+        for name, region, color, line in parts:
+            values = found.change(region, "lesion_percent").values
+            by_part.plot(x, values, marker="o", color=color, linestyle=line, label=name)
+        for axes, title in (
+            (both, "Both lungs"),
+            (by_part, "Lesion by lobe" if lobes else "Lesion by lung"),
+        ):
+            axes.set_title(title, fontsize=10, loc="left", fontweight="bold")
+            axes.set(xlabel=x_label, ylabel="extent (% of the lung volume)")
+            axes.set_xticks(x)
+            axes.set_ylim(bottom=0.0)
+            axes.margins(y=0.1)
+            axes.legend(frameon=False, fontsize=8)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def _time_axis(found: FollowUp) -> tuple[list[float], str]:
+    days = [point.day for point in found.time_points]
+    if None in days:
+        return [float(number) for number in range(1, len(days) + 1)], "time point"
+    return [float(day) for day in days if day is not None], "day"
+
+
+def _row(item: Change) -> dict[str, Any]:
+    values = {f"time_point_{number}": value for number, value in enumerate(item.values, start=1)}
+    steps = {
+        f"change_{number}_to_{number + 1}": value
+        for number, value in enumerate(item.from_previous, start=1)
+    }
+    return {
+        "region": item.region,
+        "measure": item.measure,
+        "unit": item.unit,
+        **values,
+        "change_unit": item.change_unit,
+        **steps,
+        "change_first_to_last": item.from_first,
+    }
+
+
+def _time_point_table(found: FollowUp) -> str:
+    lines = [
+        [
+            str(number),
+            escape(point.name),
+            "–" if point.day is None else f"{point.day:g}",
+            escape(point.provenance.get("model_name") or "given by a person"),
+            escape(str((point.provenance.get("options") or {}).get("kinds") or "–")),
+            escape(str(point.provenance.get("software_version") or "–")),
+        ]
+        for number, point in enumerate(found.time_points, start=1)
+    ]
+    return study_table(["", "Result", "Day", "Model", "Kinds by", "Software"], lines)
+
+
+def _region_table(found: FollowUp, region: str) -> str:
+    numbers = range(1, len(found.time_points) + 1)
+    steps = [f"Change {number} → {number + 1}" for number in numbers[:-1]]
+    first_to_last = [f"Change 1 → {numbers[-1]}"] if len(numbers) > 2 else []
+    headings = [escape(region.capitalize()), *map(str, numbers), *steps, *first_to_last]
+    lines = []
+    for measure in SHOWN:
+        item = found.change(region, measure)
+        changes = [*item.from_previous, *([item.from_first] if first_to_last else [])]
+        points = item.unit == "%"
+        lines.append(
+            [
+                f"{NAMES[measure]} <small>{item.unit}</small>",
+                *(_value(value) for value in item.values),
+                *(f"{_signed(value)}{' pp' if points else ''}" for value in changes),
+            ]
+        )
+    return study_table(headings, lines)
+
+
+def change_text(found: FollowUp) -> Sequence[tuple[str, ...]]:
+    """Rows for the terminal: lesion mL and % of each region, and their change from the first."""
+    rows = [("", "lesion mL", "change", "lesion %", "change pp")]
+    for region in found.regions:
+        ml, percent = (found.change(region, name) for name in ("lesion_ml", "lesion_percent"))
+        rows.append(
+            (
+                region,
+                " → ".join(_value(value) for value in ml.values),
+                _signed(ml.from_first),
+                " → ".join(_value(value) for value in percent.values),
+                _signed(percent.from_first),
+            )
+        )
+    return rows
+
+
+def _value(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1f}"
+
+
+def _signed(value: float) -> str:
+    """One decimal with its sign; what rounds to nothing has none."""
+    if math.isnan(value):
+        return "–"
+    text = f"{value:+.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", "−")

@@ -1,0 +1,90 @@
+"""How the lungs of one patient change from scan to scan.
+
+A change is the later value minus the earlier one: of volumes in mL, of extents in percentage points
+(never in per cent of a per cent).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.measures.measurements import LOBE_REGIONS, LUNG_REGIONS
+from CovidLungQuantLib.measures.volumes import RegionMeasurement
+
+PERCENTAGE_POINTS = "percentage points"
+# What is followed, with its unit and that of its change.
+FOLLOWED: dict[str, tuple[str, str]] = {
+    "volume_ml": ("mL", "mL"),
+    "normal_ml": ("mL", "mL"),
+    "ggo_ml": ("mL", "mL"),
+    "high_opacity_ml": ("mL", "mL"),
+    "lesion_ml": ("mL", "mL"),
+    "ggo_percent": ("%", PERCENTAGE_POINTS),
+    "high_opacity_percent": ("%", PERCENTAGE_POINTS),
+    "lesion_percent": ("%", PERCENTAGE_POINTS),
+}
+# The 20 regions of the lobes are an approximation, too coarse to follow.
+FOLLOWED_REGIONS = (*LUNG_REGIONS, *LOBE_REGIONS)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One figure of one region over time; NaN where a scan has none.
+
+    Attributes:
+        region: such as "both lungs".
+        measure: one of `FOLLOWED`.
+        unit: of `values`.
+        change_unit: of the changes.
+        values: one a time point.
+        from_previous: one less; the first is from the first to the second time point.
+        from_first: from the first to the last time point.
+    """
+
+    region: str
+    measure: str
+    unit: str
+    change_unit: str
+    values: tuple[float, ...]
+    from_previous: tuple[float, ...]
+    from_first: float
+
+
+def changes(time_points: Sequence[Sequence[RegionMeasurement]]) -> tuple[Change, ...]:
+    """Changes of every region in `FOLLOWED_REGIONS` that all time points have.
+
+    Args:
+        time_points: table of each scan, in order of time.
+
+    Raises:
+        BadInputError: fewer than two time points, or no region in common.
+    """
+    if len(time_points) < 2:
+        raise BadInputError("A change needs at least two time points; give two results or more.")
+    tables = [{row.region: row for row in rows} for rows in time_points]
+    regions = [name for name in FOLLOWED_REGIONS if all(name in table for table in tables)]
+    if not regions:
+        raise BadInputError("The results have no region in common; measure the scans again.")
+    return tuple(
+        _change(region, measure, [getattr(table[region], measure) for table in tables])
+        for region in regions
+        for measure in FOLLOWED
+    )
+
+
+def _change(region: str, measure: str, values: Sequence[float]) -> Change:
+    unit, change_unit = FOLLOWED[measure]
+    return Change(
+        region=region,
+        measure=measure,
+        unit=unit,
+        change_unit=change_unit,
+        values=tuple(values),
+        from_previous=tuple(
+            later - earlier for earlier, later in itertools.pairwise(values)
+        ),
+        from_first=values[-1] - values[0],
+    )
