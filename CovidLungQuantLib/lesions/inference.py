@@ -6,6 +6,7 @@ map. `preprocessing` states how the 11 slices of a window are chosen at any slic
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from CovidLungQuantLib.lesions.network import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
     body_box,
+    context_indices,
     group_bounds,
     group_centres,
     slices_per_group,
@@ -211,7 +213,9 @@ def _native_slices(
     group = slices_per_group(spacing_mm[2], config)
     bounds = group_bounds(len(hu), group)
     centres = group_centres(len(hu), group)
-    windows = window_indices(len(bounds), working_step_mm(spacing_mm[2], config), config)
+    step_mm = working_step_mm(spacing_mm[2], config)
+    windows = window_indices(len(bounds), step_mm, config)
+    contexts = context_indices(len(bounds), step_mm, config)
     occupied = np.flatnonzero(anatomy.lungs.any(axis=(1, 2)))
     margin = MARGIN_MM / spacing_mm[2]
     first, last = occupied[0] - margin, occupied[-1] + margin
@@ -219,8 +223,16 @@ def _native_slices(
         index for index, (start, stop) in enumerate(bounds) if stop - 1 >= first and start <= last
     ]
     shape = (box.y1 - box.y0, box.x1 - box.x0)
+
+    @functools.lru_cache(maxsize=2 * config.context_slices)
+    def prepared(index: int) -> np.ndarray:
+        return working_slice(hu, bounds[index], box, config)
+
     planes = runner.run(
-        lambda index: working_slice(hu, bounds[index], box, config), windows, targets, progress
+        lambda index: np.stack([prepared(int(neighbour)) for neighbour in contexts[index]]),
+        windows,
+        targets,
+        progress,
     )
     previous: tuple[float, Tensor] | None = None
     next_native = bounds[targets[0]][0]
@@ -300,8 +312,7 @@ class _WindowRunner:
         """Show slices to the network, and their mirror images where asked for."""
         for start in range(0, len(indices), self.batch_size):
             some = indices[start : start + self.batch_size]
-            new = torch.from_numpy(np.stack([load_slice(index) for index in some]))
-            new = new[:, None].to(self.device)
+            new = torch.from_numpy(np.stack([load_slice(index) for index in some])).to(self.device)
             views = [new, new.flip(-1)] if self.mirror else [new]
             seen = [zip(*self.network.see_slices(view), strict=True) for view in views]
             self._seen.update(zip(some, zip(*seen, strict=True), strict=True))

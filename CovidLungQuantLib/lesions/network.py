@@ -36,6 +36,8 @@ class NetworkConfig:
     Attributes:
         working_size: height and width in pixels to which the body crop is resized.
         window_length: slices the attention branch sees, odd; the middle one is the target.
+        context_slices: neighbouring slices, odd, that the main branch sees as channels of one
+            picture, the slice itself in the middle; 1 in the paper.
         window_step_mm: distance between the slices of a window.
         hu_window: HU range that is scaled to 0…1; values outside are clipped.
         attention_channels: hidden channels of the ConvLSTM.
@@ -48,6 +50,7 @@ class NetworkConfig:
     working_size: int = 256
     window_length: int = 11
     window_step_mm: float = 3.0
+    context_slices: int = 1
     hu_window: tuple[float, float] = (-1024.0, 600.0)
     attention_channels: int = 32
     dense_layers: int = 6
@@ -109,7 +112,9 @@ class DenseBlock(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.conv0 = nn.Conv2d(1, config.stem_channels, 7, stride=2, padding=3, bias=False)
+        self.conv0 = nn.Conv2d(
+            config.context_slices, config.stem_channels, 7, stride=2, padding=3, bias=False
+        )
         self.norm0 = nn.BatchNorm2d(config.stem_channels)
         self.layers = nn.Sequential(
             *(
@@ -122,7 +127,7 @@ class DenseBlock(nn.Module):
         self.out_channels = config.stem_channels + config.dense_layers * config.growth
 
     def forward(self, slices: Tensor) -> tuple[Tensor, Tensor]:
-        """(slices, 1, size, size) → the stem's features at 1/2 and the block's at 1/4 the size."""
+        """(slices, context_slices, size, size) → the stem's features at 1/2, the block's at 1/4."""
         stem = functional.relu(self.norm0(self.conv0(slices)))
         return stem, self.layers(functional.max_pool2d(stem, 3, stride=2, padding=1))
 
@@ -150,9 +155,10 @@ class MainBranch(nn.Module):
         self.feature_channels = quarter
 
     def forward(self, slices: Tensor) -> tuple[Tensor, Tensor]:
-        """(slices, 1, size, size) → logits (slices, LOGIT_CHANNELS, size, size), features.
+        """Slices (slices, context_slices, size, size) → logits and features.
 
-        The features, (slices, feature_channels, size/4, size/4), are what the ConvLSTM sees.
+        Logits are (slices, LOGIT_CHANNELS, size, size); the features, (slices, feature_channels,
+        size/4, size/4), are what the ConvLSTM sees.
         """
         stem, block = self.dense(slices)
         eighth = self.down_eighth(functional.avg_pool2d(self.transition(block), 2))
@@ -262,13 +268,13 @@ class ConvLSTMAttentionNetwork(nn.Module):
         """Segment the middle slice of each window.
 
         Args:
-            slices: (slices, 1, size, size), scaled to 0…1.
+            slices: (slices, context_slices, size, size), scaled to 0…1.
             windows: int64 (windows, window_length), indices into `slices`.
         """
         return self.attend(self.see_slices(slices), windows)
 
     def see_slices(self, slices: Tensor) -> SliceOutput:
-        """Everything that depends on one slice only; slices (slices, 1, size, size) in 0…1."""
+        """What a slice gives in every window; (slices, context_slices, size, size) in 0…1."""
         main, features = self.main_branch(slices.contiguous(memory_format=torch.channels_last))
         return SliceOutput(main, self.convlstm.input_gates(features.contiguous()))
 

@@ -119,7 +119,25 @@ def window_indices(count: int, working_step_mm: float, config: LesionNetworkConf
     Returns:
         int64 (count, window_length); the ends of the scan are repeated.
     """
-    half = config.window_length // 2
+    return _around(count, working_step_mm, config.window_length, config)
+
+
+def context_indices(count: int, working_step_mm: float, config: LesionNetworkConfig) -> np.ndarray:
+    """Which working slices the network is shown together as one picture's channels.
+
+    Args, spacing and ends as for `window_indices`.
+
+    Returns:
+        int64 (count, context_slices); the middle column is the slice itself.
+    """
+    return _around(count, working_step_mm, config.context_slices, config)
+
+
+def _around(
+    count: int, working_step_mm: float, length: int, config: LesionNetworkConfig
+) -> np.ndarray:
+    """Indices (count, length) of the working slices nearest to `length` steps around each."""
+    half = length // 2
     offsets = np.arange(-half, half + 1) * (config.window_step_mm / working_step_mm)
     # Rounds halves away from the target on both sides alike.
     steps = np.sign(offsets) * np.floor(np.abs(offsets) + 0.5)

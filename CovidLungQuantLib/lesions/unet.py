@@ -25,14 +25,15 @@ class UNetConfig:
     """Everything needed to rebuild a U-Net; saved with its weights.
 
     Attributes:
-        working_size, window_length, window_step_mm, hu_window: as in `NetworkConfig`; a window is
-            the slice alone.
+        working_size, window_length, window_step_mm, context_slices, hu_window: as in
+            `NetworkConfig`; a window is the slice alone.
         base_channels: width of the finest level, doubled at every level below.
     """
 
     working_size: int = 256
     window_length: int = 1
     window_step_mm: float = 3.0
+    context_slices: int = 1
     hu_window: tuple[float, float] = (-1024.0, 600.0)
     base_channels: int = 16
 
@@ -59,7 +60,9 @@ class UNet(nn.Module):
         widths = [config.base_channels * 2**level for level in range(LEVELS)]
         self.down = nn.ModuleList(
             nn.Sequential(
-                convolution_segment(widths[level - 1] if level else 1, widths[level], 3),
+                convolution_segment(
+                    widths[level - 1] if level else config.context_slices, widths[level], 3
+                ),
                 convolution_segment(widths[level], widths[level], 3),
             )
             for level in range(LEVELS)
@@ -79,13 +82,13 @@ class UNet(nn.Module):
         """Segment the slice that each window of length 1 names.
 
         Args:
-            slices: (slices, 1, size, size), scaled to 0…1.
+            slices: (slices, context_slices, size, size), scaled to 0…1.
             windows: int64 (windows, 1), indices into `slices`.
         """
         return self.attend(self.see_slices(slices), windows)
 
     def see_slices(self, slices: Tensor) -> SliceLogits:
-        """Logits of every slice; slices (slices, 1, size, size) in 0…1."""
+        """Logits of every slice; slices (slices, context_slices, size, size) in 0…1."""
         features = slices.contiguous(memory_format=torch.channels_last)
         passed_on = []
         for level, segment in enumerate(self.down):

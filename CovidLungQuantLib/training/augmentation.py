@@ -52,18 +52,20 @@ def augment(
     """Change one sample; the same change for all its slices.
 
     Args:
-        slices: float32 (slices, size, size) in 0…1.
+        slices: float32 (slices, channels, size, size) in 0…1.
         targets: float32 (windows, channels, size, size).
-        lesions: float32 (slices, size, size), share of lesion of any kind.
+        lesions: float32, shape of `slices`, share of lesion of any kind.
         config: how far to go.
         random: source of randomness.
     """
     if config.lesion_fade != (0.0, 0.0):
         slices = _fade_lesions(slices, lesions, random.uniform(*config.lesion_fade))
     grid = _affine_grid(slices.shape[-1], config, random)
-    slices = functional.grid_sample(slices[None], grid, padding_mode="zeros", align_corners=False)[
-        0
-    ]
+    shape = slices.shape[:2]
+    slices = functional.grid_sample(
+        slices.flatten(0, 1)[None], grid, padding_mode="zeros", align_corners=False
+    )
+    slices = slices[0].unflatten(0, shape)
     outside = 1.0 - functional.grid_sample(
         torch.ones_like(targets[None, 0, :1]), grid, align_corners=False
     )
@@ -76,7 +78,7 @@ def augment(
 
 def _fade_lesions(slices: Tensor, lesions: Tensor, share: float) -> Tensor:
     """Move lesions towards normal lung by `share`, with soft edges."""
-    soft = functional.avg_pool2d(lesions[:, None], 5, stride=1, padding=2)[:, 0]
+    soft = functional.avg_pool2d(lesions, 5, stride=1, padding=2)
     return (slices + share * soft * (NORMAL_LUNG_SCALED - slices)).clamp(0.0, 1.0)
 
 
@@ -103,7 +105,7 @@ def _change_intensity(
     slices: Tensor, config: AugmentationConfig, random: np.random.Generator
 ) -> Tensor:
     strength = random.uniform(-config.sharpness, config.sharpness)
-    blurred = functional.avg_pool2d(slices[:, None], 3, stride=1, padding=1)[:, 0]
+    blurred = functional.avg_pool2d(slices, 3, stride=1, padding=1)
     slices = slices + strength * (slices - blurred)
     gain = 1.0 + random.uniform(-config.hu_gain, config.hu_gain)
     slices = slices * gain + random.uniform(-config.hu_shift, config.hu_shift)

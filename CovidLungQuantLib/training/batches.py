@@ -24,7 +24,7 @@ from CovidLungQuantLib.training.data import (
 
 
 class Batch(NamedTuple):
-    """Slices (n, 1, size, size), targets (m, TARGET_CHANNELS, size, size) and windows.
+    """Slices (n, context_slices, size, size), targets (m, TARGET_CHANNELS, size, size) and windows.
 
     `windows` (m, window_length) are indices into `slices`; None where each target is its slice.
     """
@@ -82,7 +82,7 @@ def draw_slices(
         for _ in range(count)
     ]
     return Batch(
-        torch.stack([slices for slices, _ in batch]),
+        torch.cat([slices for slices, _ in batch]),
         torch.cat([targets for _, targets in batch]),
         None,
     )
@@ -106,7 +106,7 @@ def draw_windows(
         all_targets.append(targets)
         all_windows.append(sample.windows + first)
         first += len(slices)
-    return Batch(torch.cat(all_slices)[:, None], torch.cat(all_targets), torch.cat(all_windows))
+    return Batch(torch.cat(all_slices), torch.cat(all_targets), torch.cat(all_windows))
 
 
 def _augmented(

@@ -33,6 +33,7 @@ from CovidLungQuantLib.lesions.architectures import LesionNetworkConfig
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
     body_box,
+    context_indices,
     group_bounds,
     resize_plane,
     slices_per_group,
@@ -116,6 +117,7 @@ class TrainingCase:
         slices: float16 (working slices, size, size), scaled HU.
         targets: float16 (working slices, TARGET_CHANNELS, size, size), share of each class.
         windows: int64 (working slices, window_length).
+        contexts: int64 (working slices, context_slices).
         lesion_slices: indices of the working slices that hold lesion.
     """
 
@@ -123,6 +125,7 @@ class TrainingCase:
     slices: np.ndarray
     targets: np.ndarray
     windows: np.ndarray
+    contexts: np.ndarray
     lesion_slices: np.ndarray
 
 
@@ -214,6 +217,7 @@ def training_case(
     group = slices_per_group(scan.spacing_mm[2], config)
     bounds = group_bounds(len(hu), group)
     targets = np.stack([_target_shares(labels, bound, box, config) for bound in bounds])
+    step_mm = working_step_mm(scan.spacing_mm[2], config)
     lesion_share = targets[:, [label.value for label in LESION_LABELS]].sum(axis=1)
     lesion_share = lesion_share + targets[:, UNCLASSIFIED_LESION_VALUE]
     return TrainingCase(
@@ -222,7 +226,8 @@ def training_case(
             np.float16
         ),
         targets=targets,
-        windows=window_indices(len(bounds), working_step_mm(scan.spacing_mm[2], config), config),
+        windows=window_indices(len(bounds), step_mm, config),
+        contexts=context_indices(len(bounds), step_mm, config),
         lesion_slices=np.flatnonzero((lesion_share > 0.5).any(axis=(1, 2))),
     )
 
@@ -269,9 +274,9 @@ class Sample:
     """Neighbouring targets of one case with every slice their windows need.
 
     Attributes:
-        slices: float32 (slices, size, size).
+        slices: float32 (slices, context_slices, size, size).
         targets: float32 (windows, TARGET_CHANNELS, size, size).
-        lesions: float32 (slices, size, size), share of lesion of any kind.
+        lesions: float32, shape of `slices`, share of lesion of any kind.
         windows: int64 (windows, window_length), indices into `slices`.
     """
 
@@ -293,23 +298,26 @@ def draw_sample(
     start = int(np.clip(middle - random.integers(target_count), 0, max(0, count - target_count)))
     targets = np.arange(start, min(start + target_count, count))
     needed, positions = np.unique(case.windows[targets], return_inverse=True)
-    return Sample(
-        slices=torch.from_numpy(case.slices[needed]).float(),
-        targets=torch.from_numpy(case.targets[targets]).float(),
-        lesions=torch.from_numpy(case.targets[needed, GGO.value :]).float().sum(dim=1),
-        windows=torch.from_numpy(positions.reshape(len(targets), -1)),
-    )
+    return _sample(case, needed, targets, positions.reshape(len(targets), -1))
 
 
 def draw_slice(case: TrainingCase, lesion_share: float, random: np.random.Generator) -> Sample:
     """One slice as a sample whose window is the slice alone."""
     index = _draw_index(case, lesion_share, random)
-    targets = torch.from_numpy(case.targets[index : index + 1]).float()
+    alone = np.array([index])
+    return _sample(case, alone, alone, np.zeros((1, 1), np.int64))
+
+
+def _sample(
+    case: TrainingCase, slices: np.ndarray, targets: np.ndarray, windows: np.ndarray
+) -> Sample:
+    """The slices and targets of these indices; `windows` are indices into `slices`."""
+    contexts = case.contexts[slices]
     return Sample(
-        slices=torch.from_numpy(case.slices[index : index + 1]).float(),
-        targets=targets,
-        lesions=targets[:, GGO.value :].sum(dim=1),
-        windows=torch.zeros((1, 1), dtype=torch.int64),
+        slices=torch.from_numpy(case.slices[contexts]).float(),
+        targets=torch.from_numpy(case.targets[targets]).float(),
+        lesions=torch.from_numpy(case.targets[contexts, GGO.value :]).float().sum(dim=2),
+        windows=torch.from_numpy(windows),
     )
 
 

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork
+from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, DenseBlock
 
 
 def start_from_imagenet(network: ConvLSTMAttentionNetwork, weights_file: Path) -> None:
     """Copy DenseNet-121's stem and first dense block into the main branch, in place.
 
-    The stem's three colour channels are summed: a grey picture then gives what it gave in colour.
+    The stem's three colour channels are summed and shared out to the network's channels: a grey
+    picture then gives what it gave in colour.
 
     Raises:
         BadInputError: the file is no DenseNet-121, or the network's dense block has other sizes.
@@ -27,7 +28,9 @@ def start_from_imagenet(network: ConvLSTMAttentionNetwork, weights_file: Path) -
     try:
         source = torch.load(weights_file, map_location="cpu", weights_only=True)
         block = network.main_branch.dense
-        block.load_state_dict({name: _from_imagenet(name, source) for name in block.state_dict()})
+        block.load_state_dict(
+            {name: _from_imagenet(name, source, block) for name in block.state_dict()}
+        )
     except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise BadInputError(
             f"{Path(weights_file).name} does not hold DenseNet-121 weights that fit this network's "
@@ -35,9 +38,11 @@ def start_from_imagenet(network: ConvLSTMAttentionNetwork, weights_file: Path) -
         ) from error
 
 
-def _from_imagenet(name: str, source: dict[str, Tensor]) -> Tensor:
+def _from_imagenet(name: str, source: dict[str, Tensor], block: DenseBlock) -> Tensor:
     if name == "conv0.weight":
-        return source["features.conv0.weight"].sum(dim=1, keepdim=True)
+        channels = block.conv0.in_channels
+        grey = source["features.conv0.weight"].sum(dim=1, keepdim=True)
+        return grey.expand(-1, channels, -1, -1) / channels
     if name.startswith("layers."):
         _, index, rest = name.split(".", 2)
         layer = f"features.denseblock1.denselayer{int(index) + 1}"

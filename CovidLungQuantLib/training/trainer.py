@@ -261,11 +261,11 @@ def validation_loss(
         for start in range(0, len(case.slices), config.targets_per_sample):
             windows = case.windows[start : start + config.targets_per_sample]
             needed, positions = np.unique(windows, return_inverse=True)
-            slices = torch.from_numpy(case.slices[needed].astype(np.float32))[:, None].to(device)
+            slices = torch.from_numpy(case.slices[case.contexts[needed]].astype(np.float32))
             targets = case.targets[start : start + config.targets_per_sample].astype(np.float32)
             with torch.autocast(device.type, dtype=torch.bfloat16):
                 output = network(
-                    slices, torch.from_numpy(positions.reshape(windows.shape)).to(device)
+                    slices.to(device), torch.from_numpy(positions.reshape(windows.shape)).to(device)
                 )
             losses.append(
                 float(

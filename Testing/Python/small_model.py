@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkConfig
@@ -19,8 +21,9 @@ SMALL_CONFIG = NetworkConfig(
 )
 
 
-def small_model(seed: int = 0) -> LoadedModel:
+def small_model(seed: int = 0, context_slices: int = 1) -> LoadedModel:
     """A randomly initialised small network."""
     torch.manual_seed(seed)
-    network = ConvLSTMAttentionNetwork(SMALL_CONFIG).eval()
-    return LoadedModel(network, SMALL_CONFIG, "small", "0" * 64)
+    config = replace(SMALL_CONFIG, context_slices=context_slices)
+    network = ConvLSTMAttentionNetwork(config).eval()
+    return LoadedModel(network, config, "small", "0" * 64)

@@ -21,6 +21,7 @@ from CovidLungQuantLib.lesions.inference import (
 from CovidLungQuantLib.lesions.network import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     body_box,
+    context_indices,
     group_bounds,
     slices_per_group,
     window_indices,
@@ -45,9 +46,10 @@ def small_scan(slices: int = 24) -> tuple[np.ndarray, LungAnatomy]:
     return hu, LungAnatomy(lungs, body, np.zeros(hu.shape, bool), ())
 
 
-def test_streaming_in_batches_gives_each_slice_what_the_network_says_of_it_alone():
+@pytest.mark.parametrize("context_slices", [1, 3])
+def test_streaming_in_batches_gives_each_slice_what_the_network_says_of_it_alone(context_slices):
     hu, anatomy = small_scan()
-    model = small_model()
+    model = small_model(context_slices=context_slices)
     result = segment_lesions(hu, SPACING_MM, anatomy, model, "cpu", mirror=False)
     box = body_box(hu, SPACING_MM)
     windows = window_indices(len(hu), working_step_mm(3.0, model.config), model.config)
@@ -55,12 +57,12 @@ def test_streaming_in_batches_gives_each_slice_what_the_network_says_of_it_alone
         [working_slice(hu, bounds, box, model.config) for bounds in group_bounds(len(hu), 1)]
     )
     assert slices_per_group(3.0, model.config) == 1
+    contexts = context_indices(len(hu), 3.0, model.config)
+    slices = torch.from_numpy(slices[contexts])
     differing = 0
     for index in (4, 12, 19):
         with torch.inference_mode():
-            output = model.network(
-                torch.from_numpy(slices)[:, None], torch.from_numpy(windows[index : index + 1])
-            )
+            output = model.network(slices, torch.from_numpy(windows[index : index + 1]))
         plane = torch.nn.functional.interpolate(
             class_probabilities(output.logits),
             size=hu[0][box.slices].shape,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from CovidLungQuantLib.lesions.network import NetworkConfig
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
     body_box,
+    context_indices,
     group_bounds,
     group_centres,
     resize_plane,
@@ -72,6 +75,13 @@ def test_windows_repeat_the_ends_of_the_scan():
     windows = window_indices(4, 3.0, CONFIG)
     assert windows[0].tolist() == [0, 0, 0, 0, 0, 0, 1, 2, 3, 3, 3]
     assert windows[3].tolist() == [0, 0, 0, 1, 2, 3, 3, 3, 3, 3, 3]
+
+
+def test_a_slice_stands_between_neighbours_a_window_step_away():
+    config = replace(CONFIG, context_slices=3)
+    assert context_indices(4, 3.0, config).tolist() == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]
+    assert context_indices(4, 1.5, config)[1].tolist() == [0, 1, 3]
+    assert context_indices(4, 8.0, config).tolist() == [[0] * 3, [1] * 3, [2] * 3, [3] * 3]
 
 
 def test_groups_cover_every_slice_once():

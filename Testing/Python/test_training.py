@@ -105,7 +105,7 @@ def test_a_sample_holds_the_slices_its_windows_need():
     for _ in range(20):
         sample = draw_sample(case, 4, 1.0, random)
         assert sample.windows.shape == (4, 11) and sample.targets.shape[0] == 4
-        middle = sample.slices[sample.windows[:, 5]].numpy()
+        middle = sample.slices[sample.windows[:, 5], 0].numpy()
         start = next(
             index
             for index in range(13)
@@ -115,17 +115,36 @@ def test_a_sample_holds_the_slices_its_windows_need():
         assert set(range(start, start + 4)) & set(case.lesion_slices.tolist())
 
 
+def test_a_slice_is_shown_between_its_neighbours_and_targets_stay_its_own():
+    config = replace(SMALL_CONFIG, context_slices=3)
+    case = training_case(scan_with_lesion(), config)
+    random = np.random.default_rng(3)
+    for _ in range(10):
+        sample = draw_slice(case, 1.0, random)
+        below, middle, above = sample.slices[0].numpy()
+        index = next(
+            index
+            for index in case.lesion_slices
+            if np.array_equal(case.targets[index], sample.targets[0].half().numpy())
+            and np.array_equal(case.slices[index], middle.astype(np.float16))
+        )
+        np.testing.assert_array_equal(below.astype(np.float16), case.slices[index - 1])
+        np.testing.assert_array_equal(above.astype(np.float16), case.slices[index + 1])
+        assert sample.lesions.shape == sample.slices.shape
+
+
 def test_augmentation_moves_image_and_labels_together():
     case = training_case(scan_with_lesion(), SMALL_CONFIG)
-    slices = torch.from_numpy(case.slices.astype(np.float32))
+    slices = torch.from_numpy(case.slices.astype(np.float32))[:, None]
     targets = torch.from_numpy(case.targets.astype(np.float32))
     # Only geometry: then HU still tell lesion from lung after the change.
     config = AugmentationConfig(hu_shift=0.0, hu_gain=0.0, noise=0.0, sharpness=0.0)
     random = np.random.default_rng(2)
     lesion_hu = (-500 + 1024) / 1624
     for _ in range(5):
-        lesions = targets[:, 2:].sum(dim=1)
+        lesions = targets[:, 2:].sum(dim=1, keepdim=True)
         moved, moved_targets = augment(slices, targets, lesions, config, random)
+        moved = moved[:, 0]
         sure = moved_targets[:, 2] > 0.99
         assert sure.any()
         assert moved[sure].mean() == pytest.approx(lesion_hu, abs=0.02)
@@ -215,7 +234,7 @@ def test_faded_lesions_come_nearer_to_normal_lung_and_nothing_else_changes():
         augment(sample.slices, sample.targets, sample.lesions, config, np.random.default_rng(0))
         for config in (still, faded)
     )
-    whole = functional.avg_pool2d(sample.lesions[:, None], 5, stride=1, padding=2)[:, 0]
+    whole = functional.avg_pool2d(sample.lesions, 5, stride=1, padding=2)
     inside, outside = whole == 1, whole == 0
     assert inside.any()
     expected = (before[inside] + NORMAL_LUNG_SCALED) / 2
@@ -225,7 +244,7 @@ def test_faded_lesions_come_nearer_to_normal_lung_and_nothing_else_changes():
 
 def test_a_crop_keeps_scale_and_stays_with_its_labels():
     case = training_case(scan_with_lesion(), SMALL_CONFIG)
-    slices = torch.from_numpy(case.slices[5:6]).float()
+    slices = torch.from_numpy(case.slices[5:6]).float()[:, None]
     targets = torch.from_numpy(case.targets[5:6]).float()
     config = AugmentationConfig(
         rotation_degrees=0,
@@ -238,12 +257,12 @@ def test_a_crop_keeps_scale_and_stays_with_its_labels():
         noise=0,
         sharpness=0,
     )
-    lesions = targets[:, 2:].sum(dim=1)
+    lesions = targets[:, 2:].sum(dim=1, keepdim=True)
     random = np.random.default_rng(0)
     cropped, cropped_targets = augment(slices, targets, lesions, config, random)
-    assert cropped.shape == (1, 32, 32) and cropped_targets.shape == (1, 5, 32, 32)
-    lesion = targets[:, 2] > 0.99
-    inside = cropped_targets[:, 2] > 0.99
+    assert cropped.shape == (1, 1, 32, 32) and cropped_targets.shape == (1, 5, 32, 32)
+    lesion = targets[:, 2:3] > 0.99
+    inside = cropped_targets[:, 2:3] > 0.99
     # Whole or cut by the crop's edge, never larger; and as dense as it was.
     assert 0 < inside.sum() <= lesion.sum()
     assert cropped[inside].mean() == pytest.approx(float(slices[lesion].mean()), abs=0.02)
