@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 DENSE_BLOCK_STRIDE = 4
+ALPHA_START_LOGIT = 2.0
 
 # Channels of the logits: background, normal lung, lesion, and high opacity given lesion. Lesion has
 # a channel of its own so that a lesion of unknown kind teaches nothing about its kind.
@@ -263,6 +264,8 @@ class ConvLSTMAttentionNetwork(nn.Module):
         with torch.no_grad():
             hidden = config.attention_channels
             self.convlstm.input_to_gates.bias[hidden : 2 * hidden].fill_(1.0)
+            # The blend starts near the main branch and takes from the other what it has learned.
+            self.attention_head[-2].bias.fill_(ALPHA_START_LOGIT)
 
     def forward(self, slices: Tensor, windows: Tensor) -> BranchOutput:
         """Segment the middle slice of each window.

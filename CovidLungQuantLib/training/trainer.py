@@ -38,7 +38,7 @@ CHECKPOINT_FILE_NAME = "checkpoint.pt"
 CONFIG_FILE_NAME = "config.json"
 
 CYCLE_RISE = 0.15
-SECOND_CYCLE_PEAK = 0.5
+SECOND_CYCLE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -293,17 +293,21 @@ def _claim(run_folder: Path, config: TrainingConfig) -> None:
     config_file.write_text(text)
 
 
-def _optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def _optimizer(network: LesionNetwork, config: TrainingConfig) -> torch.optim.Optimizer:
+    groups = _parameter_groups(network)
     if config.optimizer == "sgd":
         return torch.optim.SGD(
-            network.parameters(),
-            lr=config.learning_rate,
-            momentum=0.9,
-            weight_decay=config.weight_decay,
+            groups, lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay
         )
-    return torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
+    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def _parameter_groups(network: LesionNetwork) -> list[dict[str, list[nn.Parameter]]]:
+    """The main branch and the rest; all in one for a network without branches."""
+    groups: dict[bool, list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        groups.setdefault(name.startswith("main_branch."), []).append(parameter)
+    return [{"params": groups[key]} for key in sorted(groups, reverse=True)]
 
 
 def _scheduler(
@@ -312,16 +316,17 @@ def _scheduler(
     if config.schedule == "plateau":
         return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=10)
     first = config.main_branch_epochs * config.steps_per_epoch
-    second = config.epochs * config.steps_per_epoch - first
+    second = max(1, config.epochs * config.steps_per_epoch - first)
 
     def factor(step: int) -> float:
-        if step < first:
-            return one_cycle(step / first)
-        # Lower, so as not to undo what the main branch has learned.
-        peak = SECOND_CYCLE_PEAK if first else 1.0
-        return peak * one_cycle(min(1.0, (step - first) / max(1, second)))
+        return one_cycle(step / first if step < first else min(1.0, (step - first) / second))
 
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    def main_branch_factor(step: int) -> float:
+        # In the second cycle lower, so as not to undo what the main branch has learned.
+        return factor(step) * (SECOND_CYCLE_SHARE if 0 < first <= step else 1.0)
+
+    factors = [main_branch_factor, factor][-len(optimizer.param_groups) :]
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
 
 
 def one_cycle(position: float) -> float:
@@ -335,7 +340,7 @@ def one_cycle(position: float) -> float:
 
 
 def _learning_rate(optimizer: torch.optim.Optimizer) -> float:
-    return float(optimizer.param_groups[0]["lr"])
+    return float(optimizer.param_groups[-1]["lr"])
 
 
 def _save_checkpoint(
