@@ -157,7 +157,11 @@ def classify_by_density(
     Returns:
         uint8 (z, y, x): `labels` with lesions relabelled, all else as it was.
     """
-    size = [max(1, round(SMOOTHING_MM / spacing)) for spacing in (spacing_mm[1], spacing_mm[0])]
+    # The nearest odd number of voxels: an even one would lie half a voxel aside.
+    size = [
+        2 * max(0, round((SMOOTHING_MM / spacing - 1) / 2)) + 1
+        for spacing in (spacing_mm[1], spacing_mm[0])
+    ]
     relabelled = labels.copy()
     for index in np.flatnonzero((labels >= GGO.value).any(axis=(1, 2))):
         lesion = labels[index] >= GGO.value

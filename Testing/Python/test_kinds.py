@@ -67,6 +67,19 @@ def test_the_air_beside_a_lesion_does_not_decide():
     assert (classify_by_density(labels, hu, SPACING_MM)[0, :, 8:10] == 3).all()
 
 
+def test_a_mirror_image_is_divided_as_its_original_whatever_the_voxel_size():
+    random = np.random.default_rng(4)
+    hu = random.integers(-700, 100, (2, 24, 24)).astype(np.int16)
+    labels = np.full(hu.shape, 2, np.uint8)
+    for spacing in (0.6, 0.9, 1.25, 1.4, 2.5):
+        divided = classify_by_density(labels, hu, (spacing, spacing, 3.0))
+        mirrored = classify_by_density(
+            labels[..., ::-1], np.ascontiguousarray(hu[..., ::-1]), (spacing, spacing, 3.0)
+        )
+        # Sums of floats in another order may differ in the last digit, hence a voxel at most.
+        assert np.count_nonzero(divided != mirrored[..., ::-1]) <= 1
+
+
 def test_noise_of_single_voxels_does_not_decide():
     random = np.random.default_rng(0)
     hu = random.normal(-600, 100, (1, 60, 60)).astype(np.int16)
