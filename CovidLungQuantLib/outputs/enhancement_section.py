@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from html import escape
 
 import numpy as np
@@ -77,19 +78,21 @@ def enhancement_section(
         width_hu,
     )
     coronal = _pair(scan.coronal_plane(y), grey, f"Coronal plane {y + 1}")
-    rows = [[escape(name), escape(text)] for name, text in enhancement_facts(enhancement)]
+    facts = "".join(
+        f"<tr><td>{escape(name.capitalize())}</td><td>{escape(_true_minus(text))}</td></tr>"
+        for name, text in enhancement_facts(enhancement)
+    )
     return (
         "<h2>Enhanced lung</h2>"
         '<p class="legend">Left: the scan in the lung window, level '
         f"{signed_text(LUNG_WINDOW_LEVEL_HU)} HU, width {LUNG_WINDOW_WIDTH_HU} HU. Right: the same "
         "less the scan’s baseline, without vessels and airways, smoothed over 1 mm, shown at level "
         f"0 HU and width {width_hu:.0f} HU, {WINDOWS_SHOWN} times the optimal window: grey is "
-        "normal lung of this scan, white what is denser.</p>"
+        "normal lung of this scan, white what is denser. The white rim is where lung and pleura "
+        "share voxels, and lung at the back is denser in anyone who lies on it.</p>"
         f'<div class="views">{"".join(figures)}</div>'
         f'<div class="views wide" style="margin-top:18px">{coronal}</div>'
-        f'<table class="provenance" style="margin-top:14px">'
-        + "".join(f"<tr><td>{name}</td><td>{text}</td></tr>" for name, text in rows)
-        + "</table>"
+        f'<table class="provenance" style="margin-top:14px">{facts}</table>'
         + _severity_table(enhancement.severities)
         + html_notes(enhancement_notes(enhancement))
     )
@@ -142,21 +145,26 @@ def _severity_table(severities: tuple[Severity, ...]) -> str:
         "Severity <span>HU over the lungs</span>",
         "Volume <span>mL</span>",
         "All",
-        *(f"near vessels of <span>{name}</span>" for name in vessel_band_names()),
-        "in slices <span>without vessels</span>",
+        *(f"Near vessels <span>of {name}</span>" for name in vessel_band_names()),
+        "In slices <span>without vessels</span>",
     ]
     rows = [
         [
             escape(severity.name.capitalize()),
             volume_text(severity.volume_ml),
             *(
-                f"{value:.2f}".replace("-", "−")
+                _true_minus(f"{value:.2f}")
                 for value in (severity.hu, *severity.bands_hu, severity.no_vessel_hu)
             ),
         ]
         for severity in severities
     ]
     return f'<div style="margin-top:14px">{html_table(headings, rows)}</div>'
+
+
+def _true_minus(text: str) -> str:
+    """Return a text with a minus sign instead of a hyphen before numbers."""
+    return re.sub(r"-(?=\d)", "−", text)
 
 
 def _pair(plane: Plane, grey: np.ndarray, caption: str) -> str:

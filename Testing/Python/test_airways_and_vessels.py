@@ -158,9 +158,9 @@ class _Ids(HTMLParser):
 def test_the_page_shows_the_enhanced_scan_with_bias_window_and_sums(run: Quantification):
     page = report_html(run)
 
-    assert "Enhanced lung" in page and "+10.0 HU against -850 HU" in page
+    assert "Enhanced lung" in page and "+10.0 HU against −850 HU" in page
     for name, text in enhancement_facts(run.enhancement):
-        assert name in page and text in page
+        assert name.capitalize() in page and text.replace("-8", "−8") in page
     for name in vessel_band_names():
         assert name in page
     width_hu = 4 * run.enhancement.window_width_hu
