@@ -17,7 +17,12 @@ from pathlib import Path
 import qt
 import slicer
 import vtk
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
+from slicer import (
+    vtkMRMLNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+    vtkMRMLTableNode,
+)
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import parameterNodeWrapper
@@ -40,9 +45,15 @@ from CovidLungQuantLib.labels import (
     GGO,
     HIGH_OPACITY,
     LEFT_LUNG_REGION,
+    LOBES,
     RIGHT_LUNG_REGION,
 )
 from CovidLungQuantLib.lesions.models import available_models
+from CovidLungQuantLib.measures.severity import (
+    HIGHEST_CT_SCORE,
+    HIGHEST_CT_SEVERITY_SCORE,
+    HIGHEST_TOTAL_SEVERITY_SCORE,
+)
 from CovidLungQuantLib.mrml.chart import lobe_chart_to_node
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of, lobes_to_node
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, results_of
@@ -69,6 +80,13 @@ SHOWN_MEASURES = (
     ("lesion_percent", 1),
     ("mean_hu", 0),
     ("sd_hu", 0),
+)
+# Columns of the table of lobes in the .ui file but the last, which is the score.
+SHOWN_LOBE_MEASURES = (
+    ("volume_ml", 0),
+    ("ggo_percent", 1),
+    ("high_opacity_percent", 1),
+    ("lesion_percent", 1),
 )
 # Long enough for the worker to compute, short enough for the window to feel alive.
 POLL_INTERVAL_S = 0.02
@@ -100,13 +118,15 @@ class CovidLungQuantParameterNode:
 
     `model` is a shipped model's name or a weights file's path, empty for the default model.
     `device` is "auto", "cpu", "cuda" or "mps". `kinds` says how GGO is told from high opacity:
-    "density", "thresholds", "artery" or "network".
+    "density", "thresholds", "artery" or "network". `lobes` is a segmentation or label map of the
+    user's that holds the five lobes; none finds them.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
     model: str = ""
     device: str = "auto"
     kinds: str = "density"
+    lobes: vtkMRMLNode
     outputSegmentation: vtkMRMLSegmentationNode
     outputTable: vtkMRMLTableNode
 
@@ -134,8 +154,9 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = CovidLungQuantLogic()
 
         self.ui.disclaimerLabel.text = DISCLAIMER
-        self.ui.resultsTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
-        self.ui.resultsTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.Fixed)
+        for table in (self.ui.resultsTable, self.ui.lobesTable):
+            table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+            table.verticalHeader().setSectionResizeMode(qt.QHeaderView.Fixed)
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -150,6 +171,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelSelected)
         self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceSelected)
         self.ui.kindsComboBox.connect("currentIndexChanged(int)", self.onKindsSelected)
+        # Two classes of nodes, which the parameter node cannot bind to one selector.
+        self.ui.lobesSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onLobesSelected)
         # Also after a reload, when Slicer does not call enter.
         self.initializeParameterNode()
 
@@ -242,6 +265,12 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode is not None:
             self._parameterNode.kinds = self.ui.kindsComboBox.currentData
 
+    def onLobesSelected(self):
+        """Keep the chosen lobes in the parameter node."""
+        # While a scene closes or loads, the selector loses nodes that nobody took away.
+        if self._parameterNode is not None and not slicer.mrmlScene.IsBatchProcessing():
+            self._parameterNode.lobes = self.ui.lobesSelector.currentNode()
+
     def onSegmentButton(self):
         """Segment the selected volume and show the result."""
         chosen = self._parameterNode
@@ -257,6 +286,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 device=chosen.device,
                 kinds=chosen.kinds,
                 progress=self._showProgress,
+                lobesNode=chosen.lobes,
             )
         )
         if nodes is not None:
@@ -271,6 +301,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 chosen.outputSegmentation,
                 chosen.outputTable,
                 progress=self._showProgress,
+                lobesNode=chosen.lobes,
             )
         )
 
@@ -404,6 +435,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         segmentationNode, tableNode = self.logic.resultsOf(volumeNode)
         self._parameterNode.outputSegmentation = segmentationNode
         self._parameterNode.outputTable = tableNode
+        # Lobes of another patient would be measured with in silence.
+        self._parameterNode.lobes = None
 
     def _updatePanel(self):
         if self._parameterNode is None:
@@ -413,6 +446,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.deviceComboBox, self.logic.deviceChoices(), self._parameterNode.device
         )
         _fillComboBox(self.ui.kindsComboBox, self.logic.kindChoices(), self._parameterNode.kinds)
+        if self.ui.lobesSelector.currentNode() is not self._parameterNode.lobes:
+            self.ui.lobesSelector.setCurrentNode(self._parameterNode.lobes)
         self._updateButtons(self.logic.isRunning)
         self._observeTable(self._parameterNode.outputTable)
         self._showResults(self._parameterNode.outputTable)
@@ -450,10 +485,30 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 value = getattr(regions.get(region), field, None)
                 text = "" if value is None else _formatNumber(value, digits)
                 self.ui.resultsTable.item(row, column).setText(text)
+        self._showLobes(record)
         _showText(self.ui.warningsLabel, "\n".join(notices))
         name, tip = _describeModel(record)
         _showText(self.ui.modelInfoLabel, name)
         self.ui.modelInfoLabel.toolTip = tip
+
+    def _showLobes(self, record):
+        """Show the lobes with their scores; a table without lobes takes no room."""
+        lobes = () if record is None else record.measurements.lobes
+        severity = None if record is None else record.measurements.severity
+        self.ui.lobesTable.visible = bool(lobes)
+        for row in range(len(LOBES)):
+            texts = [""] * (len(SHOWN_LOBE_MEASURES) + 1)
+            if lobes:
+                texts = [
+                    _formatNumber(getattr(lobes[row], field), digits)
+                    for field, digits in SHOWN_LOBE_MEASURES
+                ]
+                texts.append(
+                    _formatScore(None if severity is None else severity.lobes[row].ct_score)
+                )
+            for column, text in enumerate(texts):
+                self.ui.lobesTable.item(row, column).setText(text)
+        _showText(self.ui.severityLabel, _describeSeverity(severity))
 
 
 def _readTable(tableNode):
@@ -470,6 +525,27 @@ def _readTable(tableNode):
 
 def _formatNumber(value, digits):
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _formatScore(score):
+    return "–" if score is None else str(score)
+
+
+def _describeSeverity(severity):
+    """Return the three scores with their highest values; empty without lobes."""
+    if severity is None:
+        return ""
+    text = _(
+        "CT score {ct}/{ctHighest} · Total severity {total}/{totalHighest} · CT-SS {ss}/{ssHighest}"
+    ).format(
+        ct=_formatScore(severity.ct_score),
+        ctHighest=HIGHEST_CT_SCORE,
+        total=_formatScore(severity.total_severity_score),
+        totalHighest=HIGHEST_TOTAL_SEVERITY_SCORE,
+        ss=_formatScore(severity.ct_severity_score),
+        ssHighest=HIGHEST_CT_SEVERITY_SCORE,
+    )
+    return f"{text} {_('(severe)')}" if severity.is_severe else text
 
 
 def _describeModel(record):
@@ -544,6 +620,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         progress=None,
         kinds="density",
         arteryHu=None,
+        lobesNode=None,
     ):
         """Segment and measure a chest CT; return (segmentationNode, tableNode).
 
@@ -557,14 +634,20 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         :param kinds: how GGO is told from high opacity: "density", "thresholds", "artery" or
             "network".
         :param arteryHu: density of the pulmonary artery for kinds "artery"; None measures it.
+        :param lobesNode: segmentation or label map node with the five lobes; None finds them.
         :raises CovidLungQuantError: the message says what is wrong and what to do.
         """
         with self._exclusively() as worker:
             pipeline = self._pipeline(progress)
             ct = ct_from_node(volumeNode)
             options = pipeline.Options(device=device, model=model, kinds=kinds, artery_hu=arteryHu)
-            worker.work = lambda report: pipeline.quantify(ct, options, report)
-            quantification = self._compute(worker, volumeNode, ct, progress)
+            lobes, warnings = None, ()
+            if _present(lobesNode) is not None:
+                lobes, warnings = lobes_from_node(lobesNode, volumeNode)
+            worker.work = lambda report: pipeline.quantify(ct, options, report, lobes)
+            quantification = _withWarnings(
+                self._compute(worker, volumeNode, ct, progress), warnings
+            )
         scene = slicer.mrmlScene
         with no_new_nodes_on_error(scene):
             segmentationNode = segmentation_to_node(
@@ -574,28 +657,28 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             self._writeLobes(quantification, volumeNode)
         return segmentationNode, tableNode
 
-    def measure(self, volumeNode, segmentationNode, tableNode=None, progress=None):
+    def measure(self, volumeNode, segmentationNode, tableNode=None, progress=None, lobesNode=None):
         """Measure a segmentation as it is now, after a correction; return both nodes.
 
-        Parameters and errors as for `segment`; the lesion network does not run. Lobes of an earlier
-        run are measured with as they are now; where there are none, they are found.
+        Parameters and errors as for `segment`; the lesion network does not run. Without `lobesNode`
+        those of an earlier run are measured with as they are now; where there are none, they are
+        found.
         """
         with self._exclusively() as worker:
             pipeline = self._pipeline(progress)
             ct = ct_from_node(volumeNode)
             labels, warnings = segmentation_from_node(segmentationNode, volumeNode)
             lobes = None
-            lobesNode = lobes_of(slicer.mrmlScene, volumeNode)
+            lobesNode = _present(lobesNode) or lobes_of(slicer.mrmlScene, volumeNode)
             if lobesNode is not None:
                 lobes, lobeWarnings = lobes_from_node(lobesNode, volumeNode)
                 warnings = (*warnings, *lobeWarnings)
             worker.work = lambda report: pipeline.measure(
                 ct, labels, report, lobes, pipeline.AUTOMATIC_LOBES
             )
-            quantification = self._compute(worker, volumeNode, ct, progress)
-        quantification = dataclasses.replace(
-            quantification, warnings=(*quantification.warnings, *warnings)
-        )
+            quantification = _withWarnings(
+                self._compute(worker, volumeNode, ct, progress), warnings
+            )
         with no_new_nodes_on_error(slicer.mrmlScene):
             tableNode = self._writeTable(quantification, volumeNode, tableNode)
             self._writeLobes(quantification, volumeNode)
@@ -735,6 +818,10 @@ def _nodeID(node):
 def _present(node):
     """Return `node` if it is still in the scene, otherwise None."""
     return node if node is not None and slicer.mrmlScene.IsNodePresent(node) else None
+
+
+def _withWarnings(quantification, warnings):
+    return dataclasses.replace(quantification, warnings=(*quantification.warnings, *warnings))
 
 
 def _isSame(volumeNode, ct, modifiedBefore):

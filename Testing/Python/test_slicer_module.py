@@ -23,7 +23,7 @@ from PySide6.QtTest import QTest
 from small_model import small_model
 
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
-from CovidLungQuantLib.labels import DISCLAIMER, GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG
+from CovidLungQuantLib.labels import DISCLAIMER, GGO, HIGH_OPACITY, LABELS, LOBES, NORMAL_LUNG
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
 from CovidLungQuantLib.lesions.models import available_models
 from CovidLungQuantLib.lesions.weights import save_model
@@ -449,6 +449,96 @@ def test_an_output_deleted_during_the_run_is_made_anew(panel: Any, chest: Any) -
     press(panel.ui.segmentButton)
     assert len(nodes_of("vtkMRMLTableNode")) == 1
     assert panel._parameterNode.outputTable is not old
+
+
+# Lobes
+
+
+def draw_lobes(volume_node: Any) -> tuple[Any, np.ndarray]:
+    """A label map node of the user's with five lobes that cover the lungs of the synthetic chest.
+
+    The right lung lies at low x; the back at high y, the head at high z.
+    """
+    z, y, x = np.indices(ct_from_node(volume_node).hu.shape)
+    is_lower = z - 20 < y - 31
+    right = np.where(is_lower, LOBES[2].value, np.where(z < 20, LOBES[1].value, LOBES[0].value))
+    left = np.where(is_lower, LOBES[4].value, LOBES[3].value)
+    lobes = np.where(x < 32, right, left).astype(np.uint8)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "My lobes")
+    node.CopyOrientation(volume_node)
+    slicer.util.updateVolumeFromArray(node, lobes)
+    return node, lobes
+
+
+def test_lobes_are_found_where_none_are_chosen(panel: Any, chest: Any) -> None:
+    assert panel.ui.lobesSelector.currentNode() is None
+    press(panel.ui.segmentButton)
+    record = record_from_node(panel._parameterNode.outputTable)
+    assert record.provenance["options"]["lobes"] == "automatic"
+
+
+def test_chosen_lobes_are_segmented_and_measured_with(
+    panel: Any, chest: Any, model_path: str, stand_in: application.StandIn
+) -> None:
+    node, lobes = draw_lobes(chest)
+    panel.ui.lobesSelector.setCurrentNode(node)
+    assert panel._parameterNode.lobes is node
+    press(panel.ui.segmentButton)
+    assert errors(stand_in) == []
+    record = record_from_node(panel._parameterNode.outputTable)
+    expected = quantify(ct_from_node(chest), Options(device="cpu", model=model_path), lobes=lobes)
+    assert record.measurements.regions == expected.measurements.regions
+    assert record.provenance["options"]["lobes"] == "given"
+
+    lobes[26:][lobes[26:] == LOBES[0].value] = LOBES[2].value
+    slicer.util.updateVolumeFromArray(node, lobes)
+    press(panel.ui.measureButton)
+    again = record_from_node(panel._parameterNode.outputTable).measurements
+    assert again == measure(ct_from_node(chest), expected.labels, lobes=lobes).measurements
+    assert again.lobes != expected.measurements.lobes
+
+
+def test_a_node_without_lobes_is_refused_in_one_sentence(
+    panel: Any, chest: Any, stand_in: application.StandIn
+) -> None:
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Empty")
+    panel.ui.lobesSelector.setCurrentNode(empty)
+    press(panel.ui.segmentButton)
+    (message,) = errors(stand_in)
+    assert "Empty" in message
+    assert is_one_sentence(message)
+    assert nodes_of("vtkMRMLTableNode") == []
+
+
+def test_the_panel_shows_lobes_and_scores(panel: Any, chest: Any) -> None:
+    assert not panel.ui.lobesTable.visible
+    assert not panel.ui.severityLabel.visible
+    node, _ = draw_lobes(chest)
+    panel.ui.lobesSelector.setCurrentNode(node)
+    press(panel.ui.segmentButton)
+    measurements = record_from_node(panel._parameterNode.outputTable).measurements
+    severity = measurements.severity
+    assert panel.ui.lobesTable.visible
+    for row, (lobe, scores) in enumerate(zip(measurements.lobes, severity.lobes, strict=True)):
+        assert [panel.ui.lobesTable.item(row, column).text() for column in range(5)] == [
+            f"{lobe.volume_ml:.0f}",
+            f"{lobe.ggo_percent:.1f}",
+            f"{lobe.high_opacity_percent:.1f}",
+            f"{lobe.lesion_percent:.1f}",
+            str(scores.ct_score),
+        ]
+    assert panel.ui.severityLabel.text.startswith(f"CT score {severity.ct_score}/25 · ")
+    assert f"Total severity {severity.total_severity_score}/20" in panel.ui.severityLabel.text
+
+
+def test_lobes_of_one_volume_are_not_used_for_another(
+    panel: Any, chest: Any, module: ModuleType
+) -> None:
+    node, _ = draw_lobes(chest)
+    panel.ui.lobesSelector.setCurrentNode(node)
+    panel.ui.inputVolumeSelector.setCurrentNode(module.makeSyntheticChest())
+    assert panel._parameterNode.lobes is None
+    assert panel.ui.lobesSelector.currentNode() is None
 
 
 # Measuring again
