@@ -8,9 +8,9 @@ PHANTOM := build/phantom.nrrd
 CT ?= $(PHANTOM)
 DEMO_OUTPUT := demo-output
 
-# What VTK and Qt load from the system to draw without a display.
+# What VTK and Qt load from the system to draw without a display, and WeasyPrint to write a PDF.
 DRAWING_PACKAGES := libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri libx11-6 libxkbcommon0 \
-	libdbus-1-3 libfontconfig1 libglib2.0-0 fonts-dejavu-core
+	libdbus-1-3 libfontconfig1 libglib2.0-0 libpangoft2-1.0-0 fonts-dejavu-core
 
 DEMO_ENVIRONMENT := $(VENV)/.demo-installed
 TEST_ENVIRONMENT := $(VENV)/.test-installed

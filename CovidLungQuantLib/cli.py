@@ -403,6 +403,9 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
         "--scene", action="store_true", help="write scene.mrb for 3D Slicer too (needs slicer-core)"
     )
     parser.add_argument(
+        "--pdf", action="store_true", help="write the report as PDF too (needs WeasyPrint)"
+    )
+    parser.add_argument(
         "--dicom",
         action="store_true",
         help="write the result as DICOM too, segmentation and measurement report (TID 1500); only "
@@ -449,6 +452,7 @@ def _segment(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.pipeline import Options, check_options, quantify
 
     check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
+    _check_pdf(chosen)
     dicom_source = _dicom_source(chosen)
     options = Options(
         device=chosen.device,
@@ -480,6 +484,7 @@ def _measure(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.pipeline import measure
 
     check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
+    _check_pdf(chosen)
     dicom_source = _dicom_source(chosen)
     with _shown_progress() as progress:
         progress(0.0, "Reading the scan")
@@ -790,6 +795,13 @@ def _info(chosen: argparse.Namespace) -> None:
     print(DISCLAIMER)
 
 
+def _check_pdf(chosen: argparse.Namespace) -> None:
+    if chosen.pdf:
+        from CovidLungQuantLib.outputs.pdf import check_pdf_possible
+
+        check_pdf_possible()
+
+
 def _dicom_source(chosen: argparse.Namespace) -> Sequence[Path]:
     """DICOM files of the scan's slices where the result is wanted as DICOM; none otherwise."""
     if not chosen.dicom:
@@ -821,6 +833,7 @@ def _write(
         chosen.scene,
         subrange(progress, WRITE_FROM, 1.0),
         dicom_source,
+        chosen.pdf,
     )
 
 

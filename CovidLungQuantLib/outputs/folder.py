@@ -19,6 +19,7 @@ from CovidLungQuantLib.outputs.dicom_files import (
     DICOM_SEGMENTATION_FILE,
     write_dicom,
 )
+from CovidLungQuantLib.outputs.pdf import write_pdf
 from CovidLungQuantLib.outputs.report import write_report
 from CovidLungQuantLib.outputs.segmentation import (
     write_airways_and_vessels,
@@ -40,6 +41,7 @@ ENHANCED_FILE = "enhanced.nrrd"
 SUB_VISUAL_FILE = "sub-visual-lesions.seg.nrrd"
 RESULT_FILE = "result.json"
 REPORT_FILE = "report.html"
+PDF_FILE = "report.pdf"
 SCENE_FILE = "scene.mrb"
 OUTPUT_FILES = (
     SEGMENTATION_FILE,
@@ -50,6 +52,7 @@ OUTPUT_FILES = (
     MEASUREMENTS_FILE,
     RESULT_FILE,
     REPORT_FILE,
+    PDF_FILE,
     SCENE_FILE,
     DICOM_SEGMENTATION_FILE,
     DICOM_MEASUREMENTS_FILE,
@@ -108,6 +111,7 @@ def write_results(
     scene: bool = False,
     progress: ProgressCallback = no_progress,
     dicom_source: Sequence[Path] = (),
+    pdf: bool = False,
 ) -> list[Path]:
     """Write what a run found, its table, result and report (and the scene) into `folder`.
 
@@ -122,6 +126,7 @@ def write_results(
         progress: progress callback.
         dicom_source: DICOM files of the scan's slices in their order; where given, the result is
             written as DICOM SEG and SR too, which needs highdicom.
+        pdf: write the report as PDF too; needs WeasyPrint.
 
     Returns:
         the paths of the files.
@@ -132,7 +137,7 @@ def write_results(
     """
     check_output_folder(folder, overwrite, scene)
     with filled_folder(folder, overwrite) as unfinished:
-        names = _write_files(unfinished, quantification, scene, progress, dicom_source)
+        names = _write_files(unfinished, quantification, scene, progress, dicom_source, pdf)
     return [Path(folder).absolute() / name for name in names]
 
 
@@ -176,6 +181,7 @@ def _write_files(
     scene: bool,
     progress: ProgressCallback,
     dicom_source: Sequence[Path],
+    pdf: bool,
 ) -> list[str]:
     provenance = quantification.provenance
     progress(0.0, "Writing the segmentation")
@@ -201,6 +207,10 @@ def _write_files(
     progress(0.4, "Writing the report")
     write_report(folder / REPORT_FILE, quantification)
     names += [MEASUREMENTS_FILE, RESULT_FILE, REPORT_FILE]
+    if pdf:
+        progress(0.5, "Writing the report as PDF")
+        write_pdf(folder / PDF_FILE, (folder / REPORT_FILE).read_text(encoding="utf-8"))
+        names.append(PDF_FILE)
     if scene:
         # Only here: the scene needs slicer-core, everything else runs without.
         from CovidLungQuantLib.mrml.scene_file import write_scene
