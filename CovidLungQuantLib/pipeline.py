@@ -220,7 +220,8 @@ def quantify(
             ct,
             labels,
             subrange(progress, 0.92, 1.0),
-            None if found_lobes is None else restore_orientation(found_lobes.lobes, orientation),
+            _restored(None if found_lobes is None else found_lobes.lobes, orientation),
+            airways_and_vessels=_restored(extras.airways_and_vessels, orientation),
         )
     return Quantification(
         ct=ct,
@@ -232,7 +233,7 @@ def quantify(
         ),
         lobes=measured.lobes,
         segments=measured.segments,
-        airways_and_vessels=_restored(extras.airways_and_vessels, orientation),
+        airways_and_vessels=measured.airways_and_vessels,
         enhancement=_restored_enhancement(extras.enhancement, orientation),
         warnings=(
             *measured.warnings,
@@ -265,6 +266,7 @@ def measure(
     progress: ProgressCallback = no_progress,
     lobes: np.ndarray | None = None,
     lobe_option: str = NO_LOBES,
+    airways_and_vessels: np.ndarray | None = None,
 ) -> Quantification:
     """Measure a label map that already exists; the lesion network does not run.
 
@@ -279,12 +281,19 @@ def measure(
             run or given by the user.
         lobe_option: what to do without `lobes`: "automatic" finds them, "none" measures the lungs
             only.
+        airways_and_vessels: uint8 (z, y, x) on the scan's grid, values of
+            `labels.AIRWAYS_AND_VESSELS`, as found by an earlier run; only their volumes are
+            measured.
 
     Raises:
-        BadInputError: the label map or the lobes do not fit the scan.
+        BadInputError: the label map, the lobes or the airways and vessels do not fit the scan.
         Cancelled: `progress` raised it.
     """
     check_labels(labels, ct.hu.shape)
+    if airways_and_vessels is not None and airways_and_vessels.shape != ct.hu.shape:
+        raise BadInputError(
+            "The airways and vessels do not lie on the voxels of the scan; find them again."
+        )
     timings: dict[str, float] = {}
     with _timed(timings, "measuring"):
         progress(0.0, "Telling left from right lung")
@@ -305,7 +314,11 @@ def measure(
             progress(0.6, "Dividing the lobes into regions")
             segments = restore_orientation(divide_into_segments(found.lobes), orientation)
         progress(0.8, "Measuring")
-        measurements = measure_lungs(ct.hu, labels, lungs, ct.geometry.voxel_volume_ml, segments)
+        voxel_ml = ct.geometry.voxel_volume_ml
+        measurements = measure_lungs(ct.hu, labels, lungs, voxel_ml, segments)
+        if airways_and_vessels is not None:
+            note = volumes_note(measure_airways_and_vessels(airways_and_vessels, labels, voxel_ml))
+            measurements = replace(measurements, notes=(*measurements.notes, note))
         progress(1.0, "Measured")
     return Quantification(
         ct=ct,
@@ -326,8 +339,9 @@ def measure(
             timings_s=timings,
             **_lobe_model(lobes, lobe_option),
         ),
-        lobes=None if found is None else restore_orientation(found.lobes, orientation),
+        lobes=_restored(None if found is None else found.lobes, orientation),
         segments=segments,
+        airways_and_vessels=airways_and_vessels,
     )
 
 
@@ -456,7 +470,6 @@ def _find_extras(
     if options.airways_and_vessels == NO_TUBES and not options.enhance:
         return _Extras(labels)
     spacing_mm = upright.geometry.spacing_mm
-    voxel_ml = upright.geometry.voxel_volume_ml
     with _timed(timings, "airways and vessels"):
         airways, vessels = _find_airways_and_vessels(
             upright, labels, anatomy, subrange(progress, 0.7, 0.85)
@@ -464,11 +477,11 @@ def _find_extras(
         tubes = np.zeros(labels.shape, np.uint8)
         tubes[vessels] = VESSELS.value
         tubes[airways] = AIRWAYS.value
-        notes = [volumes_note(measure_airways_and_vessels(tubes, labels, voxel_ml))]
+        notes: tuple[str, ...] = ()
         if options.airways_and_vessels == REMOVE_TUBES:
             network_labels = labels
             labels = remove_tubes(network_labels, airways, vessels, spacing_mm)
-            notes.append(removal_note(network_labels, labels, voxel_ml))
+            notes = (removal_note(network_labels, labels, upright.geometry.voxel_volume_ml),)
     warnings = missing_airways_or_vessels(airways, vessels)
     enhancement = None
     if options.enhance:
@@ -487,7 +500,7 @@ def _find_extras(
             except BadInputError as error:
                 # The numbers of the lesions hold without it.
                 warnings = (*warnings, ScanWarning("not_enhanced", str(error)))
-    return _Extras(labels, tubes, enhancement, tuple(notes), warnings)
+    return _Extras(labels, tubes, enhancement, notes, warnings)
 
 
 def _find_airways_and_vessels(

@@ -47,6 +47,7 @@ from CovidLungQuantLib.pipeline import (
     Quantification,
     check_options,
     enhance,
+    measure,
     quantify,
 )
 from CovidLungQuantLib.terminology import label_of_segment, terminology_entry
@@ -209,12 +210,23 @@ def test_a_run_takes_vessels_in_normal_lung_out_and_changes_nothing_else(phantom
     tubes = run.airways_and_vessels
     assert set(np.unique(tubes)) == {0, AIRWAYS.value, VESSELS.value}
     assert (run.labels[tubes == VESSELS.value] > 0).all()
-    notes = run.measurements.notes[-2:]
+    notes = run.measurements.notes
     measured = measure_airways_and_vessels(tubes, run.labels, run.ct.geometry.voxel_volume_ml)
-    assert notes[0] == volumes_note(measured)
-    assert notes[1] == removal_note(plain.labels, run.labels, run.ct.geometry.voxel_volume_ml)
+    assert volumes_note(measured) in notes
+    assert notes[-1] == removal_note(plain.labels, run.labels, run.ct.geometry.voxel_volume_ml)
     assert run.provenance.options["airways_and_vessels"] == REMOVE_TUBES
     assert run.provenance.options["enhance"] is True
+
+
+def test_measuring_again_keeps_them_and_gives_the_same_numbers(phantom_run):
+    run, _ = phantom_run
+    again = measure(run.ct, run.labels, airways_and_vessels=run.airways_and_vessels)
+    assert again.measurements.regions == run.measurements.regions
+    assert again.airways_and_vessels is run.airways_and_vessels
+    volumes = [note for note in run.measurements.notes if note.startswith("Airways: ")]
+    assert again.measurements.notes[-1:] == tuple(volumes)
+    with pytest.raises(BadInputError, match="do not lie on the voxels"):
+        measure(run.ct, run.labels, airways_and_vessels=run.airways_and_vessels[1:])
 
 
 def test_a_run_enhances_as_the_command_does(phantom_run):
