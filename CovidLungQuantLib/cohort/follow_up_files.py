@@ -22,7 +22,7 @@ from CovidLungQuantLib.cohort.study_page import (
     write_json,
 )
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, HIGH_OPACITY, LOBES
-from CovidLungQuantLib.measures.change import Change
+from CovidLungQuantLib.measures.change import PERCENTAGE_POINTS, Change
 from CovidLungQuantLib.measures.measurements import LUNG_REGIONS
 
 CHANGE_TABLE_FILE = "change.csv"
@@ -51,7 +51,8 @@ SHOWN = (
     "high_opacity_percent",
 )
 CHANGE_NOTES: tuple[str, ...] = (
-    "A change is the later value minus the earlier one; changes of extents are percentage points.",
+    "A change is the later value minus the earlier one; changes of extents are percentage points "
+    "(pp).",
     "Extents are of the region's lung volume, which changes with the depth of inspiration; a "
     f"change of the lung volume above {LARGEST_LUNG_CHANGE_PERCENT:g} % is warned of.",
     "Results hold no patient data: whoever compares sees to it that they are of one patient.",
@@ -97,7 +98,7 @@ def follow_up_page(found: FollowUp, with_figures: bool) -> str:
             _time_point_table(found),
             figures,
             "<h2>Changes</h2>",
-            *(_region_table(found, region) for region in found.regions),
+            _change_table(found),
             notes_list(CHANGE_NOTES),
         ],
     )
@@ -134,10 +135,12 @@ def change_figure(found: FollowUp) -> str:
             ("High opacity", "high_opacity_percent", HIGH_OPACITY.color),
         ):
             values = found.change(BOTH_LUNGS_REGION, measure).values
-            both.plot(x, values, marker="o", color=color, label=name)
+            both.plot(x, values, marker="o", color=color, label=name, clip_on=False)
         for name, region, color, line in parts:
             values = found.change(region, "lesion_percent").values
-            by_part.plot(x, values, marker="o", color=color, linestyle=line, label=name)
+            by_part.plot(
+                x, values, marker="o", color=color, linestyle=line, label=name, clip_on=False
+            )
         for axes, title in (
             (both, "Both lungs"),
             (by_part, "Lesion by lobe" if lobes else "Lesion by lung"),
@@ -145,8 +148,8 @@ def change_figure(found: FollowUp) -> str:
             axes.set_title(title, fontsize=10, loc="left", fontweight="bold")
             axes.set(xlabel=x_label, ylabel="extent (% of the lung volume)")
             axes.set_xticks(x)
-            axes.set_ylim(bottom=0.0)
             axes.margins(y=0.1)
+            axes.set_ylim(bottom=0.0)
             axes.legend(frameon=False, fontsize=8)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
@@ -192,23 +195,25 @@ def _time_point_table(found: FollowUp) -> str:
     return study_table(["", "Result", "Day", "Model", "Kinds by", "Software"], lines)
 
 
-def _region_table(found: FollowUp, region: str) -> str:
+def _change_table(found: FollowUp) -> str:
     numbers = range(1, len(found.time_points) + 1)
     steps = [f"Change {number} → {number + 1}" for number in numbers[:-1]]
     first_to_last = [f"Change 1 → {numbers[-1]}"] if len(numbers) > 2 else []
-    headings = [escape(region.capitalize()), *map(str, numbers), *steps, *first_to_last]
+    headings = ["", *map(str, numbers), *steps, *first_to_last]
     lines = []
-    for measure in SHOWN:
-        item = found.change(region, measure)
-        changes = [*item.from_previous, *([item.from_first] if first_to_last else [])]
-        points = item.unit == "%"
-        lines.append(
-            [
-                f"{NAMES[measure]} <small>{item.unit}</small>",
-                *(_value(value) for value in item.values),
-                *(f"{_signed(value)}{' pp' if points else ''}" for value in changes),
-            ]
-        )
+    for region in found.regions:
+        lines.append([f"<strong>{escape(region.capitalize())}</strong>", *[""] * len(headings[1:])])
+        for measure in SHOWN:
+            item = found.change(region, measure)
+            steps_of_item = [*item.from_previous, *([item.from_first] if first_to_last else [])]
+            unit = " pp" if item.change_unit == PERCENTAGE_POINTS else ""
+            lines.append(
+                [
+                    f"{NAMES[measure]} <small>{item.unit}</small>",
+                    *(_value(value) for value in item.values),
+                    *(f"{_signed(value)}{unit}" for value in steps_of_item),
+                ]
+            )
     return study_table(headings, lines)
 
 

@@ -36,9 +36,9 @@ from CovidLungQuantLib.measures.volumes import RegionMeasurement
 from CovidLungQuantLib.outputs.segmentation import SOFTWARE_NAME
 
 if TYPE_CHECKING:
-    from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import Segmentation, SegmentDescription
     from highdicom.sr import (
+        CodedConcept,
         Comprehensive3DSR,
         Measurement,
         MeasurementsAndQualitativeEvaluations,
@@ -47,6 +47,10 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from CovidLungQuantLib.pipeline import Provenance, Quantification
+
+    MeasurementGroup = (
+        MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations
+    )
 
 DICOM_SEGMENTATION_FILE = "segmentation.dcm"
 DICOM_MEASUREMENTS_FILE = "measurements.dcm"
@@ -229,7 +233,7 @@ def dicom_report(
     )
 
 
-def _coded(code: Code):
+def _coded(code: Code) -> CodedConcept:
     from highdicom.sr import CodedConcept
 
     return CodedConcept(code.value, code.scheme, code.meaning)
@@ -248,7 +252,7 @@ def _segment_description(label: Label, provenance: Provenance | None) -> Segment
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
 
-    algorithm: AlgorithmIdentificationSequence = AlgorithmIdentificationSequence(
+    algorithm = AlgorithmIdentificationSequence(
         name=_algorithm_name(provenance),
         family=_coded(ARTIFICIAL_INTELLIGENCE),
         version=__version__,
@@ -273,13 +277,7 @@ def _parameters(provenance: Provenance | None) -> dict[str, str] | None:
     return {"model SHA-256": provenance.model_sha256}
 
 
-Groups = (
-    "list[MeasurementsAndQualitativeEvaluations "
-    "| VolumetricROIMeasurementsAndQualitativeEvaluations]"
-)
-
-
-def _groups(quantification: Quantification, segmentation: Segmentation) -> Groups:
+def _groups(quantification: Quantification, segmentation: Segmentation) -> list[MeasurementGroup]:
     """Measurement groups: of each region the lung, its lesions together, GGO and high opacity."""
     groups = []
     measurements = quantification.measurements
@@ -334,7 +332,7 @@ def _group(
     finding: Code,
     measurements: list[Measurement],
     segment: tuple[Segmentation, Label] | None = None,
-) -> MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations:
+) -> MeasurementGroup:
     from highdicom import UID
     from highdicom.sr import (
         AlgorithmIdentification,
