@@ -38,6 +38,7 @@ if importlib.util.find_spec("CovidLungQuantLib") is None:
     # In a source checkout the library lies one folder up; installed, it lies beside this file.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
+from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import (
     BOTH_LUNGS_REGION,
@@ -49,6 +50,8 @@ from CovidLungQuantLib.labels import (
     RIGHT_LUNG_REGION,
 )
 from CovidLungQuantLib.lesions.models import available_models
+from CovidLungQuantLib.measures.comparison import LESION, LUNG
+from CovidLungQuantLib.measures.recount import RunningCount
 from CovidLungQuantLib.measures.severity import (
     HIGHEST_CT_SCORE,
     HIGHEST_CT_SEVERITY_SCORE,
@@ -56,13 +59,22 @@ from CovidLungQuantLib.measures.severity import (
 )
 from CovidLungQuantLib.mrml.chart import lobe_chart_to_node
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of, lobes_to_node
+from CovidLungQuantLib.mrml.machine_labels import machine_labels_of, machine_labels_to_node
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, results_of
 from CovidLungQuantLib.mrml.segmentation import (
+    labels_after_stroke,
     note_edits,
     segmentation_from_node,
     segmentation_to_node,
 )
-from CovidLungQuantLib.mrml.table import measurements_to_node, record_from_node
+from CovidLungQuantLib.mrml.table import (
+    correction_from_node,
+    is_stale,
+    measurements_to_node,
+    record_from_node,
+    set_correction,
+    set_stale,
+)
 from CovidLungQuantLib.mrml.volumes import ct_from_node, geometry_of, show_in_lung_window
 
 MODULE_NAME = "CovidLungQuant"
@@ -88,6 +100,13 @@ SHOWN_LOBE_MEASURES = (
     ("high_opacity_percent", 1),
     ("lesion_percent", 1),
 )
+# Rows of the table of corrections in the .ui file.
+SHOWN_STRUCTURES = (LUNG, LESION, GGO.name, HIGH_OPACITY.name)
+# Several changes of one stroke are counted once; short, since the reader waits for the numbers.
+RECOUNT_DELAY_MS = 200
+LUNGS_CHANGED = "lungs_changed_by_hand"
+# What Segment Editor's own module calls its node.
+SEGMENT_EDITOR_TAG = "SegmentEditor"
 # Long enough for the worker to compute, short enough for the window to feel alive.
 POLL_INTERVAL_S = 0.02
 
@@ -119,7 +138,7 @@ class CovidLungQuantParameterNode:
     `model` is a shipped model's name or a weights file's path, empty for the default model.
     `device` is "auto", "cpu", "cuda" or "mps". `kinds` says how GGO is told from high opacity:
     "density", "thresholds", "artery" or "network". `lobes` is a segmentation or label map of the
-    user's that holds the five lobes; none finds them.
+    user's that holds the five lobes; none finds them. `mayLeaveLungs` lets strokes add lung.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -127,6 +146,7 @@ class CovidLungQuantParameterNode:
     device: str = "auto"
     kinds: str = "density"
     lobes: vtkMRMLNode
+    mayLeaveLungs: bool = False
     outputSegmentation: vtkMRMLSegmentationNode
     outputTable: vtkMRMLTableNode
 
@@ -142,6 +162,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNodeGuiTag = None
         self._lastInputVolumeID = None
         self._observedTable = None
+        self._observedSegmentation = None
+        self._recountTimer = None
         self._removed = False
 
     def setup(self):
@@ -152,9 +174,13 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = CovidLungQuantLogic()
+        self._recountTimer = qt.QTimer()
+        self._recountTimer.setSingleShot(True)
+        self._recountTimer.setInterval(RECOUNT_DELAY_MS)
+        self._recountTimer.connect("timeout()", self.onRecountTimer)
 
         self.ui.disclaimerLabel.text = DISCLAIMER
-        for table in (self.ui.resultsTable, self.ui.lobesTable):
+        for table in (self.ui.resultsTable, self.ui.lobesTable, self.ui.correctionTable):
             table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
             table.verticalHeader().setSectionResizeMode(qt.QHeaderView.Fixed)
 
@@ -168,6 +194,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
         self.ui.cancelButton.connect("clicked(bool)", self.onCancelButton)
         self.ui.measureButton.connect("clicked(bool)", self.onMeasureButton)
+        self.ui.correctButton.connect("clicked(bool)", self.onCorrectButton)
+        self.ui.mayLeaveLungsCheckBox.connect("toggled(bool)", self.onMayLeaveLungs)
         self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelSelected)
         self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceSelected)
         self.ui.kindsComboBox.connect("currentIndexChanged(int)", self.onKindsSelected)
@@ -181,6 +209,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._removed = True
         if self.logic is not None:
             self.logic.cancel()
+        self._observeSegmentation(None)
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -195,6 +224,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller, event):
         """The scene's nodes are about to go: stop a run and let go of the parameter node."""
         self.logic.cancel(_("Stopped: the scene was closed."))
+        self._observeSegmentation(None)
+        self.logic.forget()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
@@ -249,6 +280,55 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onTableModified(self, caller, event):
         """The shown table holds other numbers now."""
         self._showResults(self._observedTable)
+
+    def onSegmentationChanged(self, caller, event):
+        """A stroke, an undo, a redo: the numbers are out of date at once, and are taken soon."""
+        if self.logic.isWriting or slicer.mrmlScene.IsBatchProcessing():
+            return
+        tableNode = self.logic.getParameterNode().outputTable
+        if tableNode is not None:
+            set_stale(tableNode, True)
+            self._recountTimer.start()
+        self._showStale(tableNode)
+
+    def onRecountTimer(self):
+        """The stroke has ended: take the numbers again."""
+        # Not self._parameterNode: the user is in Segment Editor.
+        chosen = self.logic.getParameterNode()
+        if self._removed or None in (
+            chosen.inputVolume,
+            chosen.outputSegmentation,
+            chosen.outputTable,
+        ):
+            return
+        if self.logic.isRunning:
+            self._recountTimer.start()
+            return
+        try:
+            self.logic.recount(
+                chosen.inputVolume, chosen.outputSegmentation, chosen.outputTable, chosen.lobes
+            )
+            _showText(self.ui.staleLabel, "")
+        except CovidLungQuantError as reason:
+            # No message box in the middle of painting; the table goes on saying it is out of date.
+            _showText(self.ui.staleLabel, str(reason))
+        except Exception:
+            logging.exception("Recounting failed")
+            _showText(self.ui.staleLabel, _("Recounting failed; the log has the details."))
+        self._showResults(chosen.outputTable)
+
+    def onCorrectButton(self):
+        """Open Segment Editor on the result, so set up that strokes keep to the lungs."""
+        chosen = self._parameterNode
+        self.logic.prepareCorrection(
+            chosen.inputVolume, chosen.outputSegmentation, chosen.mayLeaveLungs
+        )
+        slicer.util.selectModule("SegmentEditor")
+
+    def onMayLeaveLungs(self, checked):
+        """Keep in the parameter node whether strokes may leave the lungs."""
+        if self._parameterNode is not None:
+            self._parameterNode.mayLeaveLungs = checked
 
     def onModelSelected(self):
         """Keep the chosen model in the parameter node."""
@@ -448,7 +528,9 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         _fillComboBox(self.ui.kindsComboBox, self.logic.kindChoices(), self._parameterNode.kinds)
         if self.ui.lobesSelector.currentNode() is not self._parameterNode.lobes:
             self.ui.lobesSelector.setCurrentNode(self._parameterNode.lobes)
+        self.ui.mayLeaveLungsCheckBox.checked = self._parameterNode.mayLeaveLungs
         self._updateButtons(self.logic.isRunning)
+        self._observeSegmentation(self._parameterNode.outputSegmentation)
         self._observeTable(self._parameterNode.outputTable)
         self._showResults(self._parameterNode.outputTable)
 
@@ -463,12 +545,31 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if tableNode is not None:
             self.addObserver(tableNode, modified, self.onTableModified)
 
+    def _observeSegmentation(self, segmentationNode):
+        """Follow changes of the result, also while the user is in Segment Editor."""
+        if segmentationNode is self._observedSegmentation:
+            return
+        events = (
+            slicer.vtkSegmentation.SourceRepresentationModified,
+            # All that an undo says.
+            slicer.vtkSegmentation.SegmentModified,
+            slicer.vtkSegmentation.SegmentAdded,
+            slicer.vtkSegmentation.SegmentRemoved,
+        )
+        for event in events:
+            if self._observedSegmentation is not None:
+                self.removeObserver(self._observedSegmentation, event, self.onSegmentationChanged)
+            if segmentationNode is not None:
+                self.addObserver(segmentationNode, event, self.onSegmentationChanged)
+        self._observedSegmentation = segmentationNode
+
     def _updateButtons(self, running):
         chosen = self._parameterNode
         hasVolume = chosen is not None and chosen.inputVolume is not None
         hasSegmentation = chosen is not None and chosen.outputSegmentation is not None
         self.ui.segmentButton.enabled = hasVolume and not running
         self.ui.measureButton.enabled = hasVolume and hasSegmentation and not running
+        self.ui.correctButton.enabled = hasVolume and hasSegmentation and not running
         if running:
             self.ui.segmentButton.toolTip = _("A run is on; wait for it or cancel it.")
         elif hasVolume:
@@ -486,6 +587,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 text = "" if value is None else _formatNumber(value, digits)
                 self.ui.resultsTable.item(row, column).setText(text)
         self._showLobes(record)
+        self._showCorrection(tableNode)
+        self._showStale(tableNode)
         _showText(self.ui.warningsLabel, "\n".join(notices))
         name, tip = _describeModel(record)
         _showText(self.ui.modelInfoLabel, name)
@@ -509,6 +612,32 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             for column, text in enumerate(texts):
                 self.ui.lobesTable.item(row, column).setText(text)
         _showText(self.ui.severityLabel, _describeSeverity(severity))
+
+    def _showCorrection(self, tableNode):
+        """Show the machine's and the corrected volumes; without a correction, take no room."""
+        correction = self.logic.correctionOf(tableNode)
+        isCorrected = correction is not None and correction.changed_voxels > 0
+        self.ui.correctionTable.visible = isCorrected
+        text = ""
+        if isCorrected:
+            text = _("{voxels} voxels ({volume:.1f} mL) changed by hand.").format(
+                voxels=correction.changed_voxels, volume=correction.changed_ml
+            )
+            structures = {row.structure: row for row in correction.structures}
+            for row, structure in enumerate(SHOWN_STRUCTURES):
+                shown = structures[structure]
+                for column, (value, digits) in enumerate(
+                    ((shown.machine_ml, 1), (shown.corrected_ml, 1), (shown.dice, 3))
+                ):
+                    item = self.ui.correctionTable.item(row, column)
+                    item.setText(_formatNumber(value, digits))
+        _showText(self.ui.correctionLabel, text)
+
+    def _showStale(self, tableNode):
+        """Say whether the shown numbers are out of date."""
+        stale = tableNode is not None and is_stale(tableNode)
+        text = self.ui.staleLabel.text or _("Numbers out of date; counting again…")
+        _showText(self.ui.staleLabel, text if stale else "")
 
 
 def _readTable(tableNode):
@@ -555,10 +684,13 @@ def _describeModel(record):
     name, sha256 = record.provenance["model_name"], record.provenance["model_sha256"]
     if name is None:
         return _("Measured from the segmentation as it was; no network ran."), ""
+    text = _("Model {name} (SHA-256 {start}…) on {device}").format(
+        name=name, start=sha256[:12], device=record.provenance["device"]
+    )
+    if record.provenance["options"].get("changed_voxels"):
+        text = _("{model}, corrected by hand").format(model=text)
     return (
-        _("Model {name} (SHA-256 {start}…) on {device}").format(
-            name=name, start=sha256[:12], device=record.provenance["device"]
-        ),
+        text,
         _("SHA-256 of the model's weights: {hash}").format(hash=sha256),
     )
 
@@ -595,6 +727,8 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         self._worker = None
+        self._running = None
+        self.isWriting = False
 
     def getParameterNode(self):
         """Return the scene's parameter node, typed."""
@@ -649,12 +783,16 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
                 self._compute(worker, volumeNode, ct, progress), warnings
             )
         scene = slicer.mrmlScene
-        with no_new_nodes_on_error(scene):
+        with self._writing(), no_new_nodes_on_error(scene):
             segmentationNode = segmentation_to_node(
                 scene, quantification, volumeNode, _present(segmentationNode)
             )
+            machine_labels_to_node(
+                scene, quantification.labels, volumeNode, quantification.provenance.model_name
+            )
             tableNode = self._writeTable(quantification, volumeNode, tableNode)
             self._writeLobes(quantification, volumeNode)
+        self._startCounting(quantification, volumeNode, segmentationNode, tableNode, lobesNode)
         return segmentationNode, tableNode
 
     def measure(self, volumeNode, segmentationNode, tableNode=None, progress=None, lobesNode=None):
@@ -679,12 +817,80 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             quantification = _withWarnings(
                 self._compute(worker, volumeNode, ct, progress), warnings
             )
-        with no_new_nodes_on_error(slicer.mrmlScene):
+        with self._writing(), no_new_nodes_on_error(slicer.mrmlScene):
             tableNode = self._writeTable(quantification, volumeNode, tableNode)
             self._writeLobes(quantification, volumeNode)
-        if _present(segmentationNode) is not None:
-            note_edits(segmentationNode, labels)
+            if _present(segmentationNode) is not None:
+                note_edits(segmentationNode, labels)
+                self._startCounting(
+                    quantification, volumeNode, segmentationNode, tableNode, lobesNode
+                )
         return segmentationNode, tableNode
+
+    def recount(self, volumeNode, segmentationNode, tableNode, lobesNode=None):
+        """Take the numbers again after a stroke, an undo or a redo; return the table node.
+
+        Only the changed voxels are looked at, in this thread. Left and right lung and the lobes
+        stay those of the last `segment` or `measure`. After neither, as in a scene just loaded,
+        this measures the whole scan once.
+        """
+        running = self._running
+        if running is None or not running.belongsTo(
+            volumeNode, segmentationNode, tableNode, lobesNode
+        ):
+            self.measure(volumeNode, segmentationNode, tableNode, lobesNode=lobesNode)
+            return tableNode
+        labels = labels_after_stroke(segmentationNode, volumeNode)
+        recounted = running.count.recount(labels)
+        if recounted.changed_voxels == 0 and not is_stale(tableNode):
+            return tableNode
+        with self._writing():
+            if recounted.changed_voxels:
+                running.quantification = _recounted(running.quantification, labels, recounted)
+                measurements_to_node(
+                    slicer.mrmlScene, running.quantification, volumeNode, tableNode
+                )
+                lobe_chart_to_node(slicer.mrmlScene, running.quantification, volumeNode)
+                note_edits(segmentationNode, labels)
+                set_correction(tableNode, recounted.correction)
+            set_stale(tableNode, False)
+        return tableNode
+
+    def correctionOf(self, tableNode):
+        """Return how the segmentation behind a table differs from the machine's.
+
+        A `measures.correction.Correction`; None where the machine's is not known.
+        """
+        return None if tableNode is None else correction_from_node(tableNode)
+
+    def forget(self):
+        """Let go of what is kept for counting strokes; the next one measures the whole scan."""
+        self._running = None
+
+    def prepareCorrection(self, volumeNode, segmentationNode, mayLeaveLungs=False):
+        """Set Segment Editor up for correcting a result; return its node.
+
+        Painting a segment takes from the others and keeps to the voxels that have a segment, unless
+        `mayLeaveLungs`. Selecting the module is left to the caller.
+        """
+        scene = slicer.mrmlScene
+        editorNode = scene.GetSingletonNode(SEGMENT_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+        if editorNode is None:
+            editorNode = scene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+            editorNode.UnRegister(None)
+            editorNode.SetSingletonTag(SEGMENT_EDITOR_TAG)
+            editorNode = scene.AddNode(editorNode)
+        editorNode.SetAndObserveSegmentationNode(segmentationNode)
+        editorNode.SetAndObserveSourceVolumeNode(volumeNode)
+        editorNode.SetOverwriteMode(editorNode.OverwriteAllSegments)
+        editorNode.SetMaskMode(
+            segmentationNode.EditAllowedEverywhere
+            if mayLeaveLungs
+            else segmentationNode.EditAllowedInsideAllSegments
+        )
+        if segmentationNode.GetSegmentation().GetSegment(GGO.segment_id) is not None:
+            editorNode.SetSelectedSegmentID(GGO.segment_id)
+        return editorNode
 
     def showResult(self, volumeNode, segmentationNode, tableNode):
         """Show the volume in a lung window under its segments; go to the larger kind of lesion."""
@@ -799,6 +1005,34 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             )
         return worker.result
 
+    @contextmanager
+    def _writing(self):
+        """Tell the panel that the changes of the scene are ours, not the user's."""
+        self.isWriting = True
+        try:
+            yield
+        finally:
+            self.isWriting = False
+
+    def _startCounting(self, quantification, volumeNode, segmentationNode, tableNode, lobesNode):
+        """Be ready to count the next stroke by its changed voxels."""
+        hasLobes = quantification.segments is not None
+        machineLabels = machine_labels_of(slicer.mrmlScene, volumeNode)
+        count = RunningCount(
+            quantification.ct.hu,
+            quantification.labels,
+            quantification.segments if hasLobes else quantification.lungs,
+            hasLobes,
+            quantification.ct.geometry.spacing_mm,
+            quantification.ct.geometry.voxel_volume_ml,
+            machineLabels,
+        )
+        self._running = _Running(
+            count, quantification, volumeNode, segmentationNode, tableNode, lobesNode
+        )
+        with self._writing():
+            set_correction(tableNode, count.recount(quantification.labels).correction)
+
     def _writeLobes(self, quantification, volumeNode):
         """Write the lobes, hidden, and their chart; earlier ones of the volume are renewed."""
         scene = slicer.mrmlScene
@@ -834,6 +1068,59 @@ def _isSame(volumeNode, ct, modifiedBefore):
     # Marked as modified, which does not have to mean that a voxel is different.
     hu = ct_from_node(volumeNode).hu
     return hu.shape == ct.hu.shape and bool((hu == ct.hu).all())
+
+
+class _Running:
+    """A running count with the nodes it belongs to and what was last written of it."""
+
+    def __init__(self, count, quantification, volumeNode, segmentationNode, tableNode, lobesNode):
+        self.count = count
+        self.quantification = quantification
+        self._nodes = (volumeNode, segmentationNode, tableNode, lobesNode)
+        self._voxelsModified = volumeNode.GetImageData().GetMTime()
+
+    def belongsTo(self, *nodes):
+        """Whether these are the nodes and the volume still has the voxels that were counted."""
+        return (
+            all(mine is theirs for mine, theirs in zip(self._nodes, nodes, strict=True))
+            and nodes[0].GetImageData() is not None
+            and nodes[0].GetImageData().GetMTime() == self._voxelsModified
+        )
+
+
+def _recounted(quantification, labels, recounted):
+    """Return a quantification with the numbers of a corrected label map."""
+    before = quantification.measurements
+    kept = [
+        warning
+        for warning in quantification.warnings
+        if warning not in before.warnings and warning.code != LUNGS_CHANGED
+    ]
+    if recounted.lung_was_added or recounted.lung_was_removed:
+        kept.append(
+            ScanWarning(
+                LUNGS_CHANGED,
+                _(
+                    "The lungs themselves were changed by hand; left, right and lobes are those of"
+                    " before, added lung counts to the nearest. Measure again divides them anew."
+                ),
+            )
+        )
+    correction = recounted.correction
+    provenance = quantification.provenance
+    return dataclasses.replace(
+        quantification,
+        labels=labels,
+        measurements=dataclasses.replace(recounted.measurements, notes=before.notes),
+        warnings=(*kept, *recounted.measurements.warnings),
+        provenance=dataclasses.replace(
+            provenance,
+            options={
+                **provenance.options,
+                "changed_voxels": None if correction is None else correction.changed_voxels,
+            },
+        ),
+    )
 
 
 class _Worker(threading.Thread):

@@ -31,6 +31,7 @@ from CovidLungQuantLib.measures.severity import (
     severity_notes,
 )
 from CovidLungQuantLib.measures.volumes import (
+    LabelHistograms,
     RegionMeasurement,
     check_labels,
     label_histograms,
@@ -165,8 +166,31 @@ def measure_lungs(
     """
     check_labels(labels, hu.shape)
     histograms = label_histograms(hu, labels, lungs if segments is None else segments)
+    return measurements_from_histograms(
+        histograms, voxel_volume_ml, segments is not None, minimum_lesion_ml
+    )
+
+
+def measurements_from_histograms(
+    histograms: LabelHistograms,
+    voxel_volume_ml: float,
+    has_lobes: bool,
+    minimum_lesion_ml: float = DEFAULT_MINIMUM_LESION_ML,
+) -> Measurements:
+    """Measure what was counted already.
+
+    Args:
+        histograms: counted by the values of `labels.LUNG_SEGMENTS` if `has_lobes`, otherwise by
+            left and right lung.
+        voxel_volume_ml: volume of one voxel.
+        has_lobes: without, lobes, regions and scores are left out.
+        minimum_lesion_ml: lesion of a lobe or region up to this volume does not score.
+
+    Raises:
+        ValueError: a labelled voxel belongs to no lung or region.
+    """
     regions = measure_regions(
-        histograms, LUNG_REGIONS if segments is None else ALL_REGIONS, voxel_volume_ml
+        histograms, ALL_REGIONS if has_lobes else LUNG_REGIONS, voxel_volume_ml
     )
     both = regions[0]
     reference = shipped_reference()
@@ -176,7 +200,7 @@ def measure_lungs(
         warnings=implausible(*regions[: len(LUNG_REGIONS)]),
         comparison=compare_with_normal(histograms, both, reference),
     )
-    if segments is None:
+    if not has_lobes:
         return measurements
     return Measurements(
         regions=regions,

@@ -10,6 +10,7 @@ VOLUME_REFERENCE_ROLE = "CovidLungQuant.volume"
 # Roles of their own, so that `results_of` does not take lobes or chart for the results themselves.
 LOBES_REFERENCE_ROLE = "CovidLungQuant.volumeOfLobes"
 CHART_REFERENCE_ROLE = "CovidLungQuant.volumeOfChart"
+MACHINE_REFERENCE_ROLE = "CovidLungQuant.volumeOfMachineLabels"
 TUBES_REFERENCE_ROLE = "CovidLungQuant.volumeOfAirwaysAndVessels"
 SUB_VISUAL_REFERENCE_ROLE = "CovidLungQuant.volumeOfSubVisualLesions"
 ENHANCED_REFERENCE_ROLE = "CovidLungQuant.volumeOfEnhanced"

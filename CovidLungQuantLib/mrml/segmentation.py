@@ -2,6 +2,7 @@
 
 Writing: `segmentation_to_node(scene, quantification, volume_node, segmentation_node=None)`.
 Reading: `segmentation_from_node(segmentation_node, volume_node)` → (labels, warnings).
+The same, quickly, after a stroke: `labels_after_stroke(segmentation_node, volume_node)`.
 After a correction by hand: `note_edits(segmentation_node, labels)`.
 
 Slicer's scene, and nodes in it, are arguments; nothing here touches the application.
@@ -165,6 +166,53 @@ def segmentation_from_node(
             " segment the volume again or select the segmentation that belongs to it."
         )
     return labels, tuple(dict.fromkeys(warnings))
+
+
+def labels_after_stroke(segmentation_node: Any, volume_node: Any) -> np.ndarray:
+    """Return a segmentation as a label map, as `segmentation_from_node`, but without warnings.
+
+    Segments that share one image on the volume's grid, as they are written and as Segment Editor
+    keeps them, are read at once; others one by one.
+
+    Returns:
+        labels: uint8 (z, y, x); values as in `labels.py`.
+
+    Raises:
+        BadInputError: as `segmentation_from_node`.
+    """
+    labels = _labels_of_shared_image(segmentation_node, volume_node)
+    if labels is None:
+        labels, _ = segmentation_from_node(segmentation_node, volume_node)
+    return labels
+
+
+def _labels_of_shared_image(segmentation_node: Any, volume_node: Any) -> np.ndarray | None:
+    """The label map if one image on the volume's grid holds a segment for each label, else None."""
+    import slicer
+
+    segment_ids = _segment_ids_by_label(segmentation_node)
+    if any(len(segment_ids[value]) != 1 for value in _LABEL_VALUES):
+        return None
+    segmentation = segmentation_node.GetSegmentation()
+    segments = [segmentation.GetSegment(segment_ids[value][0]) for value in _LABEL_VALUES]
+    images = [segment.GetRepresentation(BINARY_LABELMAP) for segment in segments]
+    image = images[0]
+    if image is None or image.IsEmpty() or any(other is not image for other in images[1:]):
+        return None
+    oriented = slicer.vtkOrientedImageData.SafeDownCast(image)
+    to_volume = _index_to_volume_index(oriented, segmentation_node, volume_node)
+    shift_xyz = _lattice_shift(to_volume, oriented.GetDimensions())
+    image_voxels = voxels(oriented)
+    if shift_xyz is None or image_voxels.dtype != np.uint8:
+        return None
+    meaning = np.zeros(256, np.uint8)
+    for segment, value in zip(segments, _LABEL_VALUES, strict=True):
+        meaning[segment.GetLabelValue()] = value
+    shape = geometry_of(volume_node).shape
+    inside_volume, inside_image = _overlapping_slices(shift_xyz[::-1], image_voxels.shape, shape)
+    labels = np.zeros(shape, np.uint8)
+    labels[inside_volume] = meaning[image_voxels[inside_image]]
+    return labels if labels.any() else None
 
 
 def note_edits(segmentation_node: Any, labels: np.ndarray) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.measures.correction import Correction, StructureCorrection
 from CovidLungQuantLib.measures.distribution import NormalComparison
 from CovidLungQuantLib.measures.measurements import COLUMNS, Measurements, table_rows
 from CovidLungQuantLib.measures.severity import LobeSeverity, RegionSeverity, Severity
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from CovidLungQuantLib.pipeline import Quantification
 
 RECORD_ATTRIBUTE = "CovidLungQuant.record"
+CORRECTION_ATTRIBUTE = "CovidLungQuant.correction"
+STALE_NOTE = "Out of date: the segmentation was changed after these numbers were taken."
 UNIT_OF_SUFFIX = {"_ml": "mL", "_percent": "%", "_hu": "HU"}
 ABBREVIATIONS = {"ct", "ggo", "sd"}
 # A table loaded from a file has six significant digits.
@@ -101,6 +104,39 @@ def record_from_node(table_node: Any) -> TableRecord:
     )
     _check_visible(table_node, record.measurements)
     return record
+
+
+def set_correction(table_node: Any, correction: Correction | None) -> None:
+    """Keep with a table how the segmentation it counts differs from the machine's."""
+    text = "" if correction is None else json.dumps(asdict(correction))
+    if (table_node.GetAttribute(CORRECTION_ATTRIBUTE) or "") != text:
+        table_node.SetAttribute(CORRECTION_ATTRIBUTE, text)
+
+
+def correction_from_node(table_node: Any) -> Correction | None:
+    """Return the correction kept with a table, also after saving and loading; None without one."""
+    text = table_node.GetAttribute(CORRECTION_ATTRIBUTE)
+    if not text:
+        return None
+    stored = json.loads(text, parse_constant=lambda _name: math.nan)
+    structures = tuple(StructureCorrection(**structure) for structure in stored.pop("structures"))
+    return Correction(**stored, structures=structures)
+
+
+def set_stale(table_node: Any, stale: bool) -> None:
+    """Say in a table's description that its numbers are out of date, or take that back."""
+    if is_stale(table_node) == stale:
+        return
+    description = table_node.GetDescription() or ""
+    if stale:
+        table_node.SetDescription(f"{STALE_NOTE}\n{description}")
+    else:
+        table_node.SetDescription(description.removeprefix(f"{STALE_NOTE}\n"))
+
+
+def is_stale(table_node: Any) -> bool:
+    """Return whether a table says that its numbers are out of date."""
+    return (table_node.GetDescription() or "").startswith(STALE_NOTE)
 
 
 def column_title(column: str) -> str:

@@ -28,7 +28,11 @@ from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
 from CovidLungQuantLib.lesions.models import available_models
 from CovidLungQuantLib.lesions.weights import save_model
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of
-from CovidLungQuantLib.mrml.nodes import CHART_REFERENCE_ROLE, LOBES_REFERENCE_ROLE
+from CovidLungQuantLib.mrml.nodes import (
+    CHART_REFERENCE_ROLE,
+    LOBES_REFERENCE_ROLE,
+    MACHINE_REFERENCE_ROLE,
+)
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
@@ -91,12 +95,13 @@ def during_the_run(action: Callable[[], None]) -> None:
 
 
 def nodes_of(class_name: str) -> list[Any]:
-    """Nodes of a class; lobes, their chart and its table are not counted."""
+    """Nodes of a class but lobes, their chart with its table, and the kept machine's labels."""
     return [
         node
         for node in slicer.util.getNodesByClass(class_name)
         if not any(
-            node.GetNodeReferenceID(role) for role in (LOBES_REFERENCE_ROLE, CHART_REFERENCE_ROLE)
+            node.GetNodeReferenceID(role)
+            for role in (LOBES_REFERENCE_ROLE, CHART_REFERENCE_ROLE, MACHINE_REFERENCE_ROLE)
         )
     ]
 

@@ -111,6 +111,7 @@ class StandIn:
         self.qt = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
         self.qt.setStyle("Fusion")
         self.confirm_answer = True
+        self.selected_modules: list[str] = []
         _install_modules()
         slicer.app = _Application(self.qt)
         self.scene = make_scene()
@@ -136,6 +137,15 @@ class StandIn:
         slicer.util.confirmOkCancelDisplay = record("confirm", "ask")
         slicer.util.confirmYesNoDisplay = record("confirm", "ask")
         slicer.util.mainWindow = lambda: None
+        slicer.util.selectModule = self._select_module
+
+    def _select_module(self, name: str) -> None:
+        """Leave the open panels, as Slicer does; the other module itself is not here."""
+        self.selected_modules.append(name)
+        for parent in slicer.app.standInModuleManager.modules.values():
+            representation = parent.__dict__.get("standInRepresentation")
+            if representation is not None and representation.isEntered:
+                representation.exit()
 
     def load_module(self, path: Path) -> ModuleType:
         """Load a scripted module as Slicer does at start-up; no panel is made yet."""

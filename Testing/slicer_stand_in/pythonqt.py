@@ -65,7 +65,7 @@ def qt_class(name: str) -> type:
     )
     if pyside_class is None:
         raise UnknownSlicerName(f"PySide6 has no {name!r} to stand in for Slicer's")
-    if not issubclass(pyside_class, QtWidgets.QWidget):
+    if not issubclass(pyside_class, (QtWidgets.QWidget, QtCore.QTimer)):
         return pyside_class
     return dress(pyside_class, name)
 
@@ -107,7 +107,7 @@ def pythonqt_namespace(pyside_class: type, class_name: str) -> dict[str, Any]:
         "className": lambda self: class_name,
         "name": property(lambda self: QObject.objectName(self)),
     }
-    for name in properties - {"sizeHint", "minimumSizeHint"}:
+    for name in properties - {"sizeHint", "minimumSizeHint", "singleShot"}:
         if isinstance(inspect.getattr_static(pyside_class, name, None), Property):
             continue
         namespace[name] = property(lambda self, key=name: QObject.property(self, key))

@@ -1,0 +1,74 @@
+"""The label map as the network made it, kept in the scene to compare a correction with.
+
+It is a segmentation node that no list offers; Slicer saves it, compressed, with the scene.
+
+Writing: `machine_labels_to_node(scene, labels, volume_node, model_name)`.
+Reading: `machine_labels_of(scene, volume_node)` → labels, or None.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.labels import LABELS
+from CovidLungQuantLib.mrml.nodes import (
+    MACHINE_REFERENCE_ROLE,
+    newest_referring,
+    no_new_nodes_on_error,
+    place_beside,
+    remember_volume,
+)
+from CovidLungQuantLib.mrml.segmentation import (
+    make_segments,
+    replace_segments,
+    segmentation_from_node,
+)
+
+SEGMENTATION_CLASS = "vtkMRMLSegmentationNode"
+
+
+def machine_labels_to_node(
+    scene: Any, labels: np.ndarray, volume_node: Any, model_name: str | None
+) -> Any:
+    """Keep the machine's label map of a volume, in the place of an earlier one; return its node.
+
+    Args:
+        scene: the MRML scene.
+        labels: label map (z, y, x) on the volume's grid; values as in `labels.py`.
+        volume_node: the scalar volume node that was segmented.
+        model_name: the network that made it; None if it is not known.
+    """
+    segments = make_segments(labels, LABELS, model_name, volume_node)
+    node = _node_of(scene, volume_node)
+    with no_new_nodes_on_error(scene):
+        if node is None:
+            node = scene.AddNewNodeByClass(
+                SEGMENTATION_CLASS, f"{volume_node.GetName()} machine segmentation"
+            )
+            place_beside(scene, node, volume_node)
+            node.SetHideFromEditors(True)
+            remember_volume(node, volume_node, MACHINE_REFERENCE_ROLE)
+        replace_segments(node, volume_node, [label.segment_id for label in LABELS], segments)
+        # Slicer gives every segmentation a display when it is shown; this one never is.
+        node.CreateDefaultDisplayNodes()
+        node.SetDisplayVisibility(False)
+    return node
+
+
+def machine_labels_of(scene: Any, volume_node: Any) -> np.ndarray | None:
+    """Return the machine's label map (z, y, x) of a volume; None if none is kept or it is empty."""
+    node = _node_of(scene, volume_node)
+    if node is None:
+        return None
+    try:
+        return segmentation_from_node(node, volume_node)[0]
+    except BadInputError:
+        # Someone took its segments away.
+        return None
+
+
+def _node_of(scene: Any, volume_node: Any) -> Any | None:
+    return newest_referring(scene, SEGMENTATION_CLASS, volume_node, MACHINE_REFERENCE_ROLE)
