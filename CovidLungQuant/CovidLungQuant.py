@@ -122,8 +122,8 @@ class CovidLungQuant(ScriptedLoadableModule):
         self.parent.contributors = ["CovidLungQuant contributors"]
         self.parent.helpText = _(
             "Segments normal lung, ground-glass opacity and high opacity on chest CT with a"
-            " ConvLSTM-attention network and measures them. Select a CT volume and press Segment;"
-            " after correcting the segmentation, press Measure again."
+            " ConvLSTM-attention network and measures them. Select a CT volume and press Segment."
+            " Press Correct to repair the result in Segment Editor; the numbers follow."
         )
         self.parent.helpText += f"<p>{DISCLAIMER}</p>"
         self.parent.acknowledgementText = _(

@@ -51,7 +51,9 @@ def machine_labels_to_node(
             place_beside(scene, node, volume_node)
             node.SetHideFromEditors(True)
             remember_volume(node, volume_node, MACHINE_REFERENCE_ROLE)
-        replace_segments(node, volume_node, [label.segment_id for label in LABELS], segments)
+        segmentation = node.GetSegmentation()
+        old_ids = [name for name in segments if segmentation.GetSegment(name) is not None]
+        replace_segments(node, volume_node, old_ids, segments)
         # Slicer gives every segmentation a display when it is shown; this one never is.
         node.CreateDefaultDisplayNodes()
         node.SetDisplayVisibility(False)
