@@ -83,8 +83,6 @@ def _change(region: str, measure: str, values: Sequence[float]) -> Change:
         unit=unit,
         change_unit=change_unit,
         values=tuple(values),
-        from_previous=tuple(
-            later - earlier for earlier, later in itertools.pairwise(values)
-        ),
+        from_previous=tuple(later - earlier for earlier, later in itertools.pairwise(values)),
         from_first=values[-1] - values[0],
     )

@@ -43,7 +43,7 @@ from CovidLungQuantLib.training.fine_tune import (
 )
 from CovidLungQuantLib.training.trainer import TrainingConfig
 
-LONGEST_WAIT_S = 120.0
+LONGEST_WAIT_S = 600.0
 
 
 def two_steps(epochs: int = 2) -> TrainingConfig:
