@@ -638,7 +638,7 @@ def test_an_unexpected_failure_is_said_and_leaves_the_scene(
 ) -> None:
     import CovidLungQuantLib.pipeline as pipeline
 
-    def fail(*arguments: Any) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
         raise ZeroDivisionError("a fault")
 
     monkeypatch.setattr(pipeline, "measure", fail)
