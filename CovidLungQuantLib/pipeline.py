@@ -74,6 +74,7 @@ class Options:
             of the lesions, too; see `lesions.tubes`.
         enhance: enhance the parenchyma, see `enhancement`; airways and vessels are then found
             whatever `airways_and_vessels` says.
+        mirror: show the network the mirror image, too, and take the mean; takes twice its time.
     """
 
     device: str = "auto"
@@ -83,6 +84,7 @@ class Options:
     lobes: str = AUTOMATIC_LOBES
     airways_and_vessels: str = NO_TUBES
     enhance: bool = False
+    mirror: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,7 @@ def quantify(
             model,
             options.device,
             subrange(progress, 0.3, 0.7),
+            options.mirror,
         )
         kinds = tell_kinds_apart(
             lesions.labels,

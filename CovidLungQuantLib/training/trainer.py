@@ -86,9 +86,9 @@ class TrainingConfig:
 
 
 # What the shipped weights were trained with, for a hundredth of the paper's data and no GPU: a
-# narrower dense block that sees a slice between its neighbours, a coarser working grid, soft Dice in
-# place of RMI, an optimiser that converges in a few hundred steps, and a main branch that has seen
-# many slices before the costly windows begin.
+# narrower dense block that sees a slice between its neighbours, a coarser working grid, soft Dice
+# in place of RMI, an optimiser that converges in a few hundred steps, and a main branch that has
+# seen many slices before the costly windows begin.
 SHORT_TRAINING = TrainingConfig(
     network=NetworkConfig(
         working_size=192, context_slices=3, stem_channels=32, growth=16, bottleneck=64

@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from small_model import small_model
 
 from CovidLungQuantLib import __version__, cli
 from CovidLungQuantLib.errors import Cancelled, OutOfResourcesError
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
+from CovidLungQuantLib.lesions.weights import save_model
 from CovidLungQuantLib.phantom import DEFAULT_SHAPE, DEFAULT_SPACING_MM
 
 FILES = [
@@ -177,6 +179,23 @@ def test_lobes_found_by_a_run_give_the_same_numbers_again(
     result = json.loads((tmp_path / "first" / "result.json").read_text(encoding="utf-8"))
     assert result["provenance"]["lobe_model_name"] == "lobes-from-shape-1"
     assert len(result["provenance"]["lobe_model_sha256"]) == 64
+
+
+def test_the_mirror_image_is_asked_when_the_user_wants_it(
+    run: Callable[..., Done], ct_path: Path, tmp_path: Path
+):
+    model = tmp_path / "small.pt"
+    save_model(model, small_model().network)
+    labels = {}
+    for name, extra in (("plain", ()), ("mirror", ("--mirror",))):
+        out = tmp_path / name
+        done = run("segment", ct_path, "--model", model, "--lobes", "none", *extra, "-o", out)
+        assert done.returncode == 0, done.stderr
+        result = json.loads((out / "result.json").read_text(encoding="utf-8"))
+        assert result["provenance"]["options"]["mirror"] is bool(extra)
+        labels[name] = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "segmentation.seg.nrrd")))
+    # Random weights see a scan and its mirror image differently.
+    assert np.any(labels["plain"] != labels["mirror"])
 
 
 def test_results_hold_no_path(
