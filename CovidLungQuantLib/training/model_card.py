@@ -55,6 +55,13 @@ LIMITS_SECTION = """## Limits
 """
 
 
+# How models of earlier versions differ; their cross-validation tables lie beside the cards.
+EARLIER_MODELS = {
+    "convlstm-attention-2": "one slice at 256×256 pixels, crops, half RMI in the loss, no scans "
+    "without COVID-19",
+}
+
+
 def read_table(path: Path) -> list[Row]:
     """Rows of a cross-validation table; numbers as floats."""
     with path.open(newline="") as file:
@@ -100,8 +107,9 @@ def earlier_models_section(tables: Sequence[Path]) -> str:
     for table in tables:
         rows = read_table(table)
         first, second, counted = _sources(rows)
+        name = table.name.split(".")[0]
         lines.append(
-            f"| {table.name.split('.')[0]} | {_mean(first, 'lesion_dice')} "
+            f"| {name}: {EARLIER_MODELS[name]} | {_mean(first, 'lesion_dice')} "
             f"| {_mean(second, 'lesion_dice')} | {_mean(counted, 'lesion_dice')} |"
         )
     if not lines:
