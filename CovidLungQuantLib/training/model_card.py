@@ -246,8 +246,8 @@ def _pictures_section(name: str) -> str:
         return ""
     return (
         f"## Worst slices\n\n![Worst slice of each case]({name})\n\nThe slice of each case with the "
-        "most wrongly labelled area, drawn without the CT: lungs grey, right lesion green, overlooked "
-        "lesion blue, wrongly marked red.\n\n"
+        "most wrongly labelled area, drawn without the CT: lungs grey, lesion found by both green, "
+        "overlooked blue, wrongly marked red.\n\n"
     )
 
 
