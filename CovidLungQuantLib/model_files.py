@@ -43,7 +43,7 @@ def load_checked(path: Path, format_name: str) -> tuple[dict[str, Any], str]:
     """
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     checksum_file = _checksum_file(path)
-    if checksum_file.is_file() and checksum_file.read_text().split()[0] != sha256:
+    if checksum_file.is_file() and checksum_file.read_text(encoding="utf-8").split()[0] != sha256:
         raise BadInputError(
             f"The model file {path.name} is damaged or was changed (its SHA-256 is not the one in "
             f"{checksum_file.name}); install it again."

@@ -33,7 +33,11 @@ def shipped_lobe_network() -> LobeNetwork:
 
 def shipped_lobe_model_sha256() -> str:
     """SHA-256 of the network that comes with the software; loading it checks that it is right."""
-    return LOBE_MODEL_FILE.with_name(LOBE_MODEL_FILE.stem + CHECKSUM_SUFFIX).read_text().split()[0]
+    return (
+        LOBE_MODEL_FILE.with_name(LOBE_MODEL_FILE.stem + CHECKSUM_SUFFIX)
+        .read_text(encoding="utf-8")
+        .split()[0]
+    )
 
 
 def load_lobe_model(path: Path) -> LobeNetwork:

@@ -212,7 +212,9 @@ def forget_inferred_classes(labels: np.ndarray, file: Path) -> None:
     if file.name != REFERENCE_FILE or not case_file.exists():
         return
     try:
-        inferred = list(json.loads(case_file.read_text()).get("class_inferred_slices", []))
+        inferred = list(
+            json.loads(case_file.read_text(encoding="utf-8")).get("class_inferred_slices", [])
+        )
         slices = labels[inferred]
     except (ValueError, AttributeError, IndexError, TypeError) as error:
         raise BadInputError(

@@ -59,8 +59,6 @@ EPOCHS = 6
 LEARNING_RATE = 3e-4
 # Every fifth patient is held back, or one where there are fewer.
 LARGEST_FOLD_COUNT = 5
-# Training crops beyond this part of a slice teach little more and cost more.
-CROP_SHARE = 0.75
 
 HEARTBEAT_S = 1.0
 # Loading the libraries from a slow disk takes long before the first heartbeat.
@@ -198,11 +196,9 @@ def fine_tuning_config(network: LesionNetworkConfig) -> TrainingConfig:
         network: of the model to go on from, which cannot change.
     """
     recipe = UNET_TRAINING if isinstance(network, UNetConfig) else SHORT_TRAINING
-    crop_size = min(recipe.augmentation.crop_size, round(CROP_SHARE * network.working_size))
     return replace(
         recipe,
         network=network,
-        augmentation=replace(recipe.augmentation, crop_size=crop_size),
         main_branch_epochs=0,
         learning_rate=LEARNING_RATE,
         epochs=EPOCHS,

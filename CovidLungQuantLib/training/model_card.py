@@ -64,7 +64,7 @@ EARLIER_MODELS = {
 
 def read_table(path: Path) -> list[Row]:
     """Rows of a cross-validation table; numbers as floats."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [
             {key: value if key == "case" else float(value) for key, value in row.items()}
             for row in csv.DictReader(file)
@@ -260,7 +260,7 @@ def _number(value: float) -> str:
 
 
 def _run_configuration(run: Path) -> dict:
-    return json.loads((run / CONFIG_FILE_NAME).read_text())
+    return json.loads((run / CONFIG_FILE_NAME).read_text(encoding="utf-8"))
 
 
 def main() -> None:

@@ -290,7 +290,9 @@ def _claim(run_folder: Path, config: TrainingConfig) -> None:
     """Write the configuration; refuse a folder whose checkpoint belongs to another."""
     config_file = run_folder / CONFIG_FILE_NAME
     text = json.dumps({**asdict(config), "network": config_to_values(config.network)}, indent=2)
-    if (run_folder / CHECKPOINT_FILE_NAME).exists() and config_file.read_text() != text:
+    if (run_folder / CHECKPOINT_FILE_NAME).exists() and config_file.read_text(
+        encoding="utf-8"
+    ) != text:
         raise BadInputError(
             f"{run_folder.name} holds a training run of another configuration; choose another "
             "folder, or the same options to go on with it."

@@ -113,7 +113,7 @@ def test_measure_writes_the_numbers_of_the_given_segmentation(
 
     assert done.returncode == 0, done.stderr
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == FILES
-    with (tmp_path / "out" / "measurements.csv").open(newline="") as file:
+    with (tmp_path / "out" / "measurements.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     both, right, left = rows[:3]
     assert len(rows) == 3 + 5 + 20
@@ -146,7 +146,7 @@ def test_lobes_of_a_file_are_measured_and_none_leaves_them_out(
     without = run("measure", ct_path, labels_path, "--lobes", "none", "-o", tmp_path / "without")
 
     assert (given.returncode, without.returncode) == (0, 0), given.stderr + without.stderr
-    with (tmp_path / "given" / "measurements.csv").open(newline="") as file:
+    with (tmp_path / "given" / "measurements.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["region"]: row for row in csv.DictReader(file)}
     voxel_ml = 4.5 * 4.5 * 6.0 / 1000
     # Slices 6 to 17 of the right box are the lower lobe, and hold all of the lesion.
@@ -161,7 +161,7 @@ def test_lobes_of_a_file_are_measured_and_none_leaves_them_out(
     assert result["scores"]["ct_score"] == 2
     assert result["provenance"]["options"]["lobes"] == "given"
     assert result["provenance"]["lobe_model_name"] is None
-    with (tmp_path / "without" / "measurements.csv").open(newline="") as file:
+    with (tmp_path / "without" / "measurements.csv").open(newline="", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 3
     assert not (tmp_path / "without" / "lobes.seg.nrrd").exists()
     assert "CT-SS" not in without.stdout
@@ -230,7 +230,7 @@ def test_warnings_reach_the_exit_message_the_table_and_the_json(
 
     assert done.returncode == 0, done.stderr
     assert "Warning: No left lung was found" in done.stdout
-    with (tmp_path / "out" / "measurements.csv").open(newline="") as file:
+    with (tmp_path / "out" / "measurements.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert all("one_lung" in row["warnings"].split(";") for row in rows)
     assert rows[2]["lesion_percent"] == ""
@@ -251,7 +251,7 @@ def test_results_already_there_are_refused_before_anything_is_read(
 
     assert done.returncode == 2
     assert "--overwrite" in done.stderr
-    assert (tmp_path / "out" / "measurements.csv").read_text() == "keep"
+    assert (tmp_path / "out" / "measurements.csv").read_text(encoding="utf-8") == "keep"
 
 
 def test_bad_input_is_one_sentence_and_exit_code_2(
@@ -307,7 +307,7 @@ def test_evaluate_writes_the_figures_of_two_label_maps(
     done = run("evaluate", labels_path, labels_path, "-o", tmp_path / "out", "--no-figures")
 
     assert done.returncode == 0, done.stderr
-    with (tmp_path / "out" / "cases.csv").open(newline="") as file:
+    with (tmp_path / "out" / "cases.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["dice"] for row in rows] == ["1.0"] * 5
     assert "lesion" in done.stdout and "0.70 ± 0.08 (inter-observer)" in done.stdout
@@ -539,7 +539,7 @@ def test_segment_writes_the_very_label_map_of_quantify(ct_path: Path, tmp_path: 
     written = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out/segmentation.seg.nrrd")))
     expected = quantify(read_ct(ct_path), Options(device="cpu"))
     assert np.array_equal(written, expected.labels)
-    result = json.loads((tmp_path / "out/result.json").read_text())
+    result = json.loads((tmp_path / "out/result.json").read_text(encoding="utf-8"))
     assert expected.provenance is not None
     assert expected.provenance.model_sha256 in json.dumps(result)
     assert '"kinds": "density"' in json.dumps(result)

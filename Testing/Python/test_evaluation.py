@@ -245,7 +245,7 @@ def test_the_files_hold_every_case_blank_where_undefined(cohort: tuple[Path, Pat
     assert sorted(names) == sorted(EVALUATION_FILES)
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(names)
 
-    with (tmp_path / "out" / "cases.csv").open(newline="") as file:
+    with (tmp_path / "out" / "cases.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 5
     first = next(row for row in rows if (row["case"], row["structure"]) == ("case0", "GGO"))

@@ -88,7 +88,7 @@ def test_nnunet_is_told_channels_labels_and_the_number_of_cases(tmp_path: Path):
     export_training_case(tmp_path, a_ct(), a_label_map(), layout=NNUNET_LAYOUT)
     export_training_case(tmp_path, other_ct(), a_label_map())
 
-    assert json.loads((tmp_path / "dataset.json").read_text()) == {
+    assert json.loads((tmp_path / "dataset.json").read_text(encoding="utf-8")) == {
         "channel_names": {"0": "CT"},
         "labels": {"background": 0, "Normal lung": 1, "GGO": 2, "High opacity": 3},
         "file_ending": ".nii.gz",
@@ -123,7 +123,7 @@ def test_the_manifest_says_who_which_model_and_what_was_changed(tmp_path: Path):
     for kind in ("ct", "labels"):
         written = (tmp_path / row[f"{kind}_file"]).read_bytes()
         assert hashlib.sha256(written).hexdigest() == row[f"{kind}_file_sha256"]
-    record = json.loads((tmp_path / "case_0001" / "case.json").read_text())
+    record = json.loads((tmp_path / "case_0001" / "case.json").read_text(encoding="utf-8"))
     assert record["class_inferred_slices"] == []
     assert {key: str(value) for key, value in record.items() if key in row} == row
 
@@ -169,7 +169,7 @@ def test_numbers_of_removed_cases_are_not_given_again(tmp_path: Path):
     (tmp_path / "case_0041" / "notes.txt").write_text("mine")
 
     assert export_training_case(tmp_path, a_ct(), a_label_map()) == "case_0042"
-    assert (tmp_path / "case_0041" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "case_0041" / "notes.txt").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

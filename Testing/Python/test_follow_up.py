@@ -45,7 +45,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def changed_result(results: Path, target: Path, **provenance: Any) -> Path:
     """A copy of the first result that something else made."""
-    result = json.loads((results / "first" / "result.json").read_text())
+    result = json.loads((results / "first" / "result.json").read_text(encoding="utf-8"))
     result["provenance"] |= provenance
     target.mkdir()
     (target / "result.json").write_text(json.dumps(result))
@@ -108,7 +108,7 @@ def test_whatever_else_differs_is_warned_of(
 
 
 def test_another_depth_of_inspiration_is_warned_of(results: Path, tmp_path: Path):
-    result = json.loads((results / "first" / "result.json").read_text())
+    result = json.loads((results / "first" / "result.json").read_text(encoding="utf-8"))
     result["measurements"][0]["volume_ml"] *= 1.3
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "result.json").write_text(json.dumps(result))
@@ -146,7 +146,7 @@ def test_the_command_writes_table_and_page(results: Path, tmp_path: Path, capsys
     assert main(["compare", *folders, "--days", "0,7,21", "-o", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "both lungs" in shown and "right upper lobe" in shown and DISCLAIMER in shown
-    with (out / "change.csv").open(newline="") as file:
+    with (out / "change.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     (row,) = [r for r in rows if (r["region"], r["measure"]) == ("both lungs", "ggo_ml")]
     assert float(row["change_2_to_3"]) == pytest.approx(-84 * VOXEL_ML)

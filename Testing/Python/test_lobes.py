@@ -146,7 +146,7 @@ def test_progress_can_cancel(lungs):
 def test_the_shipped_network_has_a_card_with_its_licence():
     assert LOBE_MODEL_FILE.stat().st_size < 20e6
     card = LOBE_MODEL_FILE.with_suffix(".md").read_text(encoding="utf-8")
-    sha256 = LOBE_MODEL_FILE.with_suffix(".pt.sha256").read_text().split()[0]
+    sha256 = LOBE_MODEL_FILE.with_suffix(".pt.sha256").read_text(encoding="utf-8").split()[0]
     assert sha256 in card
     assert "CC BY-NC-SA 4.0" in card
     assert not shipped_lobe_network().training

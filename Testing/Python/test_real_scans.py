@@ -25,7 +25,7 @@ def lesion_percent(result: Quantification) -> float:
 
 def test_lesions_lie_on_the_slices_and_sides_the_radiologist_named(covid_p001, test_data):
     labels_file = test_data / "dicom" / "covid_P001" / "lobe_labels.json"
-    affected = json.loads(labels_file.read_text())["affected_slices_per_lobe"]
+    affected = json.loads(labels_file.read_text(encoding="utf-8"))["affected_slices_per_lobe"]
     slice_count = covid_p001.labels.shape[0]
     lesion = covid_p001.labels >= GGO.value
     for side_value, lobes in (

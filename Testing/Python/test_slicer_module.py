@@ -254,7 +254,7 @@ def test_the_results_table_shows_the_numbers(panel: Any, chest: Any, model_path:
 
 def test_the_model_is_named_with_its_hash(panel: Any, chest: Any, model_path: str) -> None:
     press(panel.ui.segmentButton)
-    sha256 = Path(model_path).with_suffix(".pt.sha256").read_text().split()[0]
+    sha256 = Path(model_path).with_suffix(".pt.sha256").read_text(encoding="utf-8").split()[0]
     assert panel.ui.modelInfoLabel.text == f"Model small (SHA-256 {sha256[:12]}…) on cpu"
     assert sha256 in panel.ui.modelInfoLabel.toolTip
     assert panel.ui.modelInfoLabel.visible

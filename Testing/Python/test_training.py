@@ -181,7 +181,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path):
 
     def kill_after_second_epoch(*_: object) -> float:
         log = tmp_path / "killed" / LOG_FILE_NAME
-        if log.exists() and len(log.read_text().splitlines()) == 2:
+        if log.exists() and len(log.read_text(encoding="utf-8").splitlines()) == 2:
             raise Killed
         return original(*_)
 
