@@ -38,6 +38,8 @@ if importlib.util.find_spec("CovidLungQuantLib") is None:
     # In a source checkout the library lies one folder up; installed, it lies beside this file.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
+from CovidLungQuantPanel.looking import LookingSection
+
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import (
@@ -158,18 +160,21 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
+        self._uiWidget = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
         self._lastInputVolumeID = None
         self._observedTable = None
         self._observedSegmentation = None
         self._recountTimer = None
+        self._sections = ()
         self._removed = False
 
     def setup(self):
         """Build the panel; Slicer calls it once, when the module is first opened."""
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath(f"UI/{MODULE_NAME}.ui"))
+        self._uiWidget = uiWidget
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
@@ -178,6 +183,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._recountTimer.setSingleShot(True)
         self._recountTimer.setInterval(RECOUNT_DELAY_MS)
         self._recountTimer.connect("timeout()", self.onRecountTimer)
+        self._sections = (LookingSection(self),)
 
         self.ui.disclaimerLabel.text = DISCLAIMER
         for table in (self.ui.resultsTable, self.ui.lobesTable, self.ui.correctionTable):
@@ -204,6 +210,19 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         # Also after a reload, when Slicer does not call enter.
         self.initializeParameterNode()
 
+    def addSection(self, name):
+        """Load a section's .ui file, put it above the disclaimer; return (widget, children)."""
+        section = slicer.util.loadUI(self.resourcePath(f"UI/{MODULE_NAME}{name}.ui"))
+        layout = self._uiWidget.layout()
+        layout.insertWidget(layout.indexOf(self.ui.disclaimerLabel), section)
+        return section, slicer.util.childWidgetVariables(section)
+
+    def onReload(self):
+        """The developer's Reload button: load the sections' files anew too."""
+        for name in [name for name in sys.modules if name.startswith(f"{MODULE_NAME}Panel")]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
     def cleanup(self):
         """Let go of the scene; Slicer calls it at its end and before a reload."""
         self._removed = True
@@ -211,6 +230,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.cancel()
         self._observeSegmentation(None)
         self.setParameterNode(None)
+        for section in self._sections:
+            section.cleanup()
         self.removeObservers()
 
     def enter(self):
@@ -260,6 +281,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = parameterNode
         if parameterNode is None:
             self._observeTable(None)
+            for section in self._sections:
+                section.update(None)
             return
         self._lastInputVolumeID = _nodeID(parameterNode.inputVolume)
         self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
@@ -492,6 +515,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.cancelButton.enabled = running
         self.ui.inputsCollapsibleButton.enabled = not running
         self.ui.outputsCollapsibleButton.enabled = not running
+        for section in self._sections:
+            section.setRunning(running)
         self._updateButtons(running)
 
     def _showProgress(self, fraction, message):
@@ -533,6 +558,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._observeSegmentation(self._parameterNode.outputSegmentation)
         self._observeTable(self._parameterNode.outputTable)
         self._showResults(self._parameterNode.outputTable)
+        for section in self._sections:
+            section.update(self._parameterNode)
 
     def _observeTable(self, tableNode):
         """Follow changes of the shown table, which a script or the user may make."""

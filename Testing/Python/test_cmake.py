@@ -145,7 +145,7 @@ def test_what_is_installed_is_what_is_in_the_tree(built):
     install, _ = built
     library = {f"CovidLungQuantLib/{path}" for path in files_under(LIBRARY, "*.py")}
     resources = {f"CovidLungQuantLib/resources/{p}" for p in files_under(LIBRARY / "resources")}
-    module = {"CovidLungQuant.py"} | {
+    module = set(files_under(MODULE, "*.py")) | {
         f"Resources/{path}" for path in files_under(MODULE / "Resources")
     }
     installed = set(files_under(install / MODULES_FOLDER))

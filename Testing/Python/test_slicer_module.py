@@ -923,7 +923,8 @@ def test_the_library_is_found_beside_an_installed_module(tmp_path: Path) -> None
     module_file = installed / MODULE_FILE.name
     module_file.write_bytes(MODULE_FILE.read_bytes())
     (installed / "CovidLungQuantLib").symlink_to(ROOT / "CovidLungQuantLib")
-    (installed / "Resources").symlink_to(MODULE_FILE.parent / "Resources")
+    for name in ("CovidLungQuantPanel", "Resources"):
+        (installed / name).symlink_to(MODULE_FILE.parent / name)
     printed = run_in_stand_in(
         module_file,
         "import CovidLungQuantLib as c; print(c.__file__)\n"

@@ -22,10 +22,11 @@ FULL_NAMES_PATH = ROOT.parent / "shared" / "slicer-api.json"
 MODULE_FOLDER = ROOT / "CovidLungQuant"
 SCRIPTS = (
     MODULE_FOLDER / "CovidLungQuant.py",
+    *sorted((MODULE_FOLDER / "CovidLungQuantPanel").glob("*.py")),
     *sorted((ROOT / "Testing" / "slicer_stand_in").glob("*.py")),
     *sorted((ROOT / "Testing" / "Python").glob("test_slicer_*.py")),
 )
-UI_FILE = MODULE_FOLDER / "Resources" / "UI" / "CovidLungQuant.ui"
+UI_FILES = tuple(sorted((MODULE_FOLDER / "Resources" / "UI").glob("*.ui")))
 
 # Called by Slicer's own slicer.util, so not to be found in this project's files.
 USED_BY_SLICER = frozenset(
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def used_words() -> frozenset[str]:
-    """Every identifier and every word of a string in the module, its tests and the .ui file.
+    """Every identifier and every word of a string in the module, its tests and the .ui files.
 
     More than the names really used, which does no harm: the full file decides what exists.
     """
@@ -72,10 +73,11 @@ def used_words() -> frozenset[str]:
                 words.add(node.name)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 words.update(re.findall(r"\w+", node.value))
-    for element in ElementTree.parse(UI_FILE).iter():
-        words.update(element.attrib.get(key, "") for key in ("class", "name"))
-        if element.tag in ("class", "signal", "slot", "enum", "set"):
-            words.update(re.findall(r"\w+", element.text or ""))
+    for ui_file in UI_FILES:
+        for element in ElementTree.parse(ui_file).iter():
+            words.update(element.attrib.get(key, "") for key in ("class", "name"))
+            if element.tag in ("class", "signal", "slot", "enum", "set"):
+                words.update(re.findall(r"\w+", element.text or ""))
     return frozenset(words)
 
 
