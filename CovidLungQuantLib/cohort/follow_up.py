@@ -80,16 +80,37 @@ def follow_up(
         raise BadInputError(
             f"{len(days)} days are given for {len(folders)} results; give one day for each."
         )
-    if days is not None and any(later <= earlier for earlier, later in itertools.pairwise(days)):
-        raise BadInputError("The days do not rise; give the results in order of time.")
-    time_points = tuple(
-        read_time_point(folder, None if days is None else days[index])
-        for index, folder in enumerate(folders)
+    return compare_time_points(
+        [
+            read_time_point(folder, None if days is None else days[index])
+            for index, folder in enumerate(folders)
+        ],
+        anyway,
+        "segment all with the same --kinds, or add --anyway",
     )
+
+
+def compare_time_points(
+    time_points: Sequence[TimePoint],
+    anyway: bool = False,
+    remedy: str = "segment all by the same rule, or ask to compare anyway",
+) -> FollowUp:
+    """Compute the changes between time points in order, and say what to know about them.
+
+    Args:
+        time_points: two or more; their days rise, or none has one.
+        anyway: compare also what was made by different rules; a warning says so.
+        remedy: what the user can do about different rules, the end of the error's sentence.
+
+    Raises:
+        BadInputError: days do not fit, or the numbers do not compare.
+    """
+    time_points = tuple(time_points)
+    _check_days([point.day for point in time_points])
     found = changes([point.regions for point in time_points])
     hindrance = _different_kinds(time_points)
     if hindrance and not anyway:
-        raise BadInputError(f"{hindrance}; segment all with the same --kinds, or add --anyway.")
+        raise BadInputError(f"{hindrance}; {remedy}.")
     return FollowUp(
         time_points=time_points,
         changes=found,
@@ -103,6 +124,14 @@ def follow_up(
             *(f"{point.name}: {text}" for point in time_points for text in point.warnings),
         ),
     )
+
+
+def _check_days(days: Sequence[float | None]) -> None:
+    known = [day for day in days if day is not None]
+    if known and len(known) < len(days):
+        raise BadInputError("Some scans have a day and some have none; give a day for each.")
+    if any(later <= earlier for earlier, later in itertools.pairwise(known)):
+        raise BadInputError("The days do not rise; give the results in order of time.")
 
 
 def read_time_point(folder: Path, day: float | None = None) -> TimePoint:
