@@ -68,7 +68,7 @@ def write_follow_up(folder: Path, found: FollowUp, with_figures: bool) -> list[s
         found: from `follow_up`.
         with_figures: draw the curves too, which needs matplotlib.
     """
-    rows = [_row(item) for item in found.changes]
+    rows = [change_row(item) for item in found.changes]
     write_csv(folder / CHANGE_TABLE_FILE, rows)
     write_json(
         folder / CHANGE_JSON_FILE,
@@ -163,7 +163,8 @@ def _time_axis(found: FollowUp) -> tuple[list[float], str]:
     return [float(day) for day in days if day is not None], "day"
 
 
-def _row(item: Change) -> dict[str, Any]:
+def change_row(item: Change) -> dict[str, Any]:
+    """A change as a row of the table, by column."""
     values = {f"time_point_{number}": value for number, value in enumerate(item.values, start=1)}
     steps = {
         f"change_{number}_to_{number + 1}": value
