@@ -38,6 +38,7 @@ if importlib.util.find_spec("CovidLungQuantLib") is None:
     # In a source checkout the library lies one folder up; installed, it lies beside this file.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
+from CovidLungQuantPanel.advanced import AdvancedSection
 from CovidLungQuantPanel.looking import LookingSection
 
 from CovidLungQuantLib.ct import ScanWarning
@@ -52,6 +53,7 @@ from CovidLungQuantLib.labels import (
     RIGHT_LUNG_REGION,
 )
 from CovidLungQuantLib.lesions.models import available_models
+from CovidLungQuantLib.lesions.tubes import NO_TUBES
 from CovidLungQuantLib.measures.comparison import LESION, LUNG
 from CovidLungQuantLib.measures.recount import RunningCount
 from CovidLungQuantLib.measures.severity import (
@@ -68,6 +70,11 @@ from CovidLungQuantLib.mrml.segmentation import (
     note_edits,
     segmentation_from_node,
     segmentation_to_node,
+)
+from CovidLungQuantLib.mrml.structures import (
+    airways_and_vessels_from_node,
+    airways_and_vessels_of,
+    structures_to_nodes,
 )
 from CovidLungQuantLib.mrml.table import (
     correction_from_node,
@@ -141,6 +148,8 @@ class CovidLungQuantParameterNode:
     `device` is "auto", "cpu", "cuda" or "mps". `kinds` says how GGO is told from high opacity:
     "density", "thresholds", "artery" or "network". `lobes` is a segmentation or label map of the
     user's that holds the five lobes; none finds them. `mayLeaveLungs` lets strokes add lung.
+    `airwaysAndVessels` ("none", "find" or "remove"), `enhance` and `mirror` are as in
+    `pipeline.Options`.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -149,6 +158,9 @@ class CovidLungQuantParameterNode:
     kinds: str = "density"
     lobes: vtkMRMLNode
     mayLeaveLungs: bool = False
+    airwaysAndVessels: str = NO_TUBES
+    enhance: bool = False
+    mirror: bool = False
     outputSegmentation: vtkMRMLSegmentationNode
     outputTable: vtkMRMLTableNode
 
@@ -183,7 +195,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._recountTimer.setSingleShot(True)
         self._recountTimer.setInterval(RECOUNT_DELAY_MS)
         self._recountTimer.connect("timeout()", self.onRecountTimer)
-        self._sections = (LookingSection(self),)
+        self._sections = (AdvancedSection(self), LookingSection(self))
 
         self.ui.disclaimerLabel.text = DISCLAIMER
         for table in (self.ui.resultsTable, self.ui.lobesTable, self.ui.correctionTable):
@@ -210,11 +222,17 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         # Also after a reload, when Slicer does not call enter.
         self.initializeParameterNode()
 
-    def addSection(self, name):
-        """Load a section's .ui file, put it above the disclaimer; return (widget, children)."""
+    def addSection(self, name, inside=None):
+        """Load a section's .ui file; return (widget, children).
+
+        It is put above the disclaimer, or at the end of the form of the widget `inside`.
+        """
         section = slicer.util.loadUI(self.resourcePath(f"UI/{MODULE_NAME}{name}.ui"))
-        layout = self._uiWidget.layout()
-        layout.insertWidget(layout.indexOf(self.ui.disclaimerLabel), section)
+        if inside is not None:
+            inside.layout().addRow(section)
+        else:
+            layout = self._uiWidget.layout()
+            layout.insertWidget(layout.indexOf(self.ui.disclaimerLabel), section)
         return section, slicer.util.childWidgetVariables(section)
 
     def onReload(self):
@@ -390,6 +408,9 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 kinds=chosen.kinds,
                 progress=self._showProgress,
                 lobesNode=chosen.lobes,
+                airwaysAndVessels=chosen.airwaysAndVessels,
+                enhance=chosen.enhance,
+                mirror=chosen.mirror,
             )
         )
         if nodes is not None:
@@ -782,6 +803,9 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         kinds="density",
         arteryHu=None,
         lobesNode=None,
+        airwaysAndVessels=NO_TUBES,
+        enhance=False,
+        mirror=False,
     ):
         """Segment and measure a chest CT; return (segmentationNode, tableNode).
 
@@ -796,12 +820,24 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             "network".
         :param arteryHu: density of the pulmonary artery for kinds "artery"; None measures it.
         :param lobesNode: segmentation or label map node with the five lobes; None finds them.
+        :param airwaysAndVessels: "find" writes airways and vessels as a segmentation node of their
+            own; "remove" also takes those in normal lung out of the lesions; "none" does neither.
+        :param enhance: write the enhanced volume and the sub-visual lesions, too.
+        :param mirror: show the network the mirror image, too; takes twice its time.
         :raises CovidLungQuantError: the message says what is wrong and what to do.
         """
         with self._exclusively() as worker:
             pipeline = self._pipeline(progress)
             ct = ct_from_node(volumeNode)
-            options = pipeline.Options(device=device, model=model, kinds=kinds, artery_hu=arteryHu)
+            options = pipeline.Options(
+                device=device,
+                model=model,
+                kinds=kinds,
+                artery_hu=arteryHu,
+                airways_and_vessels=airwaysAndVessels,
+                enhance=enhance,
+                mirror=mirror,
+            )
             lobes, warnings = None, ()
             if _present(lobesNode) is not None:
                 lobes, warnings = lobes_from_node(lobesNode, volumeNode)
@@ -819,6 +855,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             )
             tableNode = self._writeTable(quantification, volumeNode, tableNode)
             self._writeLobes(quantification, volumeNode)
+            structures_to_nodes(scene, quantification, volumeNode)
         self._startCounting(quantification, volumeNode, segmentationNode, tableNode, lobesNode)
         return segmentationNode, tableNode
 
@@ -838,8 +875,13 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             if lobesNode is not None:
                 lobes, lobeWarnings = lobes_from_node(lobesNode, volumeNode)
                 warnings = (*warnings, *lobeWarnings)
+            tubes = None
+            tubesNode = airways_and_vessels_of(slicer.mrmlScene, volumeNode)
+            if tubesNode is not None:
+                tubes, tubeWarnings = airways_and_vessels_from_node(tubesNode, volumeNode)
+                warnings = (*warnings, *tubeWarnings)
             worker.work = lambda report: pipeline.measure(
-                ct, labels, report, lobes, pipeline.AUTOMATIC_LOBES
+                ct, labels, report, lobes, pipeline.AUTOMATIC_LOBES, tubes
             )
             quantification = _withWarnings(
                 self._compute(worker, volumeNode, ct, progress), warnings

@@ -34,7 +34,7 @@ from CovidLungQuantLib.measures.severity import (
     SEVERE_CT_SEVERITY_SCORE,
 )
 from CovidLungQuantLib.progress import ProgressCallback, subrange
-from CovidLungQuantLib.training.options import add_options
+from CovidLungQuantLib.training.options import add_fine_tuning_options, add_options
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
@@ -336,6 +336,18 @@ def _parser() -> argparse.ArgumentParser:
     add_options(train)
     train.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
     train.set_defaults(run=_train)
+
+    fine_tune = commands.add_parser(
+        "fine-tune",
+        help="let a model go on learning from your training set",
+        description="Train a model a little further on a training set, compare it with the old one "
+        "on patients held back, and put it beside your other models. The old one stays. Ctrl-C "
+        "stops it, and nothing of it is left.",
+        epilog=DISCLAIMER,
+    )
+    add_fine_tuning_options(fine_tune)
+    fine_tune.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    fine_tune.set_defaults(run=_fine_tune)
 
     info = commands.add_parser("info", help="show versions, devices and models")
     info.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
@@ -716,39 +728,32 @@ def _enhancement_text(scan: EnhancedScan) -> str:
         np.count_nonzero(array) * voxel_ml for array in (scan.airways, scan.vessels, scan.labels)
     )
     share = f"{100 * vessels_ml / lung_ml:.1f} % of the lungs"
+    facts, severities = _enhancement_lines(scan.enhancement)
     return "\n".join(
         [
-            *_fact_lines(scan.enhancement),
+            *facts,
             f"airways            {airways_ml:.1f} mL with trachea",
             f"vessels            {vessels_ml:.1f} mL, {share}",
-            *_severity_lines(scan.enhancement),
+            *severities,
         ]
     )
 
 
-def _fact_lines(enhancement: Enhancement) -> list[str]:
-    from CovidLungQuantLib.outputs.enhancement_section import enhancement_facts
-
-    return [f"{name:<18} {text}" for name, text in enhancement_facts(enhancement)]
-
-
-def _severity_lines(enhancement: Enhancement) -> list[str]:
+def _enhancement_lines(enhancement: Enhancement) -> tuple[list[str], list[str]]:
+    """What is known of an enhanced scan and of its severity, one a line."""
     from CovidLungQuantLib.enhancement import SUB_VISUAL_RULE
-    from CovidLungQuantLib.outputs.enhancement_section import vessel_band_names
+    from CovidLungQuantLib.outputs.enhancement_section import (
+        enhancement_facts,
+        enhancement_severities,
+    )
 
-    lines = []
-    for severity in enhancement.severities:
-        bands = ", ".join(
-            f"{hu:.3f} near vessels of {name}"
-            for hu, name in zip(severity.bands_hu, vessel_band_names(), strict=True)
-        )
-        lines.append(
-            f"{severity.name:<18} {severity.volume_ml:.1f} mL, severity {severity.hu:.3f} HU over "
-            f"the lungs: {bands}, {severity.no_vessel_hu:.3f} in slices without vessels"
-        )
+    facts, severities = (
+        [f"{name:<18} {text}" for name, text in lines]
+        for lines in (enhancement_facts(enhancement), enhancement_severities(enhancement))
+    )
     if enhancement.sub_visual is not None:
-        lines.append(f"Sub-visual lesions are {SUB_VISUAL_RULE}.")
-    return lines
+        severities.append(f"Sub-visual lesions are {SUB_VISUAL_RULE}.")
+    return facts, severities
 
 
 def _phantom(chosen: argparse.Namespace) -> None:
@@ -782,6 +787,30 @@ def _train(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.training import command
 
     command.run(chosen)
+
+
+def _fine_tune(chosen: argparse.Namespace) -> None:
+    from CovidLungQuantLib.training import fine_tune_command
+
+    fine_tune_command.check_options(chosen)
+    if chosen.status:
+        print("\n".join(fine_tune_command.status_lines()))
+        return
+    if chosen.cancel is not None:
+        print(fine_tune_command.cancel(chosen.cancel))
+        return
+    run = fine_tune_command.start(chosen)
+    if chosen.background:
+        name = run.plan.name
+        print(
+            f"Fine-tuning {name} has begun; see {PROGRAM} fine-tune --status, and --cancel {name}."
+        )
+        return
+    with _shown_progress() as progress:
+        status = fine_tune_command.watch(run, progress)
+    print(f"\n{_aligned(fine_tune_command.comparison_rows(status.comparison_file))}")
+    print("\n".join(fine_tune_command.comparison_notes(status.comparison_file)))
+    print(f"{DISCLAIMER}\n{status.message}\n  {status.model_file}\n  {status.comparison_file}")
 
 
 def _info(chosen: argparse.Namespace) -> None:
@@ -849,8 +878,8 @@ def _print_result(quantification: Quantification, files: list[Path]) -> None:
     if quantification.airways_and_vessels is not None:
         print(_tube_line(quantification))
     if quantification.enhancement is not None:
-        enhancement = quantification.enhancement
-        print("\n".join([*_fact_lines(enhancement), *_severity_lines(enhancement)]))
+        facts, severities = _enhancement_lines(quantification.enhancement)
+        print("\n".join([*facts, *severities]))
     for message in dict.fromkeys(warning.message for warning in quantification.warnings):
         print(f"Warning: {message}")
     _print_files(files[0].parent, [file.name for file in files])

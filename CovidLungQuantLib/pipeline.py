@@ -37,7 +37,7 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import AIRWAYS, BACKGROUND_VALUE, VESSELS
 from CovidLungQuantLib.lesions.inference import choose_device, segment_lesions
 from CovidLungQuantLib.lesions.kinds import DENSITY, check_kinds, tell_kinds_apart
-from CovidLungQuantLib.lesions.tubes import remove_tubes
+from CovidLungQuantLib.lesions.tubes import FIND_TUBES, NO_TUBES, REMOVE_TUBES, remove_tubes
 from CovidLungQuantLib.lesions.weights import load_model
 from CovidLungQuantLib.measures.airways_and_vessels import (
     measure_airways_and_vessels,
@@ -53,11 +53,6 @@ from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
 AUTOMATIC_LOBES = "automatic"
 NO_LOBES = "none"
 GIVEN_LOBES = "given"
-
-# What to do about airways and vessels.
-NO_TUBES = "none"
-FIND_TUBES = "find"
-REMOVE_TUBES = "remove"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,10 @@ from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, NORMAL_LUNG
 Spacing = tuple[float, float, float]
 
 # The method of finding airways and vessels, as files name it.
+# What to do about airways and vessels.
+NO_TUBES = "none"
+FIND_TUBES = "find"
+REMOVE_TUBES = "remove"
 METHOD_NAME = "airway basins and tubeness"
 AIRWAY_WALL_MM = 1.5
 # Standard deviation of the neighbourhood that is looked at.

@@ -1,7 +1,11 @@
 """What a run finds on request, as nodes: airways and vessels, sub-visual lesions, enhanced scan.
 
+Each node's description says in words what was measured of it.
+
 Writing: `airways_and_vessels_to_node`, `sub_visual_to_node` and `enhanced_to_node`, each with
-(scene, quantification, volume_node, node=None) → the node, or None where the run has nothing of it.
+(scene, quantification, volume_node, node=None) → the node, or None where the run has nothing of it;
+`structures_to_nodes` for all of them.
+Reading: `airways_and_vessels_from_node(node, volume_node)` → (labels, warnings).
 Finding those of an earlier run: `airways_and_vessels_of`, `sub_visual_of` and `enhanced_of`, each
 with (scene, volume_node).
 """
@@ -13,9 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
 from CovidLungQuantLib.labels import AIRWAYS_AND_VESSELS, SUB_VISUAL_LESION, Label
 from CovidLungQuantLib.lesions.tubes import METHOD_NAME as TUBES_METHOD
+from CovidLungQuantLib.measures.airways_and_vessels import (
+    measure_airways_and_vessels,
+    volumes_note,
+)
 from CovidLungQuantLib.mrml.nodes import (
     ENHANCED_REFERENCE_ROLE,
     SUB_VISUAL_REFERENCE_ROLE,
@@ -25,8 +34,17 @@ from CovidLungQuantLib.mrml.nodes import (
     place_beside,
     remember_volume,
 )
-from CovidLungQuantLib.mrml.segmentation import make_segments, replace_segments, set_display
-from CovidLungQuantLib.mrml.volumes import copy_geometry, fill_image, show_in_window
+from CovidLungQuantLib.mrml.segmentation import (
+    make_segments,
+    replace_segments,
+    segment_mask,
+    set_display,
+)
+from CovidLungQuantLib.mrml.volumes import copy_geometry, fill_image, geometry_of, show_in_window
+from CovidLungQuantLib.outputs.enhancement_section import (
+    enhancement_facts,
+    enhancement_severities,
+)
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.pipeline import Quantification
@@ -49,7 +67,7 @@ def airways_and_vessels_to_node(
     Returns:
         the node; None, with nothing written, where they were not looked for.
     """
-    return _segments_to_node(
+    node = _segments_to_node(
         scene,
         quantification.airways_and_vessels,
         AIRWAYS_AND_VESSELS,
@@ -59,6 +77,14 @@ def airways_and_vessels_to_node(
         TUBES_REFERENCE_ROLE,
         node,
     )
+    if node is not None:
+        measured = measure_airways_and_vessels(
+            quantification.airways_and_vessels,
+            quantification.labels,
+            quantification.ct.geometry.voxel_volume_ml,
+        )
+        node.SetDescription(volumes_note(measured))
+    return node
 
 
 def sub_visual_to_node(
@@ -113,9 +139,40 @@ def enhanced_to_node(
             node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
             show_in_window(node, 0.0, enhancement.window_width_hu)
             remember_volume(node, volume_node, ENHANCED_REFERENCE_ROLE)
+            facts = (*enhancement_facts(enhancement), *enhancement_severities(enhancement))
+            node.SetDescription("\n".join(f"{name}: {text}" for name, text in facts))
         finally:
             node.EndModify(modify_state)
     return node
+
+
+def structures_to_nodes(scene: Any, quantification: Quantification, volume_node: Any) -> None:
+    """Write all that the run has found; nodes of an earlier run are renewed, others are kept."""
+    for write, find in (
+        (airways_and_vessels_to_node, airways_and_vessels_of),
+        (sub_visual_to_node, sub_visual_of),
+        (enhanced_to_node, enhanced_of),
+    ):
+        write(scene, quantification, volume_node, find(scene, volume_node))
+
+
+def airways_and_vessels_from_node(
+    node: Any, volume_node: Any
+) -> tuple[np.ndarray, tuple[ScanWarning, ...]]:
+    """Return (labels, warnings): airways and vessels as a label map on the volume's grid.
+
+    Returns:
+        labels: uint8 (z, y, x), values of `labels.AIRWAYS_AND_VESSELS`; empty where a segment is
+            no longer there.
+        warnings: of segments that were resampled or lie outside the volume.
+    """
+    warnings: list[ScanWarning] = []
+    labels = np.zeros(geometry_of(volume_node).shape, np.uint8)
+    # An airway's wall may be counted as vessel, its lumen not: airways come last, as in a run.
+    for label in reversed(AIRWAYS_AND_VESSELS):
+        if node.GetSegmentation().GetSegment(label.segment_id) is not None:
+            labels[segment_mask(node, label.segment_id, volume_node, warnings)] = label.value
+    return labels, tuple(dict.fromkeys(warnings))
 
 
 def airways_and_vessels_of(scene: Any, volume_node: Any) -> Any | None:

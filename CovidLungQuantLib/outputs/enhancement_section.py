@@ -118,6 +118,22 @@ def enhancement_facts(enhancement: Enhancement) -> list[tuple[str, str]]:
     ]
 
 
+def enhancement_severities(enhancement: Enhancement) -> list[tuple[str, str]]:
+    """Return the severity sums as (name of the lesions, text)."""
+    lines = []
+    for severity in enhancement.severities:
+        bands = ", ".join(
+            f"{hu:.3f} near vessels of {name}"
+            for hu, name in zip(severity.bands_hu, vessel_band_names(), strict=True)
+        )
+        text = (
+            f"{severity.volume_ml:.1f} mL, severity {severity.hu:.3f} HU over the lungs: {bands}, "
+            f"{severity.no_vessel_hu:.3f} in slices without vessels"
+        )
+        lines.append((severity.name, text))
+    return lines
+
+
 def enhancement_notes(enhancement: Enhancement) -> list[str]:
     """Return what the severity sums and the sub-visual lesions are."""
     notes = [

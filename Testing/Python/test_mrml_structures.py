@@ -15,10 +15,12 @@ from CovidLungQuantLib.mrml.nodes import results_of  # noqa: E402
 from CovidLungQuantLib.mrml.scene_file import write_scene  # noqa: E402
 from CovidLungQuantLib.mrml.segmentation import segment_mask, segmentation_to_node  # noqa: E402
 from CovidLungQuantLib.mrml.structures import (  # noqa: E402
+    airways_and_vessels_from_node,
     airways_and_vessels_of,
     airways_and_vessels_to_node,
     enhanced_of,
     enhanced_to_node,
+    structures_to_nodes,
     sub_visual_of,
     sub_visual_to_node,
 )
@@ -119,3 +121,41 @@ def test_updating_the_result_leaves_them_alone(scene, volume_node, run):
     node = airways_and_vessels_to_node(scene, run, volume_node)
     segmentation_to_node(scene, run, volume_node)
     assert node.GetSegmentation().GetNumberOfSegments() == 2
+
+
+def test_a_second_run_renews_the_nodes_of_the_first(scene, volume_node, run):
+    structures_to_nodes(scene, run, volume_node)
+    nodes = [find(scene, volume_node) for find in (airways_and_vessels_of, sub_visual_of)]
+    count = scene.GetNumberOfNodes()
+    structures_to_nodes(scene, run, volume_node)
+    assert scene.GetNumberOfNodes() == count
+    assert [find(scene, volume_node) for find in (airways_and_vessels_of, sub_visual_of)] == nodes
+
+    # A run that did not look for them takes nothing away.
+    plain = replace(run, airways_and_vessels=None, enhancement=None)
+    structures_to_nodes(scene, plain, volume_node)
+    assert scene.GetNumberOfNodes() == count
+
+
+def test_airways_and_vessels_are_read_back_as_they_are(scene, volume_node, run):
+    node = airways_and_vessels_to_node(scene, run, volume_node)
+    labels, warnings = airways_and_vessels_from_node(node, volume_node)
+    np.testing.assert_array_equal(labels, run.airways_and_vessels)
+    assert warnings == ()
+    node.GetSegmentation().RemoveSegment("Vessels")
+    labels, _ = airways_and_vessels_from_node(node, volume_node)
+    np.testing.assert_array_equal(labels, np.where(run.airways_and_vessels == 1, 1, 0))
+
+
+def test_the_nodes_say_what_was_measured(scene, volume_node, run):
+    tubes = airways_and_vessels_to_node(scene, run, volume_node).GetDescription()
+    # 18 × 4 × 4 and 26 × 4 × 40 voxels of 1 mm³.
+    assert tubes.startswith("Airways: 0.3 mL")
+    assert "Vessels: 4.2 mL" in tubes
+    lines = enhanced_to_node(scene, run, volume_node).GetDescription().splitlines()
+    assert [line.split(":")[0] for line in lines[:3]] == [
+        "baseline",
+        "scan-level bias",
+        "optimal window",
+    ]
+    assert len(lines) == 3 + len(run.enhancement.severities)

@@ -1,0 +1,58 @@
+"""The part "Advanced" of the inputs: what a run finds besides, and how carefully."""
+
+from slicer.i18n import tr as _
+
+from CovidLungQuantLib.lesions.tubes import FIND_TUBES, NO_TUBES, REMOVE_TUBES
+
+
+class AdvancedSection:
+    """Keeps in the parameter node what the command line calls --vessels, --enhance and --mirror."""
+
+    def __init__(self, panel):
+        self._parameterNode = None
+        _widget, self.ui = panel.addSection("Advanced", panel.ui.inputsCollapsibleButton)
+        for value, text in self._tubeChoices().items():
+            self.ui.tubesComboBox.addItem(text, value)
+        self.ui.tubesComboBox.connect("currentIndexChanged(int)", self.onTubesSelected)
+        self.ui.enhanceCheckBox.connect("toggled(bool)", self.onEnhance)
+        self.ui.mirrorCheckBox.connect("toggled(bool)", self.onMirror)
+
+    def update(self, parameterNode):
+        """Show the choices; None lets go of the node."""
+        self._parameterNode = parameterNode
+        if parameterNode is None:
+            return
+        choices = list(self._tubeChoices())
+        if parameterNode.airwaysAndVessels in choices:
+            self.ui.tubesComboBox.setCurrentIndex(choices.index(parameterNode.airwaysAndVessels))
+        self.ui.enhanceCheckBox.checked = parameterNode.enhance
+        self.ui.mirrorCheckBox.checked = parameterNode.mirror
+
+    def setRunning(self, running):
+        """Nothing to do: the inputs around are greyed out."""
+
+    def cleanup(self):
+        """Let go of the scene."""
+        self.update(None)
+
+    def onTubesSelected(self):
+        """Keep what is done about airways and vessels."""
+        if self._parameterNode is not None:
+            self._parameterNode.airwaysAndVessels = self.ui.tubesComboBox.currentData
+
+    def onEnhance(self, checked):
+        """Keep whether the lung is enhanced."""
+        if self._parameterNode is not None:
+            self._parameterNode.enhance = checked
+
+    def onMirror(self, checked):
+        """Keep whether the network sees the mirror image, too."""
+        if self._parameterNode is not None:
+            self._parameterNode.mirror = checked
+
+    def _tubeChoices(self):
+        return {
+            NO_TUBES: _("Do not look for them"),
+            FIND_TUBES: _("Find them"),
+            REMOVE_TUBES: _("Find them, take them out of lesions"),
+        }
