@@ -37,6 +37,8 @@ def run(chosen: argparse.Namespace) -> None:
         if not 0 <= chosen.fold < chosen.folds:
             raise BadInputError(f"There is no fold {chosen.fold} of {chosen.folds}; count from 0.")
         training, _ = fold_names(training, chosen.fold, chosen.folds, chosen.same_patient)
+    left_out = [name for names in chosen.leave_out for name in names]
+    training = [name for name in training if name not in left_out]
     validation: list[str] = []
     if config.schedule == "plateau":
         training, validation = fold_names(training, 0, 5, chosen.same_patient)

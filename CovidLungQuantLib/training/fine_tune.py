@@ -17,6 +17,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +35,12 @@ from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.architectures import LesionNetworkConfig, config_to_values
-from CovidLungQuantLib.lesions.models import MODEL_SUFFIX, model_path, user_models_folder
+from CovidLungQuantLib.lesions.models import (
+    CHECKSUM_SUFFIX,
+    MODEL_SUFFIX,
+    model_path,
+    user_models_folder,
+)
 from CovidLungQuantLib.lesions.unet import UNetConfig
 from CovidLungQuantLib.lesions.weights import LoadedModel, load_model, save_model
 from CovidLungQuantLib.training import command
@@ -53,6 +59,14 @@ CANCEL_FILE_NAME = "cancel"
 MESSAGES_FILE_NAME = "messages.txt"
 TRAINING_FOLDER_NAME = "training"
 COMPARISON_SUFFIX = ".comparison"
+# What a new model is made of, and what half of it may leave behind.
+MADE_SUFFIXES = (
+    MODEL_SUFFIX,
+    f"{MODEL_SUFFIX}.partial",
+    CHECKSUM_SUFFIX,
+    f"{COMPARISON_SUFFIX}.csv",
+    f"{COMPARISON_SUFFIX}.json",
+)
 
 EPOCHS = 6
 # A tenth of the short recipe's: far enough to learn, too little to forget.
@@ -92,7 +106,6 @@ class FineTuningPlan:
         held_back: cases to compare on, not trained on.
         trained_on: the other cases.
         same_patient: cases of one patient, as for `train`.
-        folds: into how many parts the patients were dealt; the first is held back.
         epochs: of training.
     """
 
@@ -104,7 +117,6 @@ class FineTuningPlan:
     held_back: list[str]
     trained_on: list[str]
     same_patient: list[list[str]]
-    folds: int
     epochs: int
 
 
@@ -119,6 +131,7 @@ class FineTuningStatus:
         losses: training loss of each finished epoch.
         model_file: the new model; None until it is done.
         comparison_file: JSON, likewise.
+        exit_code: of a command that failed so, as in `errors`; 0 where nothing failed.
     """
 
     state: str
@@ -127,6 +140,7 @@ class FineTuningStatus:
     losses: list[float] = field(default_factory=list)
     model_file: Path | None = None
     comparison_file: Path | None = None
+    exit_code: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -149,7 +163,7 @@ class FineTuning:
     def status(self) -> FineTuningStatus:
         """How far it is; reads a few small files."""
         plan = self.plan
-        state, message = self._state()
+        state, message, exit_code = self._state()
         losses = self._losses()
         if state == DONE:
             model_file = Path(plan.models_folder) / f"{plan.name}{MODEL_SUFFIX}"
@@ -158,27 +172,32 @@ class FineTuning:
         if state == TRAINING:
             message = f"Training, {len(losses)} of {plan.epochs} epochs done"
         fraction = TRAINING_SHARE * len(losses) / plan.epochs
-        return FineTuningStatus(state, message, fraction, losses)
+        return FineTuningStatus(state, message, fraction, losses, exit_code=exit_code)
 
     def cancel(self) -> None:
         """Ask the process to stop; it does within seconds, and leaves no model."""
         (self.run_folder / CANCEL_FILE_NAME).touch()
 
-    def _state(self) -> tuple[str, str]:
-        """State and message, as the process last wrote them; failed if it has fallen silent."""
+    def forget(self) -> None:
+        """Delete the run folder of a fine-tuning that is over; a model it made stays."""
+        shutil.rmtree(self.run_folder)
+
+    def _state(self) -> tuple[str, str, int]:
+        """State, message and exit code as last written; failed if the process fell silent."""
         file = self.run_folder / STATE_FILE_NAME
-        state, message = STARTING, "Starting"
+        state, message, exit_code = STARTING, "Starting", 0
         if file.exists():
             values = json.loads(file.read_text(encoding="utf-8"))
-            state, message = values["state"], values["message"]
+            state, message, exit_code = values["state"], values["message"], values["exit_code"]
         signs = (self.run_folder / name for name in (ALIVE_FILE_NAME, PLAN_FILE_NAME))
         last_sign_s = max(sign.stat().st_mtime for sign in signs if sign.exists())
         if state not in FINAL_STATES and time.time() - last_sign_s > SILENT_AFTER_S:
-            return FAILED, (
+            message = (
                 "Fine-tuning stopped without a word (the computer was switched off, perhaps); start"
                 " it again."
             )
-        return state, message
+            return FAILED, message, CovidLungQuantError.exit_code
+        return state, message, exit_code
 
     def _losses(self) -> list[float]:
         log = self.run_folder / TRAINING_FOLDER_NAME / LOG_FILE_NAME
@@ -214,6 +233,8 @@ def start_fine_tuning(
     same_patient: Sequence[Sequence[str]] = (),
     config: TrainingConfig | None = None,
     python: str | None = None,
+    held_back: Sequence[str] = (),
+    epochs: int | None = None,
 ) -> FineTuning:
     """Start fine-tuning in the background.
 
@@ -226,24 +247,22 @@ def start_fine_tuning(
         same_patient: cases of one patient, kept together, as for `train`.
         config: how to train; None is `fine_tuning_config`.
         python: program to run; None is the one that runs now.
+        held_back: cases to compare on, with the others of their patients; none means those of
+            every fifth patient.
+        epochs: how long to train; None leaves it to `config`.
 
     Raises:
-        BadInputError: no such model or dataset, too few patients, a name that is taken or cannot be
-            a file's, or a folder that cannot be written.
+        BadInputError: no such model, dataset or case, too few patients, a name that is taken or
+            cannot be a file's, or a folder that cannot be written.
     """
+    if epochs is not None and epochs < 1:
+        raise BadInputError(f"Training for {epochs} epochs is no training; choose 1 or more.")
     folder = Path(models_folder or user_models_folder()).expanduser().absolute()
     start_from = model_path(model).absolute()
     config = config or fine_tuning_config(load_model(str(start_from)).config)
+    config = replace(config, epochs=config.epochs if epochs is None else epochs)
     dataset = Path(dataset).expanduser().absolute()
-    names = case_names(dataset)
-    patient_count = len(patients(names, same_patient))
-    if patient_count < 2:
-        raise BadInputError(
-            f"{dataset.name} holds one patient only; add at least one more, so that the new model "
-            "can be compared on a patient it was not trained on."
-        )
-    folds = min(LARGEST_FOLD_COUNT, patient_count)
-    trained_on, held_back = fold_names(names, 0, folds, same_patient)
+    trained_on, held_back = _split(dataset, held_back, same_patient)
     plan = FineTuningPlan(
         dataset=str(dataset),
         start_from=str(start_from),
@@ -253,11 +272,12 @@ def start_fine_tuning(
         held_back=held_back,
         trained_on=trained_on,
         same_patient=[list(group) for group in same_patient],
-        folds=folds,
         epochs=config.epochs,
     )
     run_folder = folder / RUNS_FOLDER_NAME / plan.name
     try:
+        if run_folder.exists():
+            FineTuning(run_folder).forget()
         run_folder.mkdir(parents=True)
         values = {**asdict(config), "network": config_to_values(config.network)}
         _write_json(run_folder / CONFIG_FILE_NAME, values)
@@ -278,13 +298,42 @@ def fine_tunings(models_folder: Path | str | None = None) -> list[FineTuning]:
     return [FineTuning(plan.parent) for plan in sorted(plans)]
 
 
+def _split(
+    dataset: Path, held_back: Sequence[str], same_patient: Sequence[Sequence[str]]
+) -> tuple[list[str], list[str]]:
+    """Cases to train on and cases to compare on; a patient is never in both."""
+    names = case_names(dataset)
+    groups = patients(names, same_patient)
+    if len(groups) < 2:
+        raise BadInputError(
+            f"{dataset.name} holds one patient only; add at least one more, so that the new model "
+            "can be compared on a patient it was not trained on."
+        )
+    if not held_back:
+        return fold_names(names, 0, min(LARGEST_FOLD_COUNT, len(groups)), same_patient)
+    if unknown := sorted(set(held_back) - set(names)):
+        raise BadInputError(
+            f"There is no case {unknown[0]} in {dataset.name}; hold back some of "
+            f"{', '.join(names)}."
+        )
+    kept = [name for group in groups if set(group).isdisjoint(held_back) for name in group]
+    if not kept:
+        raise BadInputError(
+            f"Every patient of {dataset.name} would be held back; leave at least one to train on."
+        )
+    return sorted(kept), [name for name in names if name not in kept]
+
+
 def _new_name(folder: Path, wanted: str | None, old_name: str) -> str:
     def is_taken(name: str) -> bool:
         try:
             model_path(name)
         except BadInputError:
-            file = folder / f"{name}{MODEL_SUFFIX}"
-            return file.exists() or (folder / RUNS_FOLDER_NAME / name).exists()
+            run = FineTuning(folder / RUNS_FOLDER_NAME / name)
+            if (folder / f"{name}{MODEL_SUFFIX}").exists():
+                return True
+            # What was cancelled or failed may be started again.
+            return (run.run_folder / PLAN_FILE_NAME).exists() and not run.status().is_over
         return True
 
     if wanted is None:
@@ -336,11 +385,13 @@ def run_fine_tuning(run_folder: Path) -> None:
         _write_state(run_folder, COMPARING, "Comparing the old and the new model")
         _finish(plan, run_folder)
     except (KeyboardInterrupt, Cancelled):
-        _write_state(run_folder, CANCELLED, "Fine-tuning was cancelled; no model was made.")
+        message = "Fine-tuning was cancelled; no model was made."
+        _write_state(run_folder, CANCELLED, message, Cancelled.exit_code)
     except BaseException as error:
         known = isinstance(error, CovidLungQuantError)
         message = str(error) if known else f"{type(error).__name__}: {error}"
-        _write_state(run_folder, FAILED, message or type(error).__name__)
+        exit_code = error.exit_code if known else CovidLungQuantError.exit_code
+        _write_state(run_folder, FAILED, message, exit_code)
         raise
     else:
         _write_state(run_folder, DONE, f"The new model {plan.name} is ready to be chosen.")
@@ -352,7 +403,7 @@ def _train(plan: FineTuningPlan, run_folder: Path) -> None:
     add_options(parser)
     arguments = [plan.dataset, "--output", str(run_folder / TRAINING_FOLDER_NAME)]
     arguments += ["--config", str(run_folder / CONFIG_FILE_NAME), "--device", plan.device]
-    arguments += ["--start-from", plan.start_from, "--fold", "0", "--folds", str(plan.folds)]
+    arguments += ["--start-from", plan.start_from, "--leave-out", ",".join(plan.held_back)]
     for group in plan.same_patient:
         arguments += ["--same-patient", ",".join(group)]
     command.run(parser.parse_args(arguments))
@@ -382,10 +433,15 @@ def _finish(plan: FineTuningPlan, run_folder: Path) -> None:
         "note": COMPARISON_NOTE,
         "disclaimer": DISCLAIMER,
     }
-    _write_table(folder / f"{stem}.csv", rows)
-    _write_json(folder / f"{stem}.json", comparison)
-    # Last, so that a model that can be chosen always has its comparison.
-    save_model(folder / f"{plan.name}{MODEL_SUFFIX}", new.network)
+    try:
+        _write_table(folder / f"{stem}.csv", rows)
+        _write_json(folder / f"{stem}.json", comparison)
+        # Last, so that a model that can be chosen always has its comparison.
+        save_model(folder / f"{plan.name}{MODEL_SUFFIX}", new.network)
+    except BaseException:
+        for suffix in MADE_SUFFIXES:
+            (folder / f"{plan.name}{suffix}").unlink(missing_ok=True)
+        raise
 
 
 def compare_models(
@@ -449,8 +505,9 @@ def _beat(run_folder: Path) -> None:
         time.sleep(HEARTBEAT_S)
 
 
-def _write_state(run_folder: Path, state: str, message: str) -> None:
-    _write_json(run_folder / STATE_FILE_NAME, {"state": state, "message": message})
+def _write_state(run_folder: Path, state: str, message: str, exit_code: int = 0) -> None:
+    values = {"state": state, "message": message, "exit_code": exit_code}
+    _write_json(run_folder / STATE_FILE_NAME, values)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

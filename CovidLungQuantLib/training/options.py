@@ -45,16 +45,61 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fold", type=int, help="leave out the cases of this fold, from 0")
     parser.add_argument("--folds", type=int, default=3, help="number of folds")
+    _add_cases_option(parser, "--leave-out", "cases not to train on")
     add_same_patient_option(parser)
 
 
 def add_same_patient_option(parser: argparse.ArgumentParser) -> None:
     """Add `--same-patient`, wherever cases are split."""
+    _add_cases_option(parser, "--same-patient", "cases of one patient, kept in one fold")
+
+
+def add_fine_tuning_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `fine-tune`."""
     parser.add_argument(
-        "--same-patient",
+        "dataset",
+        type=Path,
+        nargs="?",
+        metavar="DATASET",
+        help="folder of the training set, as export writes it and train reads it",
+    )
+    parser.add_argument(
+        "--model", metavar="MODEL", help="model name or file to go on from (default: the shipped)"
+    )
+    parser.add_argument(
+        "--name", metavar="NEW", help="name of the new model (default: made from the old one's)"
+    )
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="how long to train (default: a few epochs)"
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="{auto,cpu,cuda,mps}",
+        help="where to train (default: auto)",
+    )
+    _add_cases_option(
+        parser,
+        "--hold-back",
+        "cases to compare old and new model on, not trained on, with all of their patient "
+        "(default: every fifth patient)",
+    )
+    add_same_patient_option(parser)
+    parser.add_argument(
+        "--background", action="store_true", help="start it and return; see --status and --cancel"
+    )
+    parser.add_argument(
+        "--status", action="store_true", help="instead, tell how far each fine-tuning is"
+    )
+    parser.add_argument("--cancel", metavar="NEW", help="instead, stop the one of this name")
+
+
+def _add_cases_option(parser: argparse.ArgumentParser, flag: str, what: str) -> None:
+    parser.add_argument(
+        flag,
         action="append",
         default=[],
         type=lambda text: text.split(","),
         metavar="CASE,CASE",
-        help="cases of one patient, kept in one fold; may be given several times",
+        help=f"{what}; may be given several times",
     )

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 from small_model import SMALL_CONFIG, small_model
 
+from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import CTVolume
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.models import (
@@ -44,6 +48,7 @@ from CovidLungQuantLib.training.fine_tune import (
 from CovidLungQuantLib.training.trainer import TrainingConfig
 
 LONGEST_WAIT_S = 600.0
+ROOT = Path(fine_tune.__file__).parents[2]
 
 
 def two_steps(epochs: int = 2) -> TrainingConfig:
@@ -185,8 +190,14 @@ def test_what_cannot_be_fine_tuned_is_refused_at_once(dataset: Path, models: Pat
     ):
         with pytest.raises(BadInputError, match=says):
             start_fine_tuning(*arguments)
-    with pytest.raises(BadInputError, match="one patient only"):
-        start_fine_tuning(dataset, "small", same_patient=[["case_0001", "case_0002"]])
+    for options, says in (
+        ({"same_patient": [["case_0001", "case_0002"]]}, "one patient only"),
+        ({"held_back": ["case_0009"]}, "no case case_0009"),
+        ({"held_back": ["case_0001", "case_0002"]}, "Every patient"),
+        ({"epochs": 0}, "no training"),
+    ):
+        with pytest.raises(BadInputError, match=says):
+            start_fine_tuning(dataset, "small", **options)
     assert not (models / "fine-tuning").exists()
 
 
@@ -197,3 +208,133 @@ def test_the_users_models_come_after_the_shipped_ones(models: Path):
     save_model(models / f"{DEFAULT_MODEL_NAME}.pt", small_model(1).network)
     assert model_path(DEFAULT_MODEL_NAME).parent == MODELS_FOLDER
     assert available_models().count(DEFAULT_MODEL_NAME) == 1
+
+
+def test_all_scans_of_a_patient_are_held_back_with_the_one_named(
+    dataset: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fine_tune, "_start_process", lambda python, run_folder: None)
+    folder = tmp_path / "four"
+    case = chest_phantom((20, 40, 48), (8.0, 8.0, 15.0))
+    for shift in range(4):
+        ct = CTVolume(case.ct.hu + np.int16(shift), case.ct.geometry)
+        export_training_case(folder, ct, case.labels)
+    run = start_fine_tuning(
+        folder, "small", same_patient=[["case_0002", "case_0004"]], held_back=["case_0004"]
+    )
+    assert run.plan.held_back == ["case_0002", "case_0004"]
+    assert run.plan.trained_on == ["case_0001", "case_0003"]
+
+
+def test_a_name_is_free_again_after_a_failure(
+    dataset: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fine_tune, "_start_process", lambda python, run_folder: None)
+    run = start_fine_tuning(dataset, "small", "mine", epochs=3)
+    with pytest.raises(BadInputError, match="already"):
+        start_fine_tuning(dataset, "small", "mine")
+    state = {"state": FAILED, "message": "The memory ran out.", "exit_code": 3}
+    (run.run_folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    assert run.status().exit_code == 3
+    assert start_fine_tuning(dataset, "small", "mine", epochs=4).plan.epochs == 4
+    assert run.status().state == STARTING
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command's recipe, cut down to one step an epoch."""
+    monkeypatch.setattr(fine_tune, "fine_tuning_config", lambda network: two_steps())
+
+
+def test_the_command_ends_with_the_comparison_and_the_models_place(
+    dataset: Path, models: Path, quick: None, capsys: pytest.CaptureFixture[str]
+):
+    arguments = ["fine-tune", str(dataset), "--model", "small", "--name", "mine", "--epochs", "1"]
+    code = main([*arguments, "--device", "cpu", "--hold-back", "case_0002"])
+
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    comparison = json.loads((models / "mine.comparison.json").read_text(encoding="utf-8"))
+    assert comparison["held_back"] == ["case_0002"] and comparison["trained_on"] == ["case_0001"]
+    lines = [line.split() for line in out.splitlines()]
+    heading = "Dice, old and new model"
+    (first,) = (number for number, line in enumerate(out.splitlines()) if heading in line)
+    figures = ("lesion_dice", "ggo_dice", "high_opacity_dice", "lung_dice")
+    (case,) = comparison["cases"]
+    expected = [f"{case[which][name]:.3f}" for name in figures for which in ("old", "new")]
+    assert lines[first + 1] == ["case_0002", *expected]
+    assert lines[first + 2] == ["mean", *expected]
+    assert str(models / "mine.pt") in out and "may have, if it was trained on them" in out
+    assert "Training, 0 of 1 epochs" in err
+
+    assert main(["fine-tune", "--status"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.split()[:3] == ["mine", "100", "%"]
+
+
+def test_in_the_background_it_is_asked_for_and_stopped_by_name(
+    dataset: Path,
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setattr(fine_tune, "fine_tuning_config", lambda network: two_steps(10_000))
+    arguments = ["fine-tune", str(dataset), "--model", "small", "--name", "mine", "--background"]
+    assert main([*arguments, "--device", "cpu"]) == 0
+    assert "--cancel mine" in capsys.readouterr().out
+    assert main(["fine-tune", "--cancel", "other"]) == 2
+    assert "No fine-tuning called other" in capsys.readouterr().err
+
+    assert main(["fine-tune", "--cancel", "mine"]) == 0
+
+    assert "was cancelled; no model was made" in capsys.readouterr().out
+    assert main(["fine-tune", "--status"]) == 0
+    assert "cancelled" in capsys.readouterr().out
+    assert sorted(file.name for file in models.glob("*.pt")) == ["small.pt"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal as a terminal does")
+def test_an_interrupted_command_leaves_nothing(dataset: Path, models: Path):
+    command = [sys.executable, "-m", "CovidLungQuantLib.cli", "fine-tune", str(dataset)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [*command, "--model", "small", "--name", "mine", "--epochs", "10000"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "Training" not in (line := process.stderr.readline()):
+        assert line, process.communicate()
+    before = sorted(file.name for file in models.iterdir() if file.is_file())
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=LONGEST_WAIT_S)
+    assert process.returncode == 130 and "was cancelled; no model was made" in error
+    assert list((models / "fine-tuning").iterdir()) == []
+    assert sorted(file.name for file in models.iterdir() if file.is_file()) == before
+
+
+def test_a_failed_command_says_why_and_ends_with_its_code(
+    dataset: Path, models: Path, quick: None, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    real = fine_tune._start_process
+
+    def start_without_cases(python: str, run_folder: Path) -> None:
+        plan = json.loads((run_folder / "plan.json").read_text(encoding="utf-8"))
+        plan["dataset"] = str(models)
+        (run_folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+        real(python, run_folder)
+
+    monkeypatch.setattr(fine_tune, "_start_process", start_without_cases)
+    assert main(["fine-tune", str(dataset), "--model", "small", "--name", "mine"]) == 2
+    error = capsys.readouterr().err
+    assert f"covidlungquant: No case with ct.nrrd and labels.nrrd was found in {models}" in error
+    assert sorted(file.name for file in models.glob("mine*")) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["somewhere", "--status"], ["--status", "--cancel", "a"]]
+)
+def test_a_command_without_one_clear_wish_is_refused(arguments: list[str], capsys):
+    assert main(["fine-tune", *arguments]) == 2
+    assert "training set, or --status, or --cancel" in capsys.readouterr().err
