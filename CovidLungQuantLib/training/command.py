@@ -14,7 +14,8 @@ from CovidLungQuantLib.lesions.inference import choose_device
 from CovidLungQuantLib.lesions.models import MODEL_SUFFIX
 from CovidLungQuantLib.lesions.weights import load_model, save_model
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
-from CovidLungQuantLib.training.data import case_names, fold_names, read_case, read_healthy_scan
+from CovidLungQuantLib.training.data import fold_names, read_case, read_healthy_scan
+from CovidLungQuantLib.training.dataset import case_names
 from CovidLungQuantLib.training.trainer import RECIPES, TrainingConfig, train
 from CovidLungQuantLib.training.workers import is_first_process
 

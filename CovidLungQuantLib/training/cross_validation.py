@@ -18,7 +18,8 @@ import SimpleITK as sitk
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.lesions.weights import load_model
 from CovidLungQuantLib.measures.comparison import MINIMUM_EXTENT_PERCENT
-from CovidLungQuantLib.training.data import case_names, fold_names, labels_file, read_case
+from CovidLungQuantLib.training.data import fold_names, labels_file, read_case
+from CovidLungQuantLib.training.dataset import case_names
 from CovidLungQuantLib.training.evaluation import CaseAgreement, evaluate_case
 from CovidLungQuantLib.training.options import add_same_patient_option
 

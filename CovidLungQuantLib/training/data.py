@@ -41,15 +41,13 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_slice,
     working_step_mm,
 )
+from CovidLungQuantLib.training.dataset import CT_FILE_NAME, LABELS_FILE_NAME
 from CovidLungQuantLib.training.nnunet import (
     is_nnunet_dataset,
     nnunet_case,
-    nnunet_case_names,
 )
 from CovidLungQuantLib.training.synthetic_lesions import paint_lesions
 
-CT_FILE_NAME = "ct.nrrd"
-LABELS_FILE_NAME = "labels.nrrd"
 TARGET_CHANNELS = CLASS_COUNT + 1  # the four classes and "lesion of unknown class"
 
 
@@ -127,23 +125,6 @@ class TrainingCase:
     windows: np.ndarray
     contexts: np.ndarray
     lesion_slices: np.ndarray
-
-
-def case_names(dataset: Path) -> list[str]:
-    """Names of the cases in a dataset folder, sorted.
-
-    Raises:
-        BadInputError: the folder holds none.
-    """
-    if is_nnunet_dataset(dataset):
-        return nnunet_case_names(dataset)
-    names = sorted(folder.parent.name for folder in Path(dataset).glob(f"*/{LABELS_FILE_NAME}"))
-    if not names:
-        raise BadInputError(
-            f"No case with {CT_FILE_NAME} and {LABELS_FILE_NAME} was found in {dataset}; "
-            "give the folder that holds one folder for each case."
-        )
-    return names
 
 
 def read_case(dataset: Path, name: str) -> AnnotatedScan:

@@ -34,7 +34,7 @@ from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS
 from CovidLungQuantLib.measures.correction import correction_of
 from CovidLungQuantLib.measures.volumes import check_labels
 from CovidLungQuantLib.outputs.folder import writing_error
-from CovidLungQuantLib.training.data import CT_FILE_NAME, LABELS_FILE_NAME
+from CovidLungQuantLib.training.dataset import CT_FILE_NAME, LABELS_FILE_NAME
 from CovidLungQuantLib.training.nnunet import (
     DATASET_FILE_NAME,
     DEFAULT_ENDING,

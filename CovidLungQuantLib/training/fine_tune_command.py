@@ -12,6 +12,9 @@ from typing import Any
 from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
 from CovidLungQuantLib.progress import ProgressCallback
 from CovidLungQuantLib.training.fine_tune import (
+    start_fine_tuning,
+)
+from CovidLungQuantLib.training.fine_tuning_runs import (
     CANCELLED,
     COMPARED,
     FAILED,
@@ -19,7 +22,6 @@ from CovidLungQuantLib.training.fine_tune import (
     FineTuning,
     FineTuningStatus,
     fine_tunings,
-    start_fine_tuning,
 )
 
 LOOK_EVERY_S = 0.5

@@ -18,7 +18,8 @@ from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.weights import LoadedModel, load_model
 from CovidLungQuantLib.measures.comparison import LESION, structure_mask
 from CovidLungQuantLib.measures.overlap import dice
-from CovidLungQuantLib.training.data import AnnotatedScan, case_names, fold_names, read_case
+from CovidLungQuantLib.training.data import AnnotatedScan, fold_names, read_case
+from CovidLungQuantLib.training.dataset import case_names
 from CovidLungQuantLib.training.options import add_same_patient_option
 from CovidLungQuantLib.training.perturbations import PERTURBATIONS
 

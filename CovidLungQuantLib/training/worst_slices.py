@@ -14,7 +14,8 @@ import SimpleITK as sitk
 
 from CovidLungQuantLib.labels import BACKGROUND_VALUE
 from CovidLungQuantLib.measures.comparison import LESION, structure_mask
-from CovidLungQuantLib.training.data import case_names, read_case
+from CovidLungQuantLib.training.data import read_case
+from CovidLungQuantLib.training.dataset import case_names
 
 COLUMNS = 5
 OUTSIDE, LUNG, AGREED, OVERLOOKED, WRONG = (

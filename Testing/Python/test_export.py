@@ -20,7 +20,8 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.outputs.folder import write_results
 from CovidLungQuantLib.outputs.segmentation import write_segmentation
 from CovidLungQuantLib.training import export
-from CovidLungQuantLib.training.data import case_names, read_case
+from CovidLungQuantLib.training.data import read_case
+from CovidLungQuantLib.training.dataset import case_names
 from CovidLungQuantLib.training.export import (
     COVIDLUNGQUANT_LAYOUT,
     LAYOUTS,

@@ -32,6 +32,12 @@ from CovidLungQuantLib.phantom import chest_phantom
 from CovidLungQuantLib.training import fine_tune
 from CovidLungQuantLib.training.export import export_training_case
 from CovidLungQuantLib.training.fine_tune import (
+    compare_models,
+    fine_tuning_config,
+    run_fine_tuning,
+    start_fine_tuning,
+)
+from CovidLungQuantLib.training.fine_tuning_runs import (
     CANCELLED,
     DONE,
     FAILED,
@@ -39,11 +45,7 @@ from CovidLungQuantLib.training.fine_tune import (
     TRAINING,
     FineTuning,
     FineTuningStatus,
-    compare_models,
-    fine_tuning_config,
     fine_tunings,
-    run_fine_tuning,
-    start_fine_tuning,
 )
 from CovidLungQuantLib.training.trainer import TrainingConfig
 

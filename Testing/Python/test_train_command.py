@@ -23,7 +23,8 @@ from CovidLungQuantLib.lesions.weights import load_model
 from CovidLungQuantLib.training.batches import CaseVariants
 from CovidLungQuantLib.training.command import read_config
 from CovidLungQuantLib.training.curves import LOG_FILE_NAME
-from CovidLungQuantLib.training.data import HealthyScan, case_names, read_case
+from CovidLungQuantLib.training.data import HealthyScan, read_case
+from CovidLungQuantLib.training.dataset import case_names
 from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME, RECIPES, TrainingConfig, train
 
 ROOT = Path(__file__).resolve().parents[2]

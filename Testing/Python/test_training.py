@@ -24,7 +24,6 @@ from CovidLungQuantLib.training.augmentation import (
 from CovidLungQuantLib.training.curves import LOG_FILE_NAME
 from CovidLungQuantLib.training.data import (
     AnnotatedScan,
-    case_names,
     draw_sample,
     draw_slice,
     fold_names,
@@ -32,6 +31,7 @@ from CovidLungQuantLib.training.data import (
     read_annotated_scan,
     training_case,
 )
+from CovidLungQuantLib.training.dataset import case_names
 from CovidLungQuantLib.training.evaluation import compare_with_reader, dice
 from CovidLungQuantLib.training.trainer import (
     CHECKPOINT_FILE_NAME,

@@ -1,0 +1,159 @@
+"""A fine-tuning as the files of its run folder tell it, running or over; needs no PyTorch.
+
+`fine_tunings()` finds all of them again, whoever started them; `FineTuning.status()` says how far
+one is. `training.fine_tune` starts them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from CovidLungQuantLib.errors import CovidLungQuantError
+from CovidLungQuantLib.lesions.models import MODEL_SUFFIX, user_models_folder
+from CovidLungQuantLib.training.curves import LOG_FILE_NAME
+
+RUNS_FOLDER_NAME = "fine-tuning"
+PLAN_FILE_NAME = "plan.json"
+CONFIG_FILE_NAME = "training-config.json"
+STATE_FILE_NAME = "state.json"
+ALIVE_FILE_NAME = "alive"
+CANCEL_FILE_NAME = "cancel"
+MESSAGES_FILE_NAME = "messages.txt"
+TRAINING_FOLDER_NAME = "training"
+COMPARISON_SUFFIX = ".comparison"
+# Loading the libraries from a slow disk takes long before the first heartbeat.
+SILENT_AFTER_S = 120.0
+TRAINING_SHARE = 0.8
+
+STARTING, TRAINING, COMPARING = "starting", "training", "comparing"
+DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
+FINAL_STATES = (DONE, FAILED, CANCELLED)
+
+# What the comparison puts side by side; the table beside it holds every figure.
+COMPARED = ("lesion_dice", "ggo_dice", "high_opacity_dice", "lung_dice")
+
+
+@dataclass(frozen=True)
+class FineTuningPlan:
+    """What a fine-tuning does.
+
+    Attributes:
+        dataset: folder of the training set.
+        start_from: model file to go on from.
+        name: of the new model.
+        models_folder: where the new model goes.
+        device: "auto", "cpu", "cuda" or "mps".
+        held_back: cases to compare on, not trained on.
+        trained_on: the other cases.
+        same_patient: cases of one patient, as for `train`.
+        epochs: of training.
+    """
+
+    dataset: str
+    start_from: str
+    name: str
+    models_folder: str
+    device: str
+    held_back: list[str]
+    trained_on: list[str]
+    same_patient: list[list[str]]
+    epochs: int
+
+
+@dataclass(frozen=True)
+class FineTuningStatus:
+    """How far a fine-tuning is.
+
+    Attributes:
+        state: "starting", "training", "comparing", "done", "failed" or "cancelled".
+        message: one sentence for the user.
+        fraction: 0…1.
+        losses: training loss of each finished epoch.
+        model_file: the new model; None until it is done.
+        comparison_file: JSON, likewise.
+        exit_code: of a command that failed so, as in `errors`; 0 where nothing failed.
+    """
+
+    state: str
+    message: str
+    fraction: float
+    losses: list[float] = field(default_factory=list)
+    model_file: Path | None = None
+    comparison_file: Path | None = None
+    exit_code: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in FINAL_STATES
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """A fine-tuning, running or over, as its run folder tells it."""
+
+    run_folder: Path
+
+    @property
+    def plan(self) -> FineTuningPlan:
+        """What it does."""
+        values = json.loads((self.run_folder / PLAN_FILE_NAME).read_text(encoding="utf-8"))
+        return FineTuningPlan(**values)
+
+    def status(self) -> FineTuningStatus:
+        """How far it is; reads a few small files."""
+        plan = self.plan
+        state, message, exit_code = self._state()
+        losses = self._losses()
+        if state == DONE:
+            model_file = Path(plan.models_folder) / f"{plan.name}{MODEL_SUFFIX}"
+            comparison_file = model_file.with_name(f"{plan.name}{COMPARISON_SUFFIX}.json")
+            return FineTuningStatus(state, message, 1.0, losses, model_file, comparison_file)
+        if state == TRAINING:
+            message = f"Training, {len(losses)} of {plan.epochs} epochs done"
+        fraction = TRAINING_SHARE * len(losses) / plan.epochs
+        return FineTuningStatus(state, message, fraction, losses, exit_code=exit_code)
+
+    def cancel(self) -> None:
+        """Ask the process to stop; it does within seconds, and leaves no model."""
+        (self.run_folder / CANCEL_FILE_NAME).touch()
+
+    def forget(self) -> None:
+        """Delete the run folder of a fine-tuning that is over; a model it made stays."""
+        shutil.rmtree(self.run_folder)
+
+    def _state(self) -> tuple[str, str, int]:
+        """State, message and exit code as last written; failed if the process fell silent."""
+        file = self.run_folder / STATE_FILE_NAME
+        state, message, exit_code = STARTING, "Starting", 0
+        if file.exists():
+            values = json.loads(file.read_text(encoding="utf-8"))
+            state, message, exit_code = values["state"], values["message"], values["exit_code"]
+        signs = (self.run_folder / name for name in (ALIVE_FILE_NAME, PLAN_FILE_NAME))
+        last_sign_s = max(sign.stat().st_mtime for sign in signs if sign.exists())
+        if state not in FINAL_STATES and time.time() - last_sign_s > SILENT_AFTER_S:
+            message = (
+                "Fine-tuning stopped without a word (the computer was switched off, perhaps); start"
+                " it again."
+            )
+            return FAILED, message, CovidLungQuantError.exit_code
+        return state, message, exit_code
+
+    def _losses(self) -> list[float]:
+        log = self.run_folder / TRAINING_FOLDER_NAME / LOG_FILE_NAME
+        if not log.exists():
+            return []
+        # The last line may be half written.
+        lines = log.read_text(encoding="utf-8").split("\n")[:-1]
+        return [json.loads(line)["loss"] for line in lines]
+
+
+def fine_tunings(models_folder: Path | str | None = None) -> list[FineTuning]:
+    """All that were started for a folder of models, running or over, by name."""
+    folder = Path(models_folder or user_models_folder()).expanduser().absolute()
+    plans = (folder / RUNS_FOLDER_NAME).glob(f"*/{PLAN_FILE_NAME}")
+    return [FineTuning(plan.parent) for plan in sorted(plans)]
