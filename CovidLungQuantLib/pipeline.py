@@ -99,6 +99,16 @@ class Provenance:
     lobe_model_name: str | None = None
     lobe_model_sha256: str | None = None
 
+    @property
+    def changed_voxels(self) -> int:
+        """How many voxels of the network's label map a person has changed since."""
+        return int(self.options.get("changed_voxels") or 0)
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the label map is as a network made it."""
+        return self.model_name is not None and self.changed_voxels == 0
+
 
 @dataclass(frozen=True, eq=False)
 class Quantification:

@@ -1,7 +1,8 @@
 """A quantification's numbers as a table node, and back.
 
 Writing: `measurements_to_node(scene, quantification, volume_node, table_node=None)`.
-Reading: `record_from_node(table_node)` → `TableRecord(measurements, warnings, provenance)`.
+Reading: `record_from_node(table_node)` → `TableRecord(measurements, warnings, provenance)`;
+`table_text(table_node)` → the table as text for a spreadsheet.
 
 Slicer saves a table as text with six digits. The exact numbers therefore travel as JSON in an
 attribute of the node; reading refuses when the visible table no longer agrees with them.
@@ -104,6 +105,38 @@ def record_from_node(table_node: Any) -> TableRecord:
     )
     _check_visible(table_node, record.measurements)
     return record
+
+
+def table_text(table_node: Any) -> str:
+    """Return a table for the clipboard: tab between cells, so that a spreadsheet keeps them apart.
+
+    Titles with units, one line a region with every digit, an empty cell where there is no number;
+    below, what made the numbers, the warnings and the disclaimer, one line each.
+
+    Raises:
+        BadInputError: as `record_from_node`.
+    """
+    record = record_from_node(table_node)
+    lines = [[column_title(column) for column in COLUMNS]]
+    for row in table_rows(record.measurements):
+        lines.append([_cell_text(row[column]) for column in COLUMNS])
+    made_by = [made_by_text(record.provenance)] if record.provenance is not None else []
+    warnings = dict.fromkeys((*record.warnings, *record.measurements.warnings))
+    stale = [STALE_NOTE] if is_stale(table_node) else []
+    below = [*stale, *made_by, *(f"Warning: {item.message}" for item in warnings), DISCLAIMER]
+    # A tab or a line's end within a sentence would tear it apart.
+    lines += [[" ".join(sentence.split())] for sentence in below]
+    return "\n".join("\t".join(cells) for cells in lines) + "\n"
+
+
+def made_by_text(provenance: dict[str, Any]) -> str:
+    """Say in one line what made the numbers: software, model with its hash, corrections."""
+    software = f"CovidLungQuant {provenance['software_version']}"
+    if provenance["model_name"] is None:
+        return f"{software}; measured from the segmentation as it was, no network ran"
+    text = f"{software}; model {provenance['model_name']}, SHA-256 {provenance['model_sha256']}"
+    changed_voxels = provenance["options"].get("changed_voxels")
+    return f"{text}; {changed_voxels} voxels corrected by hand" if changed_voxels else text
 
 
 def set_correction(table_node: Any, correction: Correction | None) -> None:
@@ -248,6 +281,12 @@ def _shows(cell: Any, value: Any) -> bool:
     if math.isnan(expected) or math.isnan(shown):
         return math.isnan(expected) and math.isnan(shown)
     return math.isclose(shown, expected, rel_tol=VISIBLE_RELATIVE_TOLERANCE)
+
+
+def _cell_text(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(value)
+    return "" if value is None else str(value)
 
 
 def _number(value: float | None) -> float:

@@ -189,7 +189,7 @@ def _write_files(
         folder / SEGMENTATION_FILE,
         quantification.labels,
         quantification.ct.geometry,
-        provenance.model_name if provenance is not None else None,
+        provenance.model_name if provenance is not None and provenance.is_automatic else None,
     )
     names = [SEGMENTATION_FILE]
     if quantification.lobes is not None:

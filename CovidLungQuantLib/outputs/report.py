@@ -439,6 +439,8 @@ def _provenance_table(quantification: Quantification) -> str:
         kinds = KIND_CHOICES.get(provenance.options.get("kinds") or "", "–")
         rows.append(("GGO and high opacity", f"told apart {kinds}"))
         rows.append(("Device", provenance.device or "–"))
+        if provenance.changed_voxels:
+            rows.append(("Corrected by hand", f"{provenance.changed_voxels} voxels changed"))
     if provenance is not None and quantification.lobes is not None:
         rows.append(("Lobes", _lobes_text(provenance)))
     if provenance is not None:

@@ -14,7 +14,13 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER, NORMAL_LUNG
 from CovidLungQuantLib.measures.measurements import COLUMNS, table_rows
 from CovidLungQuantLib.mrml.nodes import results_of
-from CovidLungQuantLib.mrml.table import measurements_to_node, record_from_node
+from CovidLungQuantLib.mrml.table import (
+    STALE_NOTE,
+    measurements_to_node,
+    record_from_node,
+    set_stale,
+    table_text,
+)
 from CovidLungQuantLib.mrml.volumes import ct_to_node
 from Testing.Python.small_chest import WARNING, a_ct, a_label_map, a_quantification
 
@@ -144,3 +150,34 @@ def test_a_failed_call_leaves_the_scene_as_it_was(scene, volume_node):
     with pytest.raises(TypeError):
         measurements_to_node(scene, run, volume_node)
     assert scene.GetNumberOfNodes() == nodes_before
+
+
+def test_the_text_for_a_spreadsheet_holds_every_number_with_its_unit(scene, volume_node):
+    run = a_quantification()
+    provenance = replace(run.provenance, options={"changed_voxels": 12})
+    table_node = measurements_to_node(scene, replace(run, provenance=provenance), volume_node)
+    lines = table_text(table_node).split("\n")
+    assert lines[0].startswith("Region\tLung (mL)\t") and "GGO (%)" in lines[0].split("\t")
+    rows = table_rows(run.measurements)
+    for line, row in zip(lines[1:], rows, strict=False):
+        cells = line.split("\t")
+        assert cells[0] == row["region"] and len(cells) == len(COLUMNS)
+        for column, cell_text in zip(COLUMNS[1:], cells[1:], strict=True):
+            if row[column] is None or math.isnan(row[column]):
+                assert cell_text == ""
+            else:
+                assert float(cell_text) == row[column]
+    assert lines[1 + len(rows) :] == [
+        f"CovidLungQuant 0.1; model a model, SHA-256 {'ab' * 32}; 12 voxels corrected by hand",
+        f"Warning: {WARNING.message}",
+        *(f"Warning: {warning.message}" for warning in run.measurements.warnings),
+        DISCLAIMER,
+        "",
+    ]
+
+
+def test_the_text_for_a_spreadsheet_says_that_it_is_out_of_date(table_node):
+    set_stale(table_node, True)
+    assert STALE_NOTE in table_text(table_node).split("\n")
+    set_stale(table_node, False)
+    assert STALE_NOTE not in table_text(table_node)
