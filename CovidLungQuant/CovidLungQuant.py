@@ -39,6 +39,7 @@ if importlib.util.find_spec("CovidLungQuantLib") is None:
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from CovidLungQuantPanel.advanced import AdvancedSection
+from CovidLungQuantPanel.follow_up import FollowUpSection
 from CovidLungQuantPanel.looking import LookingSection
 
 from CovidLungQuantLib.ct import ScanWarning
@@ -62,6 +63,7 @@ from CovidLungQuantLib.measures.severity import (
     HIGHEST_TOTAL_SEVERITY_SCORE,
 )
 from CovidLungQuantLib.mrml.chart import lobe_chart_to_node
+from CovidLungQuantLib.mrml.follow_up import change_table_of, follow_up_to_node, set_day
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of, lobes_to_node
 from CovidLungQuantLib.mrml.machine_labels import machine_labels_of, machine_labels_to_node
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, results_of
@@ -149,7 +151,7 @@ class CovidLungQuantParameterNode:
     "density", "thresholds", "artery" or "network". `lobes` is a segmentation or label map of the
     user's that holds the five lobes; none finds them. `mayLeaveLungs` lets strokes add lung.
     `airwaysAndVessels` ("none", "find" or "remove"), `enhance` and `mirror` are as in
-    `pipeline.Options`.
+    `pipeline.Options`. `compareAnyway` lets a follow-up compare what different rules made.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -161,6 +163,7 @@ class CovidLungQuantParameterNode:
     airwaysAndVessels: str = NO_TUBES
     enhance: bool = False
     mirror: bool = False
+    compareAnyway: bool = False
     outputSegmentation: vtkMRMLSegmentationNode
     outputTable: vtkMRMLTableNode
 
@@ -195,7 +198,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._recountTimer.setSingleShot(True)
         self._recountTimer.setInterval(RECOUNT_DELAY_MS)
         self._recountTimer.connect("timeout()", self.onRecountTimer)
-        self._sections = (AdvancedSection(self), LookingSection(self))
+        self._sections = (AdvancedSection(self), LookingSection(self), FollowUpSection(self))
 
         self.ui.disclaimerLabel.text = DISCLAIMER
         for table in (self.ui.resultsTable, self.ui.lobesTable, self.ui.correctionTable):
@@ -931,6 +934,26 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         A `measures.correction.Correction`; None where the machine's is not known.
         """
         return None if tableNode is None else correction_from_node(tableNode)
+
+    def followUp(self, tableNodes, days=None, anyway=False):
+        """Compare measured scans of one patient; return the change table node.
+
+        One row a region and figure: the value at each scan, and the changes in mL or percentage
+        points. Curves lie beside it. An earlier comparison of the same scans is renewed.
+
+        :param tableNodes: two tables or more that `segment` or `measure` wrote.
+        :param days: day of each, kept with the table; None takes the days that were given before,
+            else the DICOM study dates, else the order of `tableNodes`.
+        :param anyway: compare also what was made by different rules for GGO.
+        :raises CovidLungQuantError: a table is out of date, or the numbers do not compare.
+        """
+        tableNodes = list(tableNodes)
+        if days is not None and len(days) != len(tableNodes):
+            raise CovidLungQuantError(_("Give one day for each scan."))
+        scene = slicer.mrmlScene
+        for tableNode, day in zip(tableNodes, days or (), strict=False):
+            set_day(tableNode, day)
+        return follow_up_to_node(scene, tableNodes, anyway, change_table_of(scene, tableNodes))
 
     def forget(self):
         """Let go of what is kept for counting strokes; the next one measures the whole scan."""

@@ -289,13 +289,19 @@ def change_tables(scene: Any) -> list[Any]:
     return [node for node in nodes if node.GetAttribute(CHANGES_ATTRIBUTE)]
 
 
+def change_table_of(scene: Any, table_nodes: Sequence[Any]) -> Any | None:
+    """Return the newest change table of exactly these scans, in any order; None without one."""
+    wanted = {node.GetID() for node in table_nodes}
+    for change_node in reversed(change_tables(scene)):
+        if {node.GetID() for node in _compared(change_node) if node is not None} == wanted:
+            return change_node
+    return None
+
+
 def is_out_of_date(scene: Any, change_node: Any) -> bool:
     """Return whether a compared table has other numbers, another day, or is gone since."""
     stored = json.loads(change_node.GetAttribute(CHANGES_ATTRIBUTE))
-    nodes = [
-        change_node.GetNthNodeReference(TIME_POINT_REFERENCE_ROLE, index)
-        for index in range(change_node.GetNumberOfNodeReferences(TIME_POINT_REFERENCE_ROLE))
-    ]
+    nodes = _compared(change_node)
     if None in nodes or len(nodes) != len(stored["records"]):
         return True
     return (
@@ -312,6 +318,14 @@ def curves_of(scene: Any, change_node: Any) -> dict[str, Any]:
         for name, chart in CHARTS.items()
     }
     return {name: node for name, node in found.items() if node is not None}
+
+
+def _compared(change_node: Any) -> list[Any | None]:
+    """The compared tables in order of time; None for those that are gone."""
+    count = change_node.GetNumberOfNodeReferences(TIME_POINT_REFERENCE_ROLE)
+    return [
+        change_node.GetNthNodeReference(TIME_POINT_REFERENCE_ROLE, index) for index in range(count)
+    ]
 
 
 def _set_attribute(node: Any, name: str, text: str) -> None:

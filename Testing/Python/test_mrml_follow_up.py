@@ -15,6 +15,7 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.mrml.follow_up import (
     CHARTS,
+    change_table_of,
     change_tables,
     changes_from_node,
     compare_tables,
@@ -248,6 +249,14 @@ def test_renewing_leaves_no_nodes_behind_and_drops_lobes_that_one_scan_lacks(sce
         "right lung",
         "left lung",
     }
+
+
+def test_a_comparison_is_found_by_its_scans(scene: Any, tables: list[Any]) -> None:
+    two = follow_up_to_node(scene, tables[:2])
+    three = follow_up_to_node(scene, tables)
+    assert change_table_of(scene, [tables[1], tables[0]]) is two
+    assert change_table_of(scene, tables) is three
+    assert change_table_of(scene, tables[1:]) is None
 
 
 def test_scans_of_one_name_are_told_apart(scene: Any, tables: list[Any]) -> None:

@@ -18,6 +18,10 @@ def make_scene() -> Any:
     cache_folder = tempfile.mkdtemp(prefix="mrml-cache-")
     atexit.register(shutil.rmtree, cache_folder, ignore_errors=True)
     scene, logics = scene_file.make_scene(cache_folder)
+    plots = slicer.vtkSlicerPlotsLogic()
+    plots.SetMRMLApplicationLogic(logics["application"])
+    plots.SetMRMLScene(scene)
+    logics["plots"] = plots
     if not hasattr(slicer, "modules"):
         slicer.modules = SimpleNamespace()
     for name, logic in logics.items():
