@@ -14,6 +14,8 @@ MACHINE_REFERENCE_ROLE = "CovidLungQuant.volumeOfMachineLabels"
 TUBES_REFERENCE_ROLE = "CovidLungQuant.volumeOfAirwaysAndVessels"
 SUB_VISUAL_REFERENCE_ROLE = "CovidLungQuant.volumeOfSubVisualLesions"
 ENHANCED_REFERENCE_ROLE = "CovidLungQuant.volumeOfEnhanced"
+DENSITY_REFERENCE_ROLE = "CovidLungQuant.volumeOfLesionDensity"
+RENDERED_REFERENCE_ROLE = "CovidLungQuant.volumeOfLungsIn3D"
 
 
 @contextmanager
