@@ -96,7 +96,7 @@ def check_dicom_possible() -> None:
     if find_spec("highdicom") is None:
         raise BadInputError(
             "DICOM results need highdicom; install it with “pip install covidlungquant[dicom]” or "
-            "leave --dicom out."
+            "leave DICOM out."
         )
 
 
@@ -122,8 +122,8 @@ def write_dicom(
         report = dicom_report(quantification, source, segmentation)
     except (AttributeError, ValueError, TypeError, KeyError) as error:
         raise BadInputError(
-            f"The source series cannot be referred to in DICOM ({error}); leave --dicom out or "
-            "export the original series again."
+            f"The source series cannot be referred to in DICOM ({error}); export the "
+            "original series again or leave DICOM out."
         ) from error
     segmentation.save_as(folder / DICOM_SEGMENTATION_FILE)
     report.save_as(folder / DICOM_MEASUREMENTS_FILE)
@@ -132,6 +132,8 @@ def write_dicom(
 
 def read_source(files: Sequence[Path]) -> list[Dataset]:
     """Headers of the slices; patient and study data that are absent are made empty.
+
+    Text in several character sets is turned into UTF-8.
 
     Raises:
         BadInputError: a file is no longer there or no longer DICOM.
@@ -150,6 +152,10 @@ def read_source(files: Sequence[Path]) -> list[Dataset]:
         for keyword in PATIENT_AND_STUDY:
             if keyword not in dataset:
                 setattr(dataset, keyword, None if keyword.endswith(("Date", "Time")) else "")
+        if dataset.get("SpecificCharacterSet") and dataset["SpecificCharacterSet"].VM > 1:
+            # Several at once, as East Asian names use, are more than highdicom takes.
+            dataset.decode()
+            dataset.SpecificCharacterSet = "ISO_IR 192"
         source.append(dataset)
     return source
 
@@ -221,7 +227,7 @@ def dicom_report(
         imaging_measurements=_groups(quantification, segmentation),
         referenced_images=list(source),
     )
-    return Comprehensive3DSR(
+    document = Comprehensive3DSR(
         evidence=[*source, segmentation],
         content=report,
         series_instance_uid=UID(),
@@ -229,8 +235,24 @@ def dicom_report(
         sop_instance_uid=UID(),
         instance_number=1,
         manufacturer=SOFTWARE_NAME,
+        # Nothing is missing, but nobody has verified it: it stays preliminary and unverified.
+        is_complete=True,
         series_description=f"{SOFTWARE_NAME} measurements",
     )
+    document.CodingSchemeIdentificationSequence = [_private_scheme()]
+    return document
+
+
+def _private_scheme() -> Dataset:
+    """Who answers for the private codes, as DICOM asks wherever one is used."""
+    from pydicom import Dataset
+
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator = PRIVATE_SCHEME
+    scheme.CodingSchemeName = f"{SOFTWARE_NAME} private codes"
+    scheme.CodingSchemeVersion = __version__
+    scheme.CodingSchemeResponsibleOrganization = SOFTWARE_NAME
+    return scheme
 
 
 def _coded(code: Code) -> CodedConcept:
@@ -244,11 +266,11 @@ def _algorithm_name(provenance: Provenance | None) -> str:
 
 
 def _is_automatic(provenance: Provenance | None) -> bool:
-    return provenance is not None and provenance.model_name is not None
+    return provenance is not None and provenance.is_automatic
 
 
 def _segment_description(label: Label, provenance: Provenance | None) -> SegmentDescription:
-    from highdicom import AlgorithmIdentificationSequence
+    from highdicom import UID, AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
 
@@ -266,9 +288,16 @@ def _segment_description(label: Label, provenance: Provenance | None) -> Segment
         segmented_property_type=_coded(label.type),
         algorithm_type="AUTOMATIC" if _is_automatic(provenance) else "SEMIAUTOMATIC",
         algorithm_identification=algorithm,
+        tracking_uid=UID(),
+        tracking_id=_tracking_name(label.name, BOTH_LUNGS_REGION),
         anatomic_regions=None if label.region is None else [_coded(label.region)],
         display_color=CIELabColor.from_rgb(*(round(255 * part) for part in label.color)),
     )
+
+
+def _tracking_name(finding: str, region: str) -> str:
+    """What a finding is followed by; the same in segmentation and report."""
+    return f"{finding}, {region}"
 
 
 def _parameters(provenance: Provenance | None) -> dict[str, str] | None:
@@ -285,7 +314,7 @@ def _groups(quantification: Quantification, segmentation: Segmentation) -> list[
         groups.append(
             _group(
                 quantification,
-                f"Lung, {row.region}",
+                _tracking_name("Lung", row.region),
                 row.region,
                 LUNG,
                 [*_volume(row.volume_ml), *_mean_hu(row.mean_hu)],
@@ -294,7 +323,7 @@ def _groups(quantification: Quantification, segmentation: Segmentation) -> list[
         groups.append(
             _group(
                 quantification,
-                f"Lesion, {row.region}",
+                _tracking_name("Lesion", row.region),
                 row.region,
                 LESION,
                 _volume_extent_hu(row.lesion_ml, row.lesion_percent, row.lesion_mean_hu),
@@ -304,7 +333,7 @@ def _groups(quantification: Quantification, segmentation: Segmentation) -> list[
             groups.append(
                 _group(
                     quantification,
-                    f"{label.name}, {row.region}",
+                    _tracking_name(label.name, row.region),
                     row.region,
                     label.type,
                     _volume_extent_hu(*numbers),
@@ -346,8 +375,10 @@ def _group(
     site, laterality = _site(region)
     provenance = quantification.provenance
     parameters = _parameters(provenance) or {}
+    tracked = None if segment is None else segment[0].get_segment_description(segment[1].value)
+    uid = UID() if tracked is None else tracked.tracking_uid
     content = {
-        "tracking_identifier": TrackingIdentifier(uid=UID(), identifier=name),
+        "tracking_identifier": TrackingIdentifier(uid=uid, identifier=name),
         "finding_type": _coded(finding),
         "finding_category": (
             None if finding == LUNG else _coded(MORPHOLOGICALLY_ABNORMAL_STRUCTURE)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from dicom_series import write_series
 from small_chest import a_label_map, a_quantification
 
@@ -32,6 +35,11 @@ pydicom = pytest.importorskip("pydicom")
 TILTED = np.linalg.qr(np.eye(3) + 0.1 * np.random.default_rng(3).normal(size=(3, 3)))[0]
 TILTED = TILTED * np.sign(np.diag(TILTED))
 VOLUME_CODE = "118565006"
+VALIDATOR = shutil.which("dciodvfy")
+# What dciodvfy says of a sound file: its kind; that a scheme is private, as "99…" means; and that
+# no DICOMDIR can be built where the source series itself lacks what that needs.
+SOUND = ("Segmentation", "Comprehensive3DSR", "<99CLQ>", "needed to build DICOMDIR")
+JAPANESE = {"SpecificCharacterSet": ["", "ISO 2022 IR 87"], "PatientName": "Yamada^Tarou=山田^太郎"}
 
 
 def a_series(folder: Path, **tags: Any) -> tuple[Quantification, list[Path]]:
@@ -190,3 +198,91 @@ def test_an_image_file_has_no_series_to_refer_to(tmp_path: Path, capsys):
     code = main(["segment", str(tmp_path / "ct.nrrd"), "-o", str(tmp_path / "out"), "--dicom"])
     assert code == 2 and not (tmp_path / "out").exists()
     assert "refer to a DICOM series, and ct.nrrd is none" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(VALIDATOR is None, reason="dciodvfy (Debian package dicom3tools) is missing")
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {},
+        {"PatientName": None, "PatientID": None, "SeriesNumber": None},
+        {"StudyDate": "20200305", "StudyTime": "145500.5", "PatientSex": "F", "StudyID": "1"},
+        JAPANESE,
+    ],
+    ids=["plain", "nameless", "complete", "japanese"],
+)
+@pytest.mark.parametrize("lesions", [True, False], ids=["lesions", "healthy"])
+def test_an_outside_validator_finds_nothing_wrong(
+    tmp_path: Path, tags: dict[str, Any], lesions: bool
+):
+    quantification, files = a_series(tmp_path / "scan", **tags)
+    if not lesions:
+        quantification = a_quantification(quantification.ct, np.minimum(a_label_map(), 1))
+    result_of(tmp_path / "out", quantification, files)
+    for name in (DICOM_SEGMENTATION_FILE, DICOM_MEASUREMENTS_FILE):
+        done = subprocess.run(
+            [VALIDATOR, "-new", str(tmp_path / "out" / name)], capture_output=True, text=True
+        )
+        said = [line for line in done.stderr.splitlines() if line]
+        assert done.returncode == 0 and said
+        assert [line for line in said if not any(part in line for part in SOUND)] == []
+
+
+def test_every_frame_lies_where_the_label_map_says(tmp_path: Path):
+    """Read without highdicom: only the frames' own positions, directions and spacings count."""
+    quantification, files = a_series(tmp_path / "scan")
+    result_of(tmp_path / "out", quantification, files)
+    segmentation = pydicom.dcmread(tmp_path / "out" / DICOM_SEGMENTATION_FILE)
+    (shared,) = segmentation.SharedFunctionalGroupsSequence
+    row, column = np.reshape(shared.PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3))
+    pixel_mm = [float(part) for part in shared.PixelMeasuresSequence[0].PixelSpacing]
+    geometry = quantification.ct.geometry
+    grid = sitk.Image([int(size) for size in quantification.labels.shape[::-1]], sitk.sitkUInt8)
+    grid.SetSpacing([float(part) for part in geometry.spacing_mm])
+    grid.SetOrigin([float(part) for part in geometry.origin_mm])
+    grid.SetDirection(np.asarray(geometry.direction).ravel().tolist())
+
+    found = np.zeros_like(quantification.labels)
+    frames = segmentation.PerFrameFunctionalGroupsSequence
+    for frame, mask in zip(frames, segmentation.pixel_array, strict=True):
+        first_mm = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
+        last_mm = first_mm + row * pixel_mm[1] * (mask.shape[1] - 1)
+        last_mm = last_mm + column * pixel_mm[0] * (mask.shape[0] - 1)
+        start = grid.TransformPhysicalPointToContinuousIndex(first_mm.tolist())
+        end = grid.TransformPhysicalPointToContinuousIndex(last_mm.tolist())
+        z = round(start[2])
+        assert start == pytest.approx((0, 0, z), abs=1e-3)
+        assert end == pytest.approx((mask.shape[1] - 1, mask.shape[0] - 1, z), abs=1e-3)
+        value = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        assert not found[z][mask > 0].any()
+        found[z][mask > 0] = value
+    assert np.array_equal(found, quantification.labels)
+
+
+def test_segments_and_their_numbers_are_tracked_by_the_same_identifiers(tmp_path: Path):
+    quantification, files = a_series(tmp_path / "scan")
+    segmentation, report = result_of(tmp_path / "out", quantification, files)
+    groups = groups_by_name(report)
+    for label in LABELS:
+        segment = segmentation.get_segment_description(label.value)
+        assert segment.tracking_id == f"{label.name}, both lungs"
+        assert groups[segment.tracking_id].tracking_uid == segment.tracking_uid
+    uids = {group.tracking_uid for group in groups.values()}
+    assert len(uids) == len(groups)
+
+
+def test_the_report_names_who_answers_for_the_private_codes(tmp_path: Path):
+    quantification, files = a_series(tmp_path / "scan")
+    _, report = result_of(tmp_path / "out", quantification, files)
+    (scheme,) = report.CodingSchemeIdentificationSequence
+    assert scheme.CodingSchemeDesignator == EXTENT.scheme == "99CLQ"
+    assert scheme.CodingSchemeResponsibleOrganization == "CovidLungQuant"
+    assert (report.CompletionFlag, report.VerificationFlag) == ("COMPLETE", "UNVERIFIED")
+
+
+def test_names_in_several_character_sets_stay_as_they_are(tmp_path: Path):
+    quantification, files = a_series(tmp_path / "scan", **JAPANESE)
+    segmentation, report = result_of(tmp_path / "out", quantification, files)
+    for result in (segmentation, report):
+        assert result.SpecificCharacterSet == "ISO_IR 192"
+        assert str(result.PatientName) == JAPANESE["PatientName"]
