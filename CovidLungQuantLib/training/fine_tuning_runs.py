@@ -104,6 +104,11 @@ class FineTuning:
         values = json.loads((self.run_folder / PLAN_FILE_NAME).read_text(encoding="utf-8"))
         return FineTuningPlan(**values)
 
+    @property
+    def started_s(self) -> float:
+        """When it was started, seconds since 1970."""
+        return (self.run_folder / PLAN_FILE_NAME).stat().st_mtime
+
     def status(self) -> FineTuningStatus:
         """How far it is; reads a few small files."""
         plan = self.plan

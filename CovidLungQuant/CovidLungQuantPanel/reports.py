@@ -1,0 +1,184 @@
+"""The section "Reports": the result as a folder of files, as DICOM, and as text to paste."""
+
+import importlib.util
+import logging
+import re
+from pathlib import Path
+
+import ctk
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+FOLDER_SETTING = "CovidLungQuant/ReportFolder"
+PDF_PACKAGE, DICOM_PACKAGE = "weasyprint", "highdicom"
+REQUIREMENTS = {PDF_PACKAGE: "weasyprint>=62", DICOM_PACKAGE: "highdicom>=0.24"}
+
+
+class ReportsSection:
+    """Writes what the scene holds now; the folder is kept in the application's settings."""
+
+    def __init__(self, panel):
+        self._panel = panel
+        self._logic = panel.logic
+        self._parameterNode = None
+        self._isRunning = False
+        self._written = None
+        self._widget, self.ui = panel.addSection("Reports")
+        self.ui.reportPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
+        self.ui.reportPathLineEdit.currentPath = slicer.util.settingsValue(FOLDER_SETTING, "")
+        self.ui.reportPathLineEdit.connect("currentPathChanged(QString)", self.onFolderChosen)
+        self.ui.saveReportButton.connect("clicked(bool)", self.onSaveReport)
+        self.ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
+        self.ui.openReportButton.connect("clicked(bool)", self.onOpenReport)
+        self._showWritten(None)
+
+    def update(self, parameterNode):
+        """Offer what can be saved; None lets go of the nodes."""
+        self._parameterNode = parameterNode
+        self._updateButtons()
+
+    def setRunning(self, running):
+        """Refuse clicks during a run."""
+        self._isRunning = running
+        self._updateButtons()
+
+    def cleanup(self):
+        """Let go of the scene."""
+        self.update(None)
+
+    def onFolderChosen(self, path):
+        """Keep the folder for the next time."""
+        qt.QSettings().setValue(FOLDER_SETTING, path)
+        self._updateButtons()
+
+    def onSaveReport(self):
+        """Write a new folder of results into the chosen one."""
+        chosen = self._parameterNode
+        pdf, dicom = self.ui.pdfCheckBox.checked, self.ui.dicomCheckBox.checked
+        if pdf and not self._ensurePackage(PDF_PACKAGE, _("writes PDF")):
+            return
+        if dicom and not self._ensurePackage(DICOM_PACKAGE, _("writes DICOM SEG and SR")):
+            return
+        folder = newFolder(
+            Path(self.ui.reportPathLineEdit.currentPath.strip()), chosen.inputVolume.GetName()
+        )
+        files = self._panel.runWork(
+            lambda: self._logic.saveReport(
+                chosen.inputVolume,
+                chosen.outputSegmentation,
+                chosen.outputTable,
+                folder,
+                lobesNode=chosen.lobes,
+                pdf=pdf,
+                dicom=dicom,
+                progress=self._panel.showProgress,
+            )
+        )
+        if files is not None:
+            self._showWritten(folder)
+            names = ", ".join(file.name for file in files)
+            self.ui.writtenLabel.toolTip = _("Files: {names}").format(names=names)
+
+    def onCopyTable(self):
+        """Put the table on the clipboard, ready for a spreadsheet."""
+        chosen = self._parameterNode
+        text = self._panel.runWork(
+            lambda: self._logic.tableText(
+                chosen.inputVolume, chosen.outputSegmentation, chosen.outputTable, chosen.lobes
+            )
+        )
+        if text is not None:
+            slicer.app.clipboard().setText(text)
+            self._panel.showStatus(_("The table is on the clipboard; paste it into a spreadsheet."))
+
+    def onOpenReport(self):
+        """Show the written folder in the file manager."""
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._written)))
+
+    def _showWritten(self, folder):
+        self._written = folder
+        self.ui.writtenLabel.visible = folder is not None
+        self.ui.openReportButton.visible = folder is not None
+        if folder is not None:
+            self.ui.writtenLabel.text = _("Written to {folder}").format(folder=folder)
+
+    def _ensurePackage(self, package, does):
+        """Return whether a package is there, after offering to install it where it is not."""
+        if importlib.util.find_spec(package) is not None:
+            return True
+        requirement = REQUIREMENTS[package]
+        try:
+            if importlib.util.find_spec("slicer.packaging") is not None:
+                # Since Slicer 5.12; it asks by itself.
+                importlib.import_module("slicer.packaging").pip_ensure(
+                    requirement, requester=_("COVID-19 Lung Quantification")
+                )
+            elif slicer.util.confirmOkCancelDisplay(
+                _(
+                    "The Python package {package}, which {does}, is not installed yet. OK downloads"
+                    " it from pypi.org and installs it into this Slicer. No data leave this"
+                    " computer."
+                ).format(package=package, does=does),
+                _("Install {package}?").format(package=package),
+            ):
+                with slicer.util.WaitCursor():
+                    slicer.util.pip_install(requirement)
+            importlib.invalidate_caches()
+        except Exception:
+            logging.exception("Installing %s failed", package)
+            slicer.util.errorDisplay(
+                _(
+                    "{package} could not be installed. Check the network connection and try again,"
+                    " or take the tick away."
+                ).format(package=package)
+            )
+        return importlib.util.find_spec(package) is not None
+
+    def _updateButtons(self):
+        chosen = self._parameterNode
+        hasResult = chosen is not None and None not in (
+            chosen.inputVolume,
+            chosen.outputSegmentation,
+            chosen.outputTable,
+        )
+        hasFolder = bool(self.ui.reportPathLineEdit.currentPath.strip())
+        self.ui.copyTableButton.enabled = hasResult and not self._isRunning
+        self.ui.saveReportButton.enabled = hasResult and hasFolder and not self._isRunning
+        if not hasResult:
+            tip = _("Segment a volume first.")
+        elif not hasFolder:
+            tip = _("Choose a folder for reports first.")
+        else:
+            tip = _(
+                "Write the report (HTML), the table (CSV), everything as JSON and the segmentation"
+                " into a new folder."
+            )
+        self.ui.saveReportButton.toolTip = tip
+        self._showDicomReason(chosen)
+
+    def _showDicomReason(self, chosen):
+        """DICOM needs a volume from DICOM; say so before the click."""
+        volumeNode = None if chosen is None else chosen.inputVolume
+        fromDicom = self._logic.isFromDicom(volumeNode)
+        self.ui.dicomCheckBox.enabled = fromDicom
+        if not fromDicom:
+            self.ui.dicomCheckBox.checked = False
+        self.ui.dicomCheckBox.toolTip = (
+            _(
+                "Also write a DICOM segmentation (SEG) and measurement report (SR, TID 1500) that"
+                " refer to the slices of the source series. They carry its patient."
+            )
+            if fromDicom or volumeNode is None
+            else _("The volume was not loaded from DICOM, so there is no series to refer to.")
+        )
+
+
+def newFolder(parent, name):
+    """Return a folder of a name like `name` that is not there yet."""
+    stem = re.sub(r"[^\w .()+-]", "_", name).strip(" .") or "scan"
+    folder, number = parent / f"{stem} report", 1
+    while folder.exists():
+        number += 1
+        folder = parent / f"{stem} report {number}"
+    return folder

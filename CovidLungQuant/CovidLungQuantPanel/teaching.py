@@ -1,0 +1,279 @@
+"""The section "Teaching": corrected scans for the training set, and models that learn from them."""
+
+import json
+import logging
+
+import ctk
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CovidLungQuantLib.errors import CovidLungQuantError
+
+FOLDER_SETTING = "CovidLungQuant/TrainingSetFolder"
+READER_SETTING = "CovidLungQuant/Reader"
+LOOK_INTERVAL_MS = 1000
+# Rows of the table in the .ui file; its columns are the old and the new model.
+SHOWN_FIGURES = ("lesion_dice", "ggo_dice", "high_opacity_dice", "lung_dice")
+COMPARED_MODELS = ("old", "new")
+
+
+class TeachingSection:
+    """Adds the case to a training set and follows a fine-tuning, whoever started it.
+
+    Folder and reader are the user's and not the scene's, so they lie in the application's settings.
+    A fine-tuning lies in files, which are looked at every second while the panel is open.
+    """
+
+    def __init__(self, panel):
+        self._panel = panel
+        self._logic = panel.logic
+        self._parameterNode = None
+        self._isRunning = False
+        self._run = None
+        self._isFollowed = False
+        self._isStopping = False
+        self._caseCount = 0
+        self._widget, self.ui = panel.addSection("Teaching")
+        for layout, text in self._logic.trainingSetLayouts().items():
+            self.ui.layoutComboBox.addItem(text, layout)
+        self.ui.trainingSetPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
+        self.ui.trainingSetPathLineEdit.currentPath = slicer.util.settingsValue(FOLDER_SETTING, "")
+        self.ui.readerLineEdit.text = slicer.util.settingsValue(READER_SETTING, "")
+        self.ui.comparisonTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        self.ui.comparisonTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.Fixed)
+        self._timer = qt.QTimer()
+        self._timer.setInterval(LOOK_INTERVAL_MS)
+        self._timer.connect("timeout()", self.onTimer)
+        self.ui.trainingSetPathLineEdit.connect(
+            "currentPathChanged(QString)", self.onTrainingSetChosen
+        )
+        self.ui.readerLineEdit.connect("editingFinished()", self.onReaderTyped)
+        self.ui.addCaseButton.connect("clicked(bool)", self.onAddCase)
+        self.ui.fineTuneButton.connect("clicked(bool)", self.onFineTune)
+        self.ui.cancelFineTuningButton.connect("clicked(bool)", self.onCancelFineTuning)
+        self.ui.useModelButton.connect("clicked(bool)", self.onUseModel)
+
+    def update(self, parameterNode):
+        """Show the training set and the newest fine-tuning; None stops looking."""
+        self._parameterNode = parameterNode
+        if parameterNode is None:
+            self._timer.stop()
+            return
+        self._showTrainingSet()
+        self._showFineTuning()
+        self._updateButtons()
+
+    def setRunning(self, running):
+        """Refuse to add a case during a run."""
+        self._isRunning = running
+        self._updateButtons()
+
+    def cleanup(self):
+        """Stop looking; a fine-tuning goes on."""
+        self.update(None)
+
+    def onTrainingSetChosen(self, path):
+        """Keep the folder for the next time."""
+        qt.QSettings().setValue(FOLDER_SETTING, path)
+        _showText(self.ui.addedLabel, "")
+        self._showTrainingSet()
+        self._updateButtons()
+
+    def onReaderTyped(self):
+        """Keep the name for the next time."""
+        qt.QSettings().setValue(READER_SETTING, self.ui.readerLineEdit.text.strip())
+
+    def onAddCase(self):
+        """Write the scan and its segments as they are now into the training set."""
+        self.onReaderTyped()
+        chosen, folder = self._parameterNode, self._folder()
+        case = self._panel.runWork(
+            lambda: self._logic.exportTrainingCase(
+                chosen.inputVolume,
+                chosen.outputSegmentation,
+                folder,
+                reader=self.ui.readerLineEdit.text.strip(),
+                layout=self.ui.layoutComboBox.currentData,
+                newVersion=self.ui.newVersionCheckBox.checked,
+                progress=self._panel.showProgress,
+            )
+        )
+        if case is not None:
+            self.ui.newVersionCheckBox.checked = False
+            text = _("Added as {case}: voxels, labels and a row in manifest.csv; no patient data.")
+            _showText(self.ui.addedLabel, text.format(case=case))
+        self._showTrainingSet()
+        self._updateButtons()
+
+    def onFineTune(self):
+        """Start fine-tuning the selected model in the background."""
+        if not self._panel.ensureTorch():
+            return
+        chosen = self._parameterNode
+        try:
+            with slicer.util.WaitCursor():
+                self._logic.fineTune(
+                    self._folder(), model=chosen.model or None, device=chosen.device
+                )
+        except CovidLungQuantError as reason:
+            slicer.util.errorDisplay(str(reason))
+        except Exception as reason:
+            logging.exception("Fine-tuning could not be started")
+            text = _("Fine-tuning could not be started ({reason}); the log has the details.")
+            slicer.util.errorDisplay(text.format(reason=reason or type(reason).__name__))
+        self._showFineTuning()
+        self._updateButtons()
+
+    def onCancelFineTuning(self):
+        """Ask the background process to stop."""
+        if self._run is not None:
+            self._run.cancel()
+            self._isStopping = True
+            self._showFineTuning()
+
+    def onUseModel(self):
+        """Select the new model for the next Segment."""
+        if self._run is not None and self._parameterNode is not None:
+            self._parameterNode.model = self._run.plan.name
+
+    def onTimer(self):
+        """Look at the fine-tuning's files."""
+        if self._parameterNode is not None:
+            self._showFineTuning()
+            self._updateButtons()
+
+    def _folder(self):
+        return self.ui.trainingSetPathLineEdit.currentPath.strip()
+
+    def _showTrainingSet(self):
+        """Say how many cases there are; a set that has cases has its layout, too."""
+        folder = self._folder()
+        try:
+            cases = self._logic.trainingCases(folder) if folder else []
+            layout = self._logic.layoutOfTrainingSet(folder) if cases else None
+            text = _("{count} cases in this training set.").format(count=len(cases))
+            tip = ", ".join(cases)
+        except CovidLungQuantError as reason:
+            cases, layout, text, tip = [], None, str(reason), ""
+        if len(cases) == 1:
+            text = _("1 case in this training set.")
+        if not folder:
+            text = _("Choose a folder; it need not exist yet.")
+        _showText(self.ui.casesLabel, text)
+        self.ui.casesLabel.toolTip = tip or _("How many cases the training set holds.")
+        self.ui.layoutComboBox.enabled = layout is None
+        if layout is not None:
+            layouts = list(self._logic.trainingSetLayouts())
+            self.ui.layoutComboBox.setCurrentIndex(layouts.index(layout))
+        self._caseCount = len(cases)
+
+    def _showFineTuning(self):
+        """Show the newest fine-tuning; look again as long as it goes on."""
+        runs = self._logic.fineTunings()
+        self._run = runs[-1] if runs else None
+        status = None if self._run is None else self._run.status()
+        goesOn = status is not None and not status.is_over
+        self._isStopping = self._isStopping and goesOn
+        self.ui.fineTuningProgressBar.visible = goesOn
+        self.ui.cancelFineTuningButton.visible = goesOn
+        self.ui.cancelFineTuningButton.enabled = not self._isStopping
+        if goesOn:
+            self.ui.fineTuningProgressBar.value = round(100 * status.fraction)
+        _showText(self.ui.fineTuningLabel, "" if status is None else self._said(status))
+        self._showComparison(status)
+        hasEnded = self._isFollowed and not goesOn
+        self._isFollowed = goesOn
+        if goesOn and not self._timer.isActive():
+            self._timer.start()
+        elif not goesOn:
+            self._timer.stop()
+        if hasEnded:
+            # The model selector lists the new model now.
+            self._panel.updateModels()
+
+    def _said(self, status):
+        if status.is_over:
+            return status.message
+        if self._isStopping:
+            return _("Stopping…")
+        return _("{name}: {message}. It goes on when Slicer is closed.").format(
+            name=self._run.plan.name, message=status.message
+        )
+
+    def _showComparison(self, status):
+        """Show old and new model on the held-back cases; without a new model take no room."""
+        comparison = None
+        if status is not None and status.comparison_file is not None:
+            comparison = _readComparison(status.comparison_file)
+        self.ui.comparisonTable.visible = comparison is not None
+        self.ui.useModelButton.visible = comparison is not None
+        text = ""
+        if comparison is not None:
+            for row, figure in enumerate(SHOWN_FIGURES):
+                for column, which in enumerate(COMPARED_MODELS):
+                    value = comparison["mean"][figure][which]
+                    shown = "–" if value is None else f"{value:.3f}"
+                    self.ui.comparisonTable.item(row, column).setText(shown)
+            count = len(comparison["cases"])
+            text = _(
+                "Mean Dice of {old} (old) and {new} (new) on {count} held-back cases. {note}"
+            ).format(
+                old=comparison["old_model"]["name"],
+                new=comparison["new_model"]["name"],
+                count=count,
+                note=comparison["note"],
+            )
+        _showText(self.ui.comparisonLabel, text)
+
+    def _updateButtons(self):
+        chosen = self._parameterNode
+        hasFolder = bool(self._folder())
+        hasResult = (
+            chosen is not None
+            and chosen.inputVolume is not None
+            and chosen.outputSegmentation is not None
+        )
+        add, tune = self.ui.addCaseButton, self.ui.fineTuneButton
+        add.enabled = hasResult and hasFolder and not self._isRunning
+        if not hasResult:
+            add.toolTip = _("Segment a volume first.")
+        elif not hasFolder:
+            add.toolTip = _("Choose the folder of the training set first.")
+        else:
+            add.toolTip = _(
+                "Write the CT and the segments as they are now as a new case; nothing is"
+                " overwritten, and neither name, id nor dates of the patient are copied."
+            )
+        enoughCases = hasFolder and self._caseCount >= 2
+        tune.enabled = enoughCases and not self._isFollowed and not self._isRunning
+        if self._isFollowed:
+            tune.toolTip = _("A fine-tuning is on; wait for it or cancel it.")
+        elif not enoughCases:
+            tune.toolTip = _(
+                "Add scans of two patients at least: some are held back to compare the new model"
+                " with the old one."
+            )
+        else:
+            tune.toolTip = _(
+                "Let the model that is selected above go on learning from the training set, in the"
+                " background. It stays as it is; the result is a new model."
+            )
+        _showText(
+            self.ui.tooFewLabel,
+            _("Fine-tuning needs scans of two patients at least.") if not enoughCases else "",
+        )
+
+
+def _readComparison(file):
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # The user has moved the model's files away.
+        return None
+
+
+def _showText(label, text):
+    """Show `text`; a label without text takes no room."""
+    label.text = text
+    label.visible = bool(text)
