@@ -33,13 +33,13 @@ from CovidLungQuantLib.cohort.study_page import (
     study_page,
     study_table,
     svg_image,
-    warnings_box,
     write_csv,
     write_json,
 )
 from CovidLungQuantLib.cohort.yardsticks import SOURCE, YARDSTICKS
 from CovidLungQuantLib.labels import UNCLASSIFIED_LESION_VALUE
 from CovidLungQuantLib.measures.comparison import STRUCTURES, StructureComparison
+from CovidLungQuantLib.outputs.page import warnings_box
 
 CASES_FILE = "cases.csv"
 SUMMARY_FILE = "summary.csv"

@@ -15,6 +15,17 @@ INK = "#1d2730"
 QUIET = "#5a6772"
 DOT = "#2a6fd6"
 FIGURE_INCHES = (9.0, 3.7)
+# The salt, and leaving the date out when saving, make the same input give the same file.
+DRAWING_STYLE = {
+    "svg.hashsalt": "covidlungquant",
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 
 
 def check_figures_possible() -> None:
@@ -59,18 +70,7 @@ def agreement_figure(
     first, second = np.asarray(values, float), np.asarray(reference, float)
     known = ~(np.isnan(first) | np.isnan(second))
     first, second = first[known], second[known]
-    # The salt and the missing date make the same input give the same file.
-    style = {
-        "svg.hashsalt": "covidlungquant",
-        "svg.fonttype": "none",
-        "font.size": 9,
-        "text.color": INK,
-        "axes.edgecolor": QUIET,
-        "axes.labelcolor": INK,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(DRAWING_STYLE):
         figure = Figure(figsize=FIGURE_INCHES, layout="constrained")
         scatter, bland_altman = figure.subplots(1, 2)
         figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")

@@ -10,20 +10,20 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from CovidLungQuantLib.cohort.figures import INK, QUIET
+from CovidLungQuantLib.cohort.figures import DRAWING_STYLE, INK, QUIET
 from CovidLungQuantLib.cohort.follow_up import LARGEST_LUNG_CHANGE_PERCENT, FollowUp
 from CovidLungQuantLib.cohort.study_page import (
     notes_list,
     study_page,
     study_table,
     svg_image,
-    warnings_box,
     write_csv,
     write_json,
 )
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, HIGH_OPACITY, LOBES
 from CovidLungQuantLib.measures.change import PERCENTAGE_POINTS, Change
 from CovidLungQuantLib.measures.measurements import LUNG_REGIONS
+from CovidLungQuantLib.outputs.page import warnings_box
 
 CHANGE_TABLE_FILE = "change.csv"
 CHANGE_JSON_FILE = "change.json"
@@ -110,23 +110,12 @@ def change_figure(found: FollowUp) -> str:
     from matplotlib.figure import Figure
 
     x, x_label = _time_axis(found)
-    # The salt and the missing date make the same input give the same file.
-    style = {
-        "svg.hashsalt": "covidlungquant",
-        "svg.fonttype": "none",
-        "font.size": 9,
-        "text.color": INK,
-        "axes.edgecolor": QUIET,
-        "axes.labelcolor": INK,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
     lobes = [lobe for lobe in LOBES if lobe.name.lower() in found.regions]
     parts = [(lobe.short_name, lobe.name.lower(), lobe.color, "-") for lobe in lobes] or [
         (name.capitalize(), name, color, line)
         for name, color, line in zip(list(LUNG_REGIONS)[1:], (INK, QUIET), ("-", "--"), strict=True)
     ]
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(DRAWING_STYLE):
         figure = Figure(figsize=FIGURE_INCHES, layout="constrained")
         both, by_part = figure.subplots(1, 2, sharey=False)
         for name, measure, color in (

@@ -80,17 +80,6 @@ def study_page(title: str, parts: Sequence[str]) -> str:
     )
 
 
-def warnings_box(messages: Sequence[str]) -> str:
-    """Warnings (plain text) in a box; nothing where there are none."""
-    if not messages:
-        return ""
-    items = "".join(f"<li>{escape(message)}</li>" for message in messages)
-    return (
-        '<div class="warnings"><strong>Read before using these numbers</strong>'
-        f"<ul>{items}</ul></div>"
-    )
-
-
 def svg_image(svg: str, description: str = "Scatter and Bland–Altman plot") -> str:
     """A drawing to stand in a page."""
     # As an image of its own: ids inside several SVG would clash in one page.

@@ -16,18 +16,11 @@ from CovidLungQuantLib.ct import ScanWarning, orient_like, restore_orientation
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import LOBES
-from CovidLungQuantLib.mrml.nodes import (
-    LOBES_REFERENCE_ROLE,
-    newest_referring,
-    no_new_nodes_on_error,
-    place_beside,
-    remember_volume,
-)
+from CovidLungQuantLib.mrml.nodes import LOBES_REFERENCE_ROLE, newest_referring
 from CovidLungQuantLib.mrml.segmentation import (
+    hidden_segments_to_node,
     make_segments,
-    replace_segments,
     segment_mask,
-    set_display,
     terminology_of,
 )
 from CovidLungQuantLib.mrml.volumes import geometry_of, volume_index_of, voxels
@@ -59,23 +52,16 @@ def lobes_to_node(
     provenance = quantification.provenance
     method = provenance.lobe_model_name if provenance is not None else None
     segments = make_segments(quantification.lobes, LOBES, method, volume_node)
-    with no_new_nodes_on_error(scene):
-        is_new = lobes_node is None
-        if is_new:
-            lobes_node = scene.AddNewNodeByClass(
-                SEGMENTATION_CLASS, f"{volume_node.GetName()} lobes"
-            )
-            place_beside(scene, lobes_node, volume_node)
-        modify_state = lobes_node.StartModify()
-        try:
-            replace_segments(lobes_node, volume_node, _lobe_segments(lobes_node), segments)
-            remember_volume(lobes_node, volume_node, LOBES_REFERENCE_ROLE)
-            set_display(lobes_node, LOBES)
-            if is_new:
-                lobes_node.SetDisplayVisibility(False)
-        finally:
-            lobes_node.EndModify(modify_state)
-    return lobes_node
+    return hidden_segments_to_node(
+        scene,
+        segments,
+        LOBES,
+        volume_node,
+        f"{volume_node.GetName()} lobes",
+        LOBES_REFERENCE_ROLE,
+        lobes_node,
+        None if lobes_node is None else _lobe_segments(lobes_node),
+    )
 
 
 def lobes_of(scene: Any, volume_node: Any) -> Any | None:

@@ -21,7 +21,6 @@ import numpy as np
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
-    BACKGROUND_VALUE,
     LABELS,
     LESION_LABELS,
     NORMAL_LUNG,
@@ -36,6 +35,15 @@ from CovidLungQuantLib.mrml.volumes import (
     numpy_matrix,
     voxels,
 )
+from CovidLungQuantLib.segmentations import (
+    ALGORITHM_TYPE_TAG,
+    AUTOMATIC,
+    SEMIAUTOMATIC,
+    algorithm_tags,
+    ignored_segment,
+    joined_labels,
+    missing_segment,
+)
 from CovidLungQuantLib.terminology import (
     label_of_segment,
     label_of_terminology_entry,
@@ -45,11 +53,6 @@ from CovidLungQuantLib.terminology import (
 if TYPE_CHECKING:
     from CovidLungQuantLib.pipeline import Quantification
 
-SOFTWARE_NAME = "CovidLungQuant"
-ALGORITHM_TYPE_TAG = "DICOM.SegmentAlgorithmType"
-ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmName"
-AUTOMATIC = "AUTOMATIC"
-SEMIAUTOMATIC = "SEMIAUTOMATIC"
 LABELS_SHA256_ATTRIBUTE = "CovidLungQuant.labelsSHA256"
 PROVENANCE_ATTRIBUTE = "CovidLungQuant.provenance"
 # Slicer's names of a segment's representations, written so in every scene file.
@@ -144,22 +147,17 @@ def segmentation_from_node(
             " cannot be computed; segment the volume again."
         )
     warnings = _warnings_about_segments(segmentation_node, segment_ids)
-    labels = np.full(geometry_of(volume_node).shape, BACKGROUND_VALUE, dtype=np.uint8)
-    overlap_voxels = 0
-    for label in LABELS:
-        mask = np.zeros(labels.shape, dtype=bool)
-        for segment_id in segment_ids[label.value]:
+    shape = geometry_of(volume_node).shape
+
+    def mask_of(value: int) -> np.ndarray:
+        mask = np.zeros(shape, dtype=bool)
+        for segment_id in segment_ids[value]:
             mask |= segment_mask(segmentation_node, segment_id, volume_node, warnings)
-        overlap_voxels += int(np.count_nonzero(labels[mask]))
-        labels[mask] = label.value
-    if overlap_voxels:
-        warnings.append(
-            ScanWarning(
-                "segments_overlap",
-                f"Segments overlap in {overlap_voxels} voxels; there high opacity counts before"
-                " GGO, and GGO before normal lung.",
-            )
-        )
+        return mask
+
+    # One mask at a time: all together would take three times the memory.
+    masks = ((value, mask_of(value)) for value in _LABEL_VALUES)
+    labels = joined_labels(masks, shape, warnings)
     if not labels.any():
         raise BadInputError(
             f'The segmentation "{name}" is empty within the volume "{volume_node.GetName()}";'
@@ -259,8 +257,8 @@ def make_segments(
         segment.SetLabelValue(label.value)
         segment.AddRepresentation(BINARY_LABELMAP, image)
         segment.SetTag(terminology_tag, terminology_entry(label))
-        segment.SetTag(ALGORITHM_TYPE_TAG, AUTOMATIC if algorithm_name else SEMIAUTOMATIC)
-        segment.SetTag(ALGORITHM_NAME_TAG, algorithm_name or SOFTWARE_NAME)
+        for tag, value in algorithm_tags(algorithm_name).items():
+            segment.SetTag(tag, value)
         segments[label.segment_id] = segment
     return segments
 
@@ -294,6 +292,48 @@ def replace_segments(
         segmentation_node.CreateClosedSurfaceRepresentation()
 
 
+def hidden_segments_to_node(
+    scene: Any,
+    segments: dict[str, Any],
+    classes: Sequence[Label],
+    volume_node: Any,
+    name: str,
+    role: str,
+    node: Any | None,
+    old_ids: Iterable[str] | None = None,
+) -> Any:
+    """Write segments that do not show at first as a segmentation node and return it.
+
+    Args:
+        scene: the MRML scene.
+        segments: from `make_segments`.
+        classes: what they stand for.
+        volume_node: the scalar volume node they belong to; the node refers to it.
+        name: of a new node.
+        role: of the reference.
+        node: updated in place, and shown or hidden as it is; None adds a hidden node.
+        old_ids: segments to take out; None means those of the same ids.
+    """
+    with no_new_nodes_on_error(scene):
+        is_new = node is None
+        if is_new:
+            node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+            place_beside(scene, node, volume_node)
+        modify_state = node.StartModify()
+        try:
+            if old_ids is None:
+                segmentation = node.GetSegmentation()
+                old_ids = [key for key in segments if segmentation.GetSegment(key) is not None]
+            replace_segments(node, volume_node, old_ids, segments)
+            remember_volume(node, volume_node, role)
+            set_display(node, classes)
+            if is_new:
+                node.SetDisplayVisibility(False)
+        finally:
+            node.EndModify(modify_state)
+    return node
+
+
 def set_display(segmentation_node: Any, classes: Sequence[Label]) -> None:
     """Show segments in the opacity of their label."""
     segmentation_node.CreateDefaultDisplayNodes()
@@ -323,13 +363,7 @@ def _warnings_about_segments(
     warnings = []
     for segment_id in segment_ids[None]:
         if _segment_image(segmentation_node, segment_id) is not None:
-            warnings.append(
-                ScanWarning(
-                    "segment_ignored",
-                    f'The segment "{segmentation.GetSegment(segment_id).GetName()}" is none of '
-                    f"{', '.join(label.name for label in LABELS)}; it is not measured.",
-                )
-            )
+            warnings.append(ignored_segment(segmentation.GetSegment(segment_id).GetName()))
     for label in LABELS:
         for segment_id in segment_ids[label.value]:
             segment = segmentation.GetSegment(segment_id)
@@ -346,11 +380,7 @@ def _warnings_about_segments(
     for label in LESION_LABELS:
         if not segment_ids[label.value]:
             warnings.append(
-                ScanWarning(
-                    "segment_missing",
-                    f'The segmentation "{segmentation_node.GetName()}" has no segment'
-                    f' "{label.name}"; it counts as empty.',
-                )
+                missing_segment(f'The segmentation "{segmentation_node.GetName()}"', label)
             )
     return warnings
 

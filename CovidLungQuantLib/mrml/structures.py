@@ -35,10 +35,9 @@ from CovidLungQuantLib.mrml.nodes import (
     remember_volume,
 )
 from CovidLungQuantLib.mrml.segmentation import (
+    hidden_segments_to_node,
     make_segments,
-    replace_segments,
     segment_mask,
-    set_display,
 )
 from CovidLungQuantLib.mrml.volumes import copy_geometry, fill_image, geometry_of, show_in_window
 from CovidLungQuantLib.outputs.enhancement_section import (
@@ -203,20 +202,4 @@ def _segments_to_node(
     if labels is None:
         return None
     segments = make_segments(labels, classes, method_name, volume_node)
-    with no_new_nodes_on_error(scene):
-        is_new = node is None
-        if is_new:
-            node = scene.AddNewNodeByClass(SEGMENTATION_CLASS, name)
-            place_beside(scene, node, volume_node)
-        modify_state = node.StartModify()
-        try:
-            segmentation = node.GetSegmentation()
-            old_ids = [name for name in segments if segmentation.GetSegment(name) is not None]
-            replace_segments(node, volume_node, old_ids, segments)
-            remember_volume(node, volume_node, role)
-            set_display(node, classes)
-            if is_new:
-                node.SetDisplayVisibility(False)
-        finally:
-            node.EndModify(modify_state)
-    return node
+    return hidden_segments_to_node(scene, segments, classes, volume_node, name, role, node)

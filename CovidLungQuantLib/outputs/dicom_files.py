@@ -33,7 +33,7 @@ from CovidLungQuantLib.labels import (
     Label,
 )
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
-from CovidLungQuantLib.outputs.segmentation import SOFTWARE_NAME
+from CovidLungQuantLib.segmentations import SOFTWARE_NAME
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
@@ -135,6 +135,17 @@ class Plane:
         return (
             f'width="{self.width_mm:.2f}" height="{self.height_mm:.2f}" preserveAspectRatio="none"'
         )
+
+
+def warnings_box(messages: Sequence[str]) -> str:
+    """Warnings (plain text) in a box; nothing where there are none."""
+    if not messages:
+        return ""
+    items = "".join(f"<li>{escape(message)}</li>" for message in messages)
+    return (
+        '<div class="warnings"><strong>Read before using these numbers</strong>'
+        f"<ul>{items}</ul></div>"
+    )
 
 
 def html_table(headings: list[str], rows: list[list[str]]) -> str:

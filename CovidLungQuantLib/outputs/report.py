@@ -47,6 +47,7 @@ from CovidLungQuantLib.outputs.page import (
     signed_text,
     swatch,
     volume_text,
+    warnings_box,
 )
 from CovidLungQuantLib.outputs.pictures import (
     choose_axial_slices,
@@ -175,14 +176,7 @@ def report_html(quantification: Quantification) -> str:
 
 
 def _warnings_box(quantification: Quantification) -> str:
-    messages = dict.fromkeys(warning.message for warning in quantification.warnings)
-    if not messages:
-        return ""
-    items = "".join(f"<li>{escape(message)}</li>" for message in messages)
-    return (
-        '<div class="warnings"><strong>Read before using these numbers</strong>'
-        f"<ul>{items}</ul></div>"
-    )
+    return warnings_box(list(dict.fromkeys(warning.message for warning in quantification.warnings)))
 
 
 def _key_numbers(quantification: Quantification) -> str:
