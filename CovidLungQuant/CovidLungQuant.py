@@ -40,7 +40,7 @@ if importlib.util.find_spec("CovidLungQuantLib") is None:
 
 from CovidLungQuantPanel.advanced import AdvancedSection
 from CovidLungQuantPanel.follow_up import FollowUpSection
-from CovidLungQuantPanel.looking import LookingSection
+from CovidLungQuantPanel.looking import LookingSection, registerLayout
 
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
@@ -63,6 +63,8 @@ from CovidLungQuantLib.measures.severity import (
     HIGHEST_TOTAL_SEVERITY_SCORE,
 )
 from CovidLungQuantLib.mrml.chart import lobe_chart_to_node
+from CovidLungQuantLib.mrml.density import is_density_shown, renew_density
+from CovidLungQuantLib.mrml.display import are_surfaces_shown, show_surfaces
 from CovidLungQuantLib.mrml.follow_up import change_table_of, follow_up_to_node, set_day
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of, lobes_to_node
 from CovidLungQuantLib.mrml.machine_labels import machine_labels_of, machine_labels_to_node
@@ -140,6 +142,8 @@ class CovidLungQuant(ScriptedLoadableModule):
         self.parent.acknowledgementText = _(
             "The network follows Grodecki, Killekar et al. 2021 (arXiv:2104.00138)."
         )
+        # Views can be arranged once the main window is there.
+        slicer.app.connect("startupCompleted()", registerLayout)
 
 
 @parameterNodeWrapper
@@ -151,7 +155,9 @@ class CovidLungQuantParameterNode:
     "density", "thresholds", "artery" or "network". `lobes` is a segmentation or label map of the
     user's that holds the five lobes; none finds them. `mayLeaveLungs` lets strokes add lung.
     `airwaysAndVessels` ("none", "find" or "remove"), `enhance` and `mirror` are as in
-    `pipeline.Options`. `compareAnyway` lets a follow-up compare what different rules made.
+    `pipeline.Options`. `shownLesion` counts lesions by size, the largest is 1, none 0;
+    `layoutBefore` is the number of the layout before ours. `compareAnyway` lets a follow-up
+    compare what different rules made.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -163,6 +169,8 @@ class CovidLungQuantParameterNode:
     airwaysAndVessels: str = NO_TUBES
     enhance: bool = False
     mirror: bool = False
+    shownLesion: int = 0
+    layoutBefore: int = 0
     compareAnyway: bool = False
     outputSegmentation: vtkMRMLSegmentationNode
     outputTable: vtkMRMLTableNode
@@ -418,6 +426,10 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         if nodes is not None:
             self.logic.showResult(volumeNode, *nodes)
+            self.logic.getParameterNode().shownLesion = 0
+            for section in self._sections:
+                if isinstance(section, LookingSection):
+                    section.onReadingLayout()
 
     def onMeasureButton(self):
         """Measure the selected segmentation as it is now."""
@@ -566,6 +578,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode.outputTable = tableNode
         # Lobes of another patient would be measured with in silence.
         self._parameterNode.lobes = None
+        self._parameterNode.shownLesion = 0
 
     def _updatePanel(self):
         if self._parameterNode is None:
@@ -859,6 +872,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             tableNode = self._writeTable(quantification, volumeNode, tableNode)
             self._writeLobes(quantification, volumeNode)
             structures_to_nodes(scene, quantification, volumeNode)
+            renew_density(scene, volumeNode, quantification.labels)
         self._startCounting(quantification, volumeNode, segmentationNode, tableNode, lobesNode)
         return segmentationNode, tableNode
 
@@ -892,6 +906,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         with self._writing(), no_new_nodes_on_error(slicer.mrmlScene):
             tableNode = self._writeTable(quantification, volumeNode, tableNode)
             self._writeLobes(quantification, volumeNode)
+            renew_density(slicer.mrmlScene, volumeNode, labels)
             if _present(segmentationNode) is not None:
                 note_edits(segmentationNode, labels)
                 self._startCounting(
@@ -923,6 +938,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
                     slicer.mrmlScene, running.quantification, volumeNode, tableNode
                 )
                 lobe_chart_to_node(slicer.mrmlScene, running.quantification, volumeNode)
+                renew_density(slicer.mrmlScene, volumeNode, labels)
                 note_edits(segmentationNode, labels)
                 set_correction(tableNode, recounted.correction)
             set_stale(tableNode, False)
@@ -990,8 +1006,10 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         slicer.util.setSliceViewerLayers(background=volumeNode)
         segmentationNode.SetDisplayVisibility(True)
         displayNode = segmentationNode.GetDisplayNode()
-        displayNode.SetVisibility2DFill(True)
+        displayNode.SetVisibility2DFill(not is_density_shown(slicer.mrmlScene, volumeNode))
         displayNode.SetVisibility2DOutline(True)
+        if are_surfaces_shown(segmentationNode):
+            self.showSurfaces(segmentationNode, True)
         both = record_from_node(tableNode).measurements.region(BOTH_LUNGS_REGION)
         label, volume_ml = max(
             ((GGO, both.ggo_ml), (HIGH_OPACITY, both.high_opacity_ml)), key=lambda pair: pair[1]
@@ -1001,6 +1019,11 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             slicer.vtkMRMLSliceNode.JumpAllSlices(
                 slicer.mrmlScene, *centre, slicer.vtkMRMLSliceNode.CenteredJumpSlice
             )
+
+    def showSurfaces(self, segmentationNode, shown):
+        """Show the lesions as surfaces in translucent lungs in 3D, or not; no number changes."""
+        with self._writing():
+            show_surfaces(segmentationNode, shown)
 
     def isEdited(self, volumeNode, segmentationNode):
         """Whether a segmentation holds something else than what `segment` last wrote into it."""

@@ -1,15 +1,118 @@
 """The section "Looking": what is shown of a result, and how."""
 
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
 
-class LookingSection:
-    """Shows and hides what a run has found."""
+from CovidLungQuantLib.errors import CovidLungQuantError
+from CovidLungQuantLib.measures.lesion_islands import lesion_islands
+from CovidLungQuantLib.mrml.chart import lobe_chart_of
+from CovidLungQuantLib.mrml.density import is_density_shown, show_density
+from CovidLungQuantLib.mrml.display import (
+    are_surfaces_shown,
+    composite_nodes,
+    is_filled,
+    is_in_slices,
+    is_outlined,
+    is_structure_shown,
+    look_at,
+    set_fill,
+    set_outline,
+    show_in_slices,
+    show_structure,
+    structures_of,
+)
+from CovidLungQuantLib.mrml.layout import (
+    LAYOUT_ID,
+    is_layout_shown,
+    register_layout,
+    show_layout,
+    show_table_and_chart,
+)
+from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of
+from CovidLungQuantLib.mrml.segmentation import labels_after_stroke
+from CovidLungQuantLib.mrml.structures import airways_and_vessels_of, enhanced_of
+from CovidLungQuantLib.mrml.volume_rendering import (
+    is_volume_rendered,
+    rendered_of,
+    show_volume_rendering,
+)
+from CovidLungQuantLib.mrml.volumes import geometry_of
+from CovidLungQuantLib.outputs.density_section import DENSITY_RANGE_HU, density_colors
+
+# Names of `structures_of` and the boxes that show and hide them.
+STRUCTURE_BOXES = {
+    "normal lung": "normalLungCheckBox",
+    "GGO": "ggoCheckBox",
+    "high opacity": "highOpacityCheckBox",
+    "lobes": "lobesCheckBox",
+    "airways": "airwaysCheckBox",
+    "vessels": "vesselsCheckBox",
+    "sub-visual lesions": "subVisualCheckBox",
+}
+# Those of every result; the boxes of others are there only where there is something to show.
+ALWAYS_OFFERED = ("normal lung", "GGO", "high opacity")
+
+
+def registerLayout():
+    """Make the layout known to Slicer, before a scene that was saved with it is loaded."""
+    layoutNode = _layoutNode()
+    if layoutNode is not None:
+        register_layout(layoutNode)
+
+
+def _layoutNode():
+    """Slicer's layout node; None where there is no main window."""
+    layoutManager = slicer.app.layoutManager()
+    return None if layoutManager is None else layoutManager.layoutLogic().GetLayoutNode()
+
+
+class LookingSection(VTKObservationMixin):
+    """Shows and hides what a run has found; every box shows what the nodes say."""
 
     def __init__(self, panel):
+        VTKObservationMixin.__init__(self)
         self._logic = panel.logic
+        self._parameterNode = None
+        self._followedNodes = []
+        self._structures = {}
+        # Lesions by size, and the label map they were found in.
+        self._lesions = ()
+        self._lesionLabels = None
+        self._acting = False
+        registerLayout()
         self._widget, self.ui = panel.addSection("Looking")
+        for name, boxName in STRUCTURE_BOXES.items():
+            getattr(self.ui, boxName).connect(
+                "clicked(bool)", lambda shown, name=name: self.onStructure(name, shown)
+            )
+        self.ui.fillCheckBox.connect("clicked(bool)", self.onFill)
+        self.ui.outlineCheckBox.connect("clicked(bool)", self.onOutline)
+        self.ui.largestLesionButton.connect("clicked(bool)", self.onLargestLesion)
+        self.ui.previousLesionButton.connect("clicked(bool)", self.onPreviousLesion)
+        self.ui.nextLesionButton.connect("clicked(bool)", self.onNextLesion)
+        self.ui.enhancedCheckBox.connect("clicked(bool)", self.onEnhanced)
+        self.ui.densityCheckBox.connect("clicked(bool)", self.onDensity)
+        self.ui.surfacesCheckBox.connect("clicked(bool)", self.onSurfaces)
+        self.ui.renderingCheckBox.connect("clicked(bool)", self.onRendering)
+        self.ui.readingLayoutButton.connect("clicked(bool)", self.onReadingLayout)
+        self.ui.layoutBeforeButton.connect("clicked(bool)", self.onLayoutBefore)
+        self._drawDensityScale()
 
     def update(self, parameterNode):
         """Show how the nodes are displayed now; None lets go of them."""
+        self._parameterNode = parameterNode
+        if parameterNode is None:
+            self._follow([])
+            self._structures = {}
+            self._lesions, self._lesionLabels = (), None
+            return
+        self._structures = structures_of(
+            slicer.mrmlScene, parameterNode.inputVolume, parameterNode.outputSegmentation
+        )
+        self._follow(self._nodesToFollow())
+        self._show()
 
     def setRunning(self, running):
         """Refuse clicks during a run."""
@@ -18,3 +121,264 @@ class LookingSection:
     def cleanup(self):
         """Let go of the scene."""
         self.update(None)
+
+    def onStructure(self, name, shown):
+        """Show or hide one structure."""
+        self._act(lambda: show_structure(self._structures[name], shown))
+
+    def onFill(self, shown):
+        """Fill the segments of the result, or not."""
+        self._act(lambda: set_fill(self._segmentation, shown))
+
+    def onOutline(self, shown):
+        """Draw outlines of the segments of the result, or not."""
+        self._act(lambda: set_outline(self._segmentation, shown))
+
+    def onEnhanced(self, shown):
+        """Show the enhanced volume in place of the CT, or the CT again."""
+        enhanced = enhanced_of(slicer.mrmlScene, self._volume)
+        self._act(lambda: show_in_slices(slicer.mrmlScene, enhanced if shown else self._volume))
+
+    def onDensity(self, shown):
+        """Colour the lesions by their density, or not."""
+        self._act(
+            lambda: show_density(
+                slicer.mrmlScene, self._volume, self._segmentation, self._labels(), shown
+            )
+        )
+
+    def onSurfaces(self, shown):
+        """Show the lesions in translucent lungs in 3D, or not."""
+        self._act(lambda: self._logic.showSurfaces(self._segmentation, shown))
+        _bringIntoSight(shown)
+
+    def onRendering(self, shown):
+        """Render the lungs in 3D, or not."""
+        self._act(
+            lambda: show_volume_rendering(
+                slicer.modules.volumerendering.logic(),
+                slicer.mrmlScene,
+                self._volume,
+                self._labels(),
+                shown,
+            )
+        )
+        _bringIntoSight(shown)
+
+    def onLargestLesion(self):
+        """Go to the largest lesion."""
+        self._act(lambda: self._goToLesion(1))
+
+    def onPreviousLesion(self):
+        """Go to the next larger lesion."""
+        self._act(lambda: self._goToLesion(self._parameterNode.shownLesion - 1))
+
+    def onNextLesion(self):
+        """Go to the next smaller lesion."""
+        self._act(lambda: self._goToLesion(self._parameterNode.shownLesion + 1))
+
+    def onReadingLayout(self):
+        """Choose the layout for reading a result."""
+        layoutNode = _layoutNode()
+        # After a run the user may be in another module, whose views are not to be taken away.
+        if layoutNode is None or self._parameterNode is None:
+            return
+        before = show_layout(layoutNode)
+        if before != LAYOUT_ID:
+            self._parameterNode.layoutBefore = before
+        show_table_and_chart(
+            slicer.mrmlScene,
+            self._parameterNode.outputTable,
+            lobe_chart_of(slicer.mrmlScene, self._volume) if self._volume else None,
+        )
+        self._show()
+
+    def onLayoutBefore(self):
+        """Go back to the layout that was shown before."""
+        layoutNode = _layoutNode()
+        show_layout(
+            layoutNode, self._parameterNode.layoutBefore or layoutNode.SlicerLayoutFourUpView
+        )
+        self._show()
+
+    @property
+    def _volume(self):
+        return self._parameterNode.inputVolume
+
+    @property
+    def _segmentation(self):
+        return self._parameterNode.outputSegmentation
+
+    def _labels(self):
+        return labels_after_stroke(self._segmentation, self._volume)
+
+    def _act(self, action):
+        """Do what a click asks for and show how it is then; what is refused is said."""
+        error = ""
+        self._acting = True
+        try:
+            with slicer.util.WaitCursor():
+                action()
+        except CovidLungQuantError as reason:
+            error = str(reason)
+        finally:
+            self._acting = False
+        if self._parameterNode is not None:
+            self.update(self._parameterNode)
+        if error:
+            slicer.util.errorDisplay(error)
+
+    def _goToLesion(self, number):
+        """Centre the slice views on a lesion; 1 is the largest."""
+        self._findLesions()
+        if not self._lesions:
+            self._parameterNode.shownLesion = 0
+            return
+        number = min(max(number, 1), len(self._lesions))
+        look_at(slicer.mrmlScene, self._volume, self._lesions[number - 1].place)
+        self._parameterNode.shownLesion = number
+
+    def _findLesions(self):
+        """Find the lesions by size, unless they are those of before."""
+        labels = self._labels()
+        before = self._lesionLabels
+        if before is not None and before.shape == labels.shape and (before == labels).all():
+            return
+        lobes = None
+        lobesNode = self._parameterNode.lobes or lobes_of(slicer.mrmlScene, self._volume)
+        if lobesNode is not None:
+            try:
+                lobes, _warnings = lobes_from_node(lobesNode, self._volume)
+            except CovidLungQuantError:
+                # Measuring says what is wrong with them; the lesions can be visited without.
+                lobes = None
+        voxel_ml = geometry_of(self._volume).voxel_volume_ml
+        self._lesions = lesion_islands(labels, voxel_ml, lobes)
+        self._lesionLabels = labels
+
+    def _nodesToFollow(self):
+        """Nodes that say how things are shown; users change them in other modules, too."""
+        scene = slicer.mrmlScene
+        nodes = list(composite_nodes(scene))
+        for node in {part.node for part in self._structures.values()}:
+            # Not made here where it is missing: every new node calls for an update.
+            nodes += [node] if node.GetDisplayNode() is None else [node, node.GetDisplayNode()]
+        if self._volume is not None:
+            rendered = rendered_of(scene, self._volume)
+            display = rendered and _renderingLogic().GetFirstVolumeRenderingDisplayNode(rendered)
+            nodes += [display] if display else []
+        layoutNode = _layoutNode()
+        return nodes if layoutNode is None else [*nodes, layoutNode]
+
+    def _follow(self, nodes):
+        if len(nodes) == len(self._followedNodes) and all(
+            mine is theirs for mine, theirs in zip(nodes, self._followedNodes, strict=True)
+        ):
+            return
+        modified = vtk.vtkCommand.ModifiedEvent
+        for node in self._followedNodes:
+            self.removeObserver(node, modified, self.onDisplayModified)
+        self._followedNodes = nodes
+        for node in nodes:
+            self.addObserver(node, modified, self.onDisplayModified)
+
+    def onDisplayModified(self, caller, event):
+        """Something is shown otherwise now."""
+        isBusy = self._acting or slicer.mrmlScene.IsBatchProcessing()
+        if self._parameterNode is not None and not isBusy:
+            self._show()
+
+    def _show(self):
+        """Let every box say what the nodes say."""
+        scene, ui = slicer.mrmlScene, self.ui
+        volume, segmentation = self._volume, self._segmentation
+        for name, boxName in STRUCTURE_BOXES.items():
+            structure = self._structures.get(name)
+            box = getattr(ui, boxName)
+            box.visible = structure is not None or name in ALWAYS_OFFERED
+            box.enabled = structure is not None
+            box.checked = structure is not None and is_structure_shown(structure)
+        hasResult = any(name in self._structures for name in ALWAYS_OFFERED)
+        for box, isOn in (
+            (ui.fillCheckBox, hasResult and is_filled(segmentation)),
+            (ui.outlineCheckBox, hasResult and is_outlined(segmentation)),
+            (ui.densityCheckBox, hasResult and is_density_shown(scene, volume)),
+            (ui.surfacesCheckBox, hasResult and are_surfaces_shown(segmentation)),
+            (
+                ui.renderingCheckBox,
+                hasResult and is_volume_rendered(_renderingLogic(), scene, volume),
+            ),
+        ):
+            box.enabled = hasResult
+            box.checked = isOn
+        ui.densityScaleLabel.visible = ui.densityCheckBox.checked
+        enhanced = None if volume is None else enhanced_of(scene, volume)
+        ui.enhancedCheckBox.enabled = enhanced is not None
+        ui.enhancedCheckBox.checked = enhanced is not None and is_in_slices(scene, enhanced)
+        self._showLesion(hasResult)
+        self._showFindings(enhanced)
+        layoutNode = _layoutNode()
+        ui.readingLayoutButton.enabled = layoutNode is not None
+        ui.layoutBeforeButton.enabled = layoutNode is not None and is_layout_shown(layoutNode)
+
+    def _showLesion(self, hasResult):
+        """Say which lesion the slice views show, once someone has gone to one."""
+        number = self._parameterNode.shownLesion
+        count = len(self._lesions)
+        self.ui.largestLesionButton.enabled = hasResult
+        # Before the first click, and after a scene is loaded, the lesions are not counted yet.
+        self.ui.previousLesionButton.enabled = hasResult and number > 1
+        self.ui.nextLesionButton.enabled = (
+            hasResult and number > 0 and (not count or number < count)
+        )
+        text = ""
+        if hasResult and self._lesionLabels is not None and not count:
+            text = _("There is no lesion of at least 0.1 mL.")
+        if hasResult and 0 < number <= count:
+            lesion = self._lesions[number - 1]
+            text = _("Lesion {number} of {count}: {volume:.1f} mL").format(
+                number=number, count=count, volume=lesion.volume_ml
+            )
+            if lesion.lobe is not None:
+                text = f"{text}, {lesion.lobe.short_name}"
+        self.ui.lesionLabel.text = text
+        self.ui.lesionLabel.visible = bool(text)
+
+    def _showFindings(self, enhanced):
+        """Say what was measured of airways, vessels and the enhanced volume."""
+        nodes = [enhanced]
+        if self._volume is not None:
+            nodes.insert(0, airways_and_vessels_of(slicer.mrmlScene, self._volume))
+        texts = [node.GetDescription() for node in nodes if node is not None]
+        text = "\n".join(text for text in texts if text)
+        self.ui.findingsLabel.text = text
+        self.ui.findingsLabel.visible = bool(text)
+
+    def _drawDensityScale(self):
+        """The colours with their HU, as a strip."""
+        colors = density_colors()
+        stops = ", ".join(
+            f"stop: {index / (len(colors) - 1):.3f} "
+            f"rgb({', '.join(str(round(255 * part)) for part in color[:3])})"
+            for index, color in enumerate(colors)
+        )
+        lowest, highest = DENSITY_RANGE_HU
+        middle = (lowest + highest) // 2
+        cells = zip(("left", "center", "right"), (lowest, middle, highest), strict=True)
+        row = "".join(
+            f'<td width="33%" align="{side}">{hu}</td>'.replace("-", "−") for side, hu in cells
+        )
+        self.ui.densityScaleLabel.text = f'<table width="100%"><tr>{row}</tr></table>'
+        self.ui.densityScaleLabel.styleSheet = (
+            f"border-top: 10px solid qlineargradient(x1: 0, y1: 0, x2: 1, y2: 0, {stops});"
+        )
+
+
+def _bringIntoSight(shown):
+    """Look at what is now in the 3D views."""
+    if shown and slicer.app.layoutManager() is not None:
+        slicer.util.resetThreeDViews()
+
+
+def _renderingLogic():
+    return slicer.modules.volumerendering.logic()

@@ -115,7 +115,8 @@ def set_fill(segmentation_node: Any, shown: bool) -> None:
 
 def is_filled(segmentation_node: Any) -> bool:
     """Whether the segments are filled in the slice views."""
-    return bool(_display_of(segmentation_node).GetVisibility2DFill())
+    display = segmentation_node.GetDisplayNode()
+    return display is not None and bool(display.GetVisibility2DFill())
 
 
 def set_outline(segmentation_node: Any, shown: bool) -> None:
@@ -125,7 +126,8 @@ def set_outline(segmentation_node: Any, shown: bool) -> None:
 
 def is_outlined(segmentation_node: Any) -> bool:
     """Whether the outlines of the segments are drawn in the slice views."""
-    return bool(_display_of(segmentation_node).GetVisibility2DOutline())
+    display = segmentation_node.GetDisplayNode()
+    return display is not None and bool(display.GetVisibility2DOutline())
 
 
 def show_in_slices(scene: Any, volume_node: Any) -> None:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import slicer
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QWidget
+from small_tubes import an_enhanced_quantification
 from test_slicer_module import (  # noqa: F401  (fixtures)
     chest,
     errors,
@@ -17,13 +26,20 @@ from test_slicer_module import (  # noqa: F401  (fixtures)
     stand_in,
 )
 
+from CovidLungQuantLib.labels import HIGH_OPACITY
+from CovidLungQuantLib.mrml.chart import lobe_chart_of
+from CovidLungQuantLib.mrml.display import are_surfaces_shown, show_in_slices
+from CovidLungQuantLib.mrml.layout import LAYOUT_ID
+from CovidLungQuantLib.mrml.nodes import results_of
+from CovidLungQuantLib.mrml.segmentation import segmentation_to_node
 from CovidLungQuantLib.mrml.structures import (
     airways_and_vessels_from_node,
     airways_and_vessels_of,
     enhanced_of,
+    structures_to_nodes,
 )
-from CovidLungQuantLib.mrml.table import record_from_node
-from CovidLungQuantLib.mrml.volumes import ct_from_node
+from CovidLungQuantLib.mrml.table import is_stale, measurements_to_node, record_from_node
+from CovidLungQuantLib.mrml.volumes import ct_from_node, ct_to_node
 from CovidLungQuantLib.pipeline import Options, quantify
 
 
@@ -31,6 +47,12 @@ def section(widget: Any, name: str) -> Any:
     """The section of that class."""
     (found,) = (part for part in widget._sections if type(part).__name__ == name)
     return found
+
+
+def tick(box: Any) -> None:
+    """Click on a box itself: beside its text, where a short one leaves room, nothing happens."""
+    place = QPoint(8, QWidget.height(box) // 2)
+    QTest.mouseClick(box, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
 
 
 def parameters() -> Any:
@@ -46,8 +68,8 @@ def test_the_advanced_choices_are_kept_in_the_parameter_node(panel: Any) -> None
     assert not ui.enhanceCheckBox.checked
     assert not ui.mirrorCheckBox.checked
     ui.tubesComboBox.setCurrentIndex(ui.tubesComboBox.findData("remove"))
-    press(ui.enhanceCheckBox)
-    press(ui.mirrorCheckBox)
+    tick(ui.enhanceCheckBox)
+    tick(ui.mirrorCheckBox)
     kept = [parameters().GetParameter(name) for name in ("airwaysAndVessels", "enhance", "mirror")]
     assert kept == ["remove", "True", "True"]
 
@@ -98,3 +120,216 @@ def test_a_second_run_renews_what_it_finds(panel: Any, chest: Any) -> None:  # n
     before = slicer.mrmlScene.GetNumberOfNodes()
     press(panel.ui.segmentButton)
     assert slicer.mrmlScene.GetNumberOfNodes() == before
+
+
+# Looking
+
+
+@pytest.fixture
+def slice_views() -> Iterator[list[Any]]:
+    """Nodes of two slice views, which Slicer's main window makes."""
+    logics = [slicer.vtkMRMLSliceLogic() for _ in range(2)]
+    for logic, name in zip(logics, ("Red", "Green"), strict=True):
+        logic.SetMRMLScene(slicer.mrmlScene)
+        logic.AddSliceNode(name)
+    yield [logic.GetSliceCompositeNode() for logic in logics]
+    for logic in logics:
+        logic.SetMRMLScene(None)
+
+
+@pytest.fixture
+def looking(panel: Any, module: ModuleType, slice_views: list[Any]) -> SimpleNamespace:  # noqa: F811
+    """A result with two lesions, vessels and an enhanced volume, as a run leaves it."""
+    run = an_enhanced_quantification()
+    labels = run.labels.copy()
+    labels[20:24, 50:56, 50:56] = HIGH_OPACITY.value
+    run = replace(run, labels=labels)
+    scene = slicer.mrmlScene
+    volume_node = ct_to_node(scene, run.ct)
+    segmentation_node = segmentation_to_node(scene, run, volume_node)
+    table_node = measurements_to_node(scene, run, volume_node)
+    structures_to_nodes(scene, run, volume_node)
+    show_in_slices(scene, volume_node)
+    chosen = panel.logic.getParameterNode()
+    chosen.inputVolume = volume_node
+    chosen.outputSegmentation = segmentation_node
+    chosen.outputTable = table_node
+    part = section(panel, "LookingSection")
+    return SimpleNamespace(
+        part=part, ui=part.ui, volume=volume_node, segmentation=segmentation_node, run=run
+    )
+
+
+def test_without_a_result_there_is_nothing_to_look_at(panel: Any) -> None:  # noqa: F811
+    ui = section(panel, "LookingSection").ui
+    offered = {name: box.visible for name, box in vars(ui).items() if name.endswith("CheckBox")}
+    hidden = {name for name, is_visible in offered.items() if not is_visible}
+    assert hidden == {
+        "lobesCheckBox",
+        "airwaysCheckBox",
+        "vesselsCheckBox",
+        "subVisualCheckBox",
+    }
+    assert not any(getattr(ui, name).enabled for name in offered)
+    assert not ui.largestLesionButton.enabled
+    assert not ui.lesionLabel.visible
+
+
+def test_one_click_shows_or_hides_each_segment(looking: SimpleNamespace) -> None:
+    ui, display = looking.ui, looking.segmentation.GetDisplayNode()
+    assert ui.ggoCheckBox.checked
+    tick(ui.ggoCheckBox)
+    assert not display.GetSegmentVisibility("GGO")
+    assert display.GetSegmentVisibility("HighOpacity")
+    tick(ui.ggoCheckBox)
+    assert display.GetSegmentVisibility("GGO")
+
+    tubes = airways_and_vessels_of(slicer.mrmlScene, looking.volume)
+    assert not ui.vesselsCheckBox.checked
+    tick(ui.vesselsCheckBox)
+    assert tubes.GetDisplayVisibility()
+    assert not ui.airwaysCheckBox.checked
+    assert not ui.lobesCheckBox.visible
+
+
+def test_the_boxes_follow_what_is_done_elsewhere(looking: SimpleNamespace) -> None:
+    looking.segmentation.GetDisplayNode().SetSegmentVisibility("HighOpacity", False)
+    assert not looking.ui.highOpacityCheckBox.checked
+    looking.segmentation.GetDisplayNode().SetVisibility2DFill(False)
+    assert not looking.ui.fillCheckBox.checked
+    looking.segmentation.SetDisplayVisibility(False)
+    assert not looking.ui.normalLungCheckBox.checked
+
+
+def test_fill_and_outline(looking: SimpleNamespace) -> None:
+    display = looking.segmentation.GetDisplayNode()
+    display.SetVisibility2DOutline(False)
+    tick(looking.ui.outlineCheckBox)
+    tick(looking.ui.fillCheckBox)
+    assert display.GetVisibility2DOutline()
+    assert not display.GetVisibility2DFill()
+
+
+def test_lesions_are_visited_by_size(panel: Any, looking: SimpleNamespace) -> None:  # noqa: F811
+    ui = looking.ui
+    assert not ui.nextLesionButton.enabled
+    press(ui.largestLesionButton)
+    # 10 × 10 × 10 and 4 × 6 × 6 voxels of 1 mm³.
+    assert ui.lesionLabel.text == "Lesion 1 of 2: 1.0 mL"
+    assert not ui.previousLesionButton.enabled
+    press(ui.nextLesionButton)
+    assert ui.lesionLabel.text == "Lesion 2 of 2: 0.1 mL"
+    assert not ui.nextLesionButton.enabled
+    assert panel.logic.getParameterNode().shownLesion == 2
+    matrix = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceNode").GetSliceToRAS()
+    # The voxel (20, 52, 52) in RAS; the scan begins at (1, 2, 3) mm in LPS.
+    assert [matrix.GetElement(row, 3) for row in range(3)] == [-53.0, -54.0, 23.0]
+    press(ui.previousLesionButton)
+    assert ui.lesionLabel.text == "Lesion 1 of 2: 1.0 mL"
+
+
+def test_lesions_are_those_of_the_corrected_result(
+    looking: SimpleNamespace,
+    stand_in: Any,  # noqa: F811
+) -> None:
+    press(looking.ui.largestLesionButton)
+    segmentation = looking.segmentation.GetSegmentation()
+    segmentation.RemoveSegment("GGO")
+    press(looking.ui.largestLesionButton)
+    assert looking.ui.lesionLabel.text == "Lesion 1 of 1: 0.1 mL"
+    segmentation.RemoveSegment("HighOpacity")
+    press(looking.ui.largestLesionButton)
+    assert looking.ui.lesionLabel.text == "There is no lesion of at least 0.1 mL."
+    assert errors(stand_in) == []
+
+
+def test_the_enhanced_volume_and_the_ct_again(
+    looking: SimpleNamespace, slice_views: list[Any]
+) -> None:
+    enhanced = enhanced_of(slicer.mrmlScene, looking.volume)
+    tick(looking.ui.enhancedCheckBox)
+    assert {view.GetBackgroundVolumeID() for view in slice_views} == {enhanced.GetID()}
+    tick(looking.ui.enhancedCheckBox)
+    assert {view.GetBackgroundVolumeID() for view in slice_views} == {looking.volume.GetID()}
+    assert "Vessels: 4.2 mL" in looking.ui.findingsLabel.text
+    assert "scan-level bias" in looking.ui.findingsLabel.text
+
+
+def test_density_surfaces_and_rendering_are_switched(
+    looking: SimpleNamespace, slice_views: list[Any]
+) -> None:
+    ui, resets = looking.ui, slicer.app.layoutManager().standInResets
+    tick(ui.densityCheckBox)
+    assert all(view.GetLabelVolumeID() for view in slice_views)
+    assert ui.densityScaleLabel.visible
+    assert not ui.fillCheckBox.checked
+    tick(ui.densityCheckBox)
+    assert not any(view.GetLabelVolumeID() for view in slice_views)
+    assert not ui.densityScaleLabel.visible
+    assert ui.fillCheckBox.checked
+
+    tick(ui.surfacesCheckBox)
+    assert are_surfaces_shown(looking.segmentation)
+    # Surfaces of the same segments: no number is out of date.
+    assert not is_stale(results_of(slicer.mrmlScene, looking.volume)[1])
+    tick(ui.renderingCheckBox)
+    assert ui.renderingCheckBox.checked
+    assert slicer.app.layoutManager().standInResets == resets + 2
+    tick(ui.surfacesCheckBox)
+    assert not are_surfaces_shown(looking.segmentation)
+    tick(ui.renderingCheckBox)
+    assert not ui.renderingCheckBox.checked
+
+
+def test_the_layout_and_back(panel: Any, looking: SimpleNamespace) -> None:  # noqa: F811
+    layout_node = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    layout_node.SetViewArrangement(layout_node.SlicerLayoutOneUpRedSliceView)
+    assert not looking.ui.layoutBeforeButton.enabled
+    press(looking.ui.readingLayoutButton)
+    assert layout_node.GetViewArrangement() == LAYOUT_ID
+    table_view = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLTableViewNode")
+    assert table_view.GetTableNode() is panel.logic.getParameterNode().outputTable
+    press(looking.ui.layoutBeforeButton)
+    assert layout_node.GetViewArrangement() == layout_node.SlicerLayoutOneUpRedSliceView
+
+
+def test_the_result_is_shown_in_the_layout_with_its_chart(
+    panel: Any,  # noqa: F811
+    chest: Any,  # noqa: F811
+) -> None:
+    layout_node = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    layout_node.SetViewArrangement(layout_node.SlicerLayoutConventionalView)
+    press(panel.ui.segmentButton)
+    assert layout_node.GetViewArrangement() == LAYOUT_ID
+    assert panel.logic.getParameterNode().layoutBefore == layout_node.SlicerLayoutConventionalView
+    plot_view = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotViewNode")
+    assert plot_view.GetPlotChartNode() is lobe_chart_of(slicer.mrmlScene, chest)
+    assert section(panel, "LookingSection").ui.lobesCheckBox.visible
+
+
+def test_the_boxes_say_the_same_in_a_scene_that_was_saved_and_loaded(
+    panel: Any,  # noqa: F811
+    looking: SimpleNamespace,
+    tmp_path: Path,
+    stand_in: Any,  # noqa: F811
+) -> None:
+    ui = looking.ui
+    for box in (ui.ggoCheckBox, ui.vesselsCheckBox, ui.densityCheckBox, ui.enhancedCheckBox):
+        tick(box)
+    for box in (ui.surfacesCheckBox, ui.renderingCheckBox):
+        tick(box)
+    press(ui.largestLesionButton)
+    names = [name for name in vars(ui) if name.endswith("CheckBox")]
+    before = {name: getattr(ui, name).checked for name in names}
+    assert sum(before.values()) == 8
+    path = tmp_path / "scene.mrb"
+    assert slicer.mrmlScene.WriteToMRB(str(path))
+    slicer.mrmlScene.Clear(0)
+    assert not ui.densityCheckBox.checked
+    assert slicer.mrmlScene.ReadFromMRB(str(path))
+
+    assert errors(stand_in) == []
+    assert {name: getattr(ui, name).checked for name in names} == before
+    assert panel.logic.getParameterNode().shownLesion == 1
+    press(ui.nextLesionButton)
+    assert ui.lesionLabel.text == "Lesion 2 of 2: 0.1 mL"

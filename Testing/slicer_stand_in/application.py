@@ -23,6 +23,7 @@ from PySide6 import QtWidgets
 from PySide6.QtCore import QObject, Signal
 
 from . import mrml_widgets
+from .layout_manager import LayoutManager
 from .mrml_scene import make_scene
 from .names import reduced_names
 from .parameter_node import make_parameter_node_module
@@ -49,6 +50,19 @@ class _Application:
     def processEvents(self) -> None:
         """Handle what is waiting in Qt's queue."""
         self.standInQt.processEvents()
+
+    def layoutManager(self) -> LayoutManager:
+        """Return the layout manager; made when first asked for."""
+        if "standInLayoutManager" not in self.__dict__:
+            self.standInLayoutManager = LayoutManager(slicer.mrmlScene)
+        return self.standInLayoutManager
+
+    def connect(self, signature: str, receiver: Any) -> bool:
+        """Call a receiver of `startupCompleted()` at once: the stand-in has long started."""
+        if signature != "startupCompleted()":
+            raise UnknownSlicerName(f"The stand-in's application has no signal {signature!r}")
+        receiver()
+        return True
 
     def moduleManager(self) -> _ModuleManager:
         """Return the module manager."""

@@ -22,6 +22,10 @@ def make_scene() -> Any:
     plots.SetMRMLApplicationLogic(logics["application"])
     plots.SetMRMLScene(scene)
     logics["plots"] = plots
+    rendering = slicer.vtkSlicerVolumeRenderingLogic()
+    rendering.SetMRMLApplicationLogic(logics["application"])
+    rendering.SetMRMLScene(scene)
+    logics["volumerendering"] = rendering
     if not hasattr(slicer, "modules"):
         slicer.modules = SimpleNamespace()
     for name, logic in logics.items():
