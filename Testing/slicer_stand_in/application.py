@@ -12,7 +12,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -46,6 +46,8 @@ class _Application:
         self.standInQt = qt_application
         self.standInMessages: list[tuple[str, str]] = []
         self.standInModuleManager = _ModuleManager()
+        self.standInExitStatus: int | None = None
+        self.standInCommandOptions = SimpleNamespace(runPythonAndExit=False)
 
     def processEvents(self) -> None:
         """Handle what is waiting in Qt's queue."""
@@ -63,6 +65,14 @@ class _Application:
             raise UnknownSlicerName(f"The stand-in's application has no signal {signature!r}")
         receiver()
         return True
+
+    def commandOptions(self) -> SimpleNamespace:
+        """Return the options of the command line."""
+        return self.standInCommandOptions
+
+    def exit(self, status: int = 0) -> None:
+        """Note the exit code; as in Slicer the script goes on to its end."""
+        self.standInExitStatus = status
 
     def moduleManager(self) -> _ModuleManager:
         """Return the module manager."""
@@ -112,10 +122,27 @@ def _module_parent_class() -> type:
         (_ModuleParent,),
         {
             "__setattr__": write,
-            "widgetRepresentation": lambda self: self.__dict__["standInRepresentation"],
+            "widgetRepresentation": _representation_of,
             "logic": lambda self: None,
         },
     )
+
+
+def _representation_of(parent: Any) -> Any:
+    """The module's panel; made when first asked for, and not entered, as in Slicer."""
+    if "standInRepresentation" not in parent.__dict__:
+        _make_representation(parent)
+    return parent.__dict__["standInRepresentation"]
+
+
+def _make_representation(parent: Any) -> Any:
+    representation = slicer.qSlicerScriptedLoadableModuleWidget()
+    QtWidgets.QWidget.setLayout(representation, QtWidgets.QVBoxLayout())
+    QtWidgets.QWidget.layout(representation).setContentsMargins(0, 0, 0, 0)
+    representation.standInName = Path(parent.path).stem
+    parent.__dict__["standInRepresentation"] = representation
+    representation.standInBuild()
+    return representation
 
 
 class StandIn:
@@ -176,12 +203,7 @@ class StandIn:
     def open_panel(self, name: str) -> Any:
         """Make the module's panel as Slicer does when the module is first opened, and enter it."""
         parent = getattr(slicer.modules, name.lower())
-        representation = slicer.qSlicerScriptedLoadableModuleWidget()
-        QtWidgets.QWidget.setLayout(representation, QtWidgets.QVBoxLayout())
-        QtWidgets.QWidget.layout(representation).setContentsMargins(0, 0, 0, 0)
-        representation.standInName = name
-        parent.__dict__["standInRepresentation"] = representation
-        representation.standInBuild()
+        representation = _make_representation(parent)
         QtWidgets.QWidget.resize(representation, PANEL_WIDTH_PX, 768)
         QtWidgets.QWidget.show(representation)
         representation.enter()
@@ -198,6 +220,7 @@ class StandIn:
             child.setMRMLScene(None)
         QtWidgets.QWidget.hide(representation)
         delattr(slicer.modules, f"{name}Widget")
+        del getattr(slicer.modules, name.lower()).__dict__["standInRepresentation"]
         QObject.deleteLater(representation)
 
 
