@@ -41,6 +41,12 @@ if importlib.util.find_spec("CovidLungQuantLib") is None:
 from CovidLungQuantPanel.advanced import AdvancedSection
 from CovidLungQuantPanel.follow_up import FollowUpSection
 from CovidLungQuantPanel.looking import LookingSection, registerLayout
+from CovidLungQuantPanel.sample_data import registerSampleData
+from CovidLungQuantPanel.settings import (
+    SettingsSection,
+    applyModelsFolder,
+    deviceOfThisComputer,
+)
 
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
@@ -144,6 +150,8 @@ class CovidLungQuant(ScriptedLoadableModule):
         )
         # Views can be arranged once the main window is there.
         slicer.app.connect("startupCompleted()", registerLayout)
+        slicer.app.connect("startupCompleted()", registerSampleData)
+        applyModelsFolder()
 
 
 @parameterNodeWrapper
@@ -206,7 +214,12 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._recountTimer.setSingleShot(True)
         self._recountTimer.setInterval(RECOUNT_DELAY_MS)
         self._recountTimer.connect("timeout()", self.onRecountTimer)
-        self._sections = (AdvancedSection(self), LookingSection(self), FollowUpSection(self))
+        self._sections = (
+            AdvancedSection(self),
+            LookingSection(self),
+            FollowUpSection(self),
+            SettingsSection(self),
+        )
 
         self.ui.disclaimerLabel.text = DISCLAIMER
         for table in (self.ui.resultsTable, self.ui.lobesTable, self.ui.correctionTable):
@@ -415,7 +428,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 chosen.outputSegmentation,
                 chosen.outputTable,
                 model=chosen.model or None,
-                device=chosen.device,
+                device=deviceOfThisComputer(chosen.device),
                 kinds=chosen.kinds,
                 progress=self._showProgress,
                 lobesNode=chosen.lobes,
@@ -555,6 +568,12 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             section.setRunning(running)
         self._updateButtons(running)
 
+    def updateModels(self):
+        """Offer the models that there are now."""
+        if self._parameterNode is not None:
+            model = self._parameterNode.model
+            _fillComboBox(self.ui.modelComboBox, self.logic.modelChoices(), model)
+
     def _showProgress(self, fraction, message):
         if not self._removed:
             self.ui.progressBar.value = round(100 * fraction)
@@ -583,7 +602,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _updatePanel(self):
         if self._parameterNode is None:
             return
-        _fillComboBox(self.ui.modelComboBox, self.logic.modelChoices(), self._parameterNode.model)
+        self.updateModels()
         _fillComboBox(
             self.ui.deviceComboBox, self.logic.deviceChoices(), self._parameterNode.device
         )
@@ -1046,6 +1065,11 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         """Whether PyTorch can be imported; importing it takes seconds, so this does not."""
         return importlib.util.find_spec("torch") is not None
 
+    def checkModel(self, path):
+        """Refuse a file that is no model of lesions, with a CovidLungQuantError."""
+        self._requireTorch()
+        importlib.import_module("CovidLungQuantLib.lesions.weights").load_model(str(path))
+
     def modelChoices(self):
         """Models to offer: value → text."""
         names = available_models()
@@ -1071,12 +1095,15 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             "network": _("By the network's own classes"),
         }
 
-    def _pipeline(self, progress):
-        """Import what computes; it loads PyTorch, which takes a moment the first time."""
+    def _requireTorch(self):
         if not self.isTorchInstalled():
             raise CovidLungQuantError(
                 _("PyTorch is not installed; install it through the PyTorch extension.")
             )
+
+    def _pipeline(self, progress):
+        """Import what computes; it loads PyTorch, which takes a moment the first time."""
+        self._requireTorch()
         if progress is not None and "torch" not in sys.modules:
             progress(0.0, _("Loading PyTorch"))
             slicer.app.processEvents()

@@ -8,6 +8,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CovidLungQuantPanel.settings import deviceOfThisComputer
+
 from CovidLungQuantLib.errors import CovidLungQuantError
 
 FOLDER_SETTING = "CovidLungQuant/TrainingSetFolder"
@@ -114,7 +116,9 @@ class TeachingSection:
         try:
             with slicer.util.WaitCursor():
                 self._logic.fineTune(
-                    self._folder(), model=chosen.model or None, device=chosen.device
+                    self._folder(),
+                    model=chosen.model or None,
+                    device=deviceOfThisComputer(chosen.device),
                 )
         except CovidLungQuantError as reason:
             slicer.util.errorDisplay(str(reason))

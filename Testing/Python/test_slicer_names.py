@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -123,6 +124,30 @@ def test_every_widget_has_a_tooltip(ui: ElementTree.Element) -> None:
         and not widget.findtext("property[@name='toolTip']/string")
     }
     assert without == set()
+
+
+def test_no_two_widgets_have_the_same_mnemonic(ui: ElementTree.Element) -> None:
+    """All sections stand in one panel: Alt and a letter mean one widget of it."""
+    letters: dict[str, list[str]] = {}
+    for widget in ui.iter("widget"):
+        text = widget.findtext("property[@name='text']/string") or ""
+        if found := re.search(r"&(?!&)(\w)", text):
+            letters.setdefault(found.group(1).lower(), []).append(widget.attrib["name"])
+    assert {letter: names for letter, names in letters.items() if len(names) > 1} == {}
+    assert len(letters) > 10
+
+
+def test_every_section_is_reached_by_the_keyboard_in_order(ui: ElementTree.Element) -> None:
+    """Without tab stops, Qt takes widgets in the order of the file, which is that of the form."""
+    for file in ui:
+        stops = [stop.text for stop in file.iter("tabstop")]
+        assert len(set(stops)) == len(stops)
+        written = [
+            widget.attrib["name"]
+            for widget in file.iter("widget")
+            if widget.attrib["name"] in stops
+        ]
+        assert stops == written, file.findtext("class")
 
 
 def test_every_qt_and_slicer_name_of_the_module_exists(

@@ -28,6 +28,7 @@ from .mrml_scene import make_scene
 from .names import reduced_names
 from .parameter_node import make_parameter_node_module
 from .pythonqt import UnknownSlicerName, dress, make_ctk_module, make_qt_module
+from .sample_data import make_sample_data_module
 from .scripted_module import make_scripted_module_module
 
 PANEL_WIDTH_PX = 390
@@ -259,7 +260,7 @@ def _reload(self: Any) -> None:
 
 def _install_modules() -> None:
     """Put the stand-in's modules and classes where scripts import them from."""
-    for module in (make_qt_module(), make_ctk_module()):
+    for module in (make_qt_module(), make_ctk_module(), make_sample_data_module()):
         sys.modules[module.__name__] = module
     for module in (make_scripted_module_module(), make_parameter_node_module(), _i18n_module()):
         sys.modules[module.__name__] = module

@@ -13,13 +13,18 @@ class _PathLineEdit(QtWidgets.QWidget):
 
     currentPathChanged = Signal(str)
     Dirs = 1
+    Files = 2
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         combo_box = QtWidgets.QComboBox()
         combo_box.setEditable(True)
+        # As wide as there is room, whatever the path.
         combo_box.setSizePolicy(
             QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Fixed
+        )
+        QtWidgets.QWidget.setSizePolicy(
+            self, QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed
         )
         button = QtWidgets.QToolButton()
         button.setText("…")
@@ -29,7 +34,7 @@ class _PathLineEdit(QtWidgets.QWidget):
         row.addWidget(button)
         QtWidgets.QWidget.setFocusProxy(self, combo_box)
         combo_box.editTextChanged.connect(self.currentPathChanged.emit)
-        self.__dict__.update(standInComboBox=combo_box, standInFilters=0)
+        self.__dict__.update(standInComboBox=combo_box, standInFilters=0, standInNameFilters=[])
 
     def _path(self) -> str:
         return self.standInComboBox.currentText()
@@ -43,8 +48,15 @@ class _PathLineEdit(QtWidgets.QWidget):
     def _set_filters(self, filters: int) -> None:
         self.__dict__["standInFilters"] = filters
 
+    def _name_filters(self) -> list[str]:
+        return self.standInNameFilters
+
+    def _set_name_filters(self, filters: list[str]) -> None:
+        self.__dict__["standInNameFilters"] = list(filters)
+
     currentPath = Property(str, _path, _set_path)
     filters = Property(int, _filters, _set_filters)
+    nameFilters = Property(list, _name_filters, _set_name_filters)
 
 
 ctkPathLineEdit = register_widget_class("ctkPathLineEdit", _PathLineEdit)

@@ -1,0 +1,147 @@
+"""The section "Settings" and the sample data in the stand-in, with the real MRML scene."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+from PySide6.QtCore import QSettings
+from PySide6.QtWidgets import QComboBox, QWidget
+from small_model import small_model
+from test_slicer_module import (  # noqa: F401  (fixtures)
+    chest,
+    errors,
+    model_path,
+    module,
+    panel,
+    press,
+    stand_in,
+)
+
+from CovidLungQuantLib.lesions.models import USER_MODELS_VARIABLE
+from CovidLungQuantLib.lesions.models import model_path as path_of_model
+from CovidLungQuantLib.lesions.weights import save_model
+from CovidLungQuantLib.mrml.table import record_from_node
+from CovidLungQuantLib.mrml.volumes import ct_from_node
+from CovidLungQuantLib.phantom import chest_phantom
+
+FOLDER_SETTING = "CovidLungQuant/ModelsFolder"
+DEVICE_SETTING = "CovidLungQuant/Device"
+
+
+@pytest.fixture(autouse=True)
+def untouched_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Forget what a test keeps."""
+    # Set and deleted, so that monkeypatch brings back what was there.
+    monkeypatch.setenv(USER_MODELS_VARIABLE, str(tmp_path / "usual"))
+    yield
+    for name in (FOLDER_SETTING, DEVICE_SETTING):
+        QSettings().remove(name)
+
+
+@pytest.fixture
+def settings(panel: Any) -> Any:  # noqa: F811
+    (found,) = (part for part in panel._sections if type(part).__name__ == "SettingsSection")
+    # The panel starts with a model file of the tests.
+    panel._parameterNode.model = ""
+    return found
+
+
+def offered(panel: Any) -> list[str]:  # noqa: F811
+    box = panel.ui.modelComboBox
+    return [box.itemData(index) for index in range(box.count)]
+
+
+def test_a_model_file_by_hand_is_chosen_and_offered(
+    panel: Any,  # noqa: F811
+    settings: Any,
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "from-a-colleague.pt"
+    save_model(file, small_model(3).network)
+    settings.ui.modelFilePathLineEdit.currentPath = str(file)
+    assert panel._parameterNode.model == str(file)
+    assert panel.ui.modelComboBox.currentText == "from-a-colleague.pt"
+    assert QWidget.isHidden(settings.ui.modelFileLabel)
+    panel.ui.modelComboBox.setCurrentIndex(0)
+    assert panel._parameterNode.model == ""
+    assert settings.ui.modelFilePathLineEdit.currentPath == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"not a model", "not a model of this software"), (None, "There is no such file")],
+)
+def test_what_is_no_model_is_refused_in_one_sentence(
+    panel: Any,  # noqa: F811
+    settings: Any,
+    tmp_path: Path,
+    content: bytes | None,
+    says: str,
+) -> None:
+    file = tmp_path / "other.pt"
+    if content is not None:
+        file.write_bytes(content)
+    settings.ui.modelFilePathLineEdit.currentPath = str(file)
+    assert says in settings.ui.modelFileLabel.text
+    assert not QWidget.isHidden(settings.ui.modelFileLabel)
+    assert panel._parameterNode.model == ""
+
+
+def test_a_models_folder_is_kept_and_its_models_are_offered(
+    panel: Any,  # noqa: F811
+    settings: Any,
+    module: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    save_model(folder / "mine-1.pt", small_model().network)
+    assert "mine-1" not in offered(panel)
+    settings.ui.modelsFolderPathLineEdit.currentPath = str(folder)
+    assert "mine-1" in offered(panel)
+    assert path_of_model("mine-1") == folder / "mine-1.pt"
+    assert QSettings().value(FOLDER_SETTING) == str(folder)
+    # At the next start of the application.
+    os.environ.pop(USER_MODELS_VARIABLE)
+    module.applyModelsFolder()
+    assert path_of_model("mine-1") == folder / "mine-1.pt"
+    settings.ui.modelsFolderPathLineEdit.currentPath = ""
+    assert "mine-1" not in offered(panel)
+    assert USER_MODELS_VARIABLE not in os.environ
+
+
+def test_automatic_is_what_the_settings_say_and_a_choice_wins(
+    panel: Any,  # noqa: F811
+    settings: Any,
+    module: Any,  # noqa: F811
+    chest: Any,  # noqa: F811
+    model_path: Path,  # noqa: F811
+) -> None:
+    assert module.deviceOfThisComputer("auto") == "auto"
+    box = settings.ui.automaticDeviceComboBox
+    assert QComboBox.itemText(box, 0) == "Best there is"
+    box.setCurrentIndex(box.findData("cpu"))
+    assert module.deviceOfThisComputer("auto") == "cpu"
+    assert module.deviceOfThisComputer("cuda") == "cuda"
+    panel._parameterNode.model = str(model_path)
+    press(panel.ui.segmentButton)
+    record = record_from_node(panel._parameterNode.outputTable)
+    assert record.provenance["options"]["device"] == "cpu"
+
+
+def test_the_synthetic_chest_is_offered_as_sample_data_and_needs_no_network(
+    panel: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (source,) = slicer.modules.sampleDataSources["COVID-19 Lung Quantification"]
+    assert source.uris == []
+    assert Path(source.thumbnailFileName).is_file()
+    node = source.customDownloader(source)
+    assert node.GetName() == "Synthetic chest CT"
+    assert np.array_equal(ct_from_node(node).hu, chest_phantom().ct.hu)
+    assert panel._parameterNode.inputVolume is node
