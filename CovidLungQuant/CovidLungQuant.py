@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import math
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ from CovidLungQuantPanel.advanced import AdvancedSection
 from CovidLungQuantPanel.follow_up import FollowUpSection
 from CovidLungQuantPanel.looking import LookingSection, registerLayout
 from CovidLungQuantPanel.sample_data import registerSampleData
+from CovidLungQuantPanel.self_test import checkLoop
 from CovidLungQuantPanel.settings import (
     SettingsSection,
     applyModelsFolder,
@@ -1300,6 +1302,9 @@ class _Worker(threading.Thread):
 class CovidLungQuantTest(ScriptedLoadableModuleTest):
     """Run by Slicer's Self Tests module and by Reload and Test."""
 
+    # What the loop segments with and trains; None is the default model.
+    model = None
+
     def setUp(self):
         """Start from an empty scene."""
         slicer.mrmlScene.Clear()
@@ -1313,6 +1318,8 @@ class CovidLungQuantTest(ScriptedLoadableModuleTest):
         self.test_segmentAndMeasure()
         self.setUp()
         self.test_cancelLeavesTheScene()
+        self.setUp()
+        self.test_loop()
         self.delayDisplay("All tests passed.")
 
     def test_segmentAndMeasure(self):
@@ -1330,6 +1337,11 @@ class CovidLungQuantTest(ScriptedLoadableModuleTest):
         segmented = record_from_node(tableNode).measurements.regions
         logic.measure(volumeNode, segmentationNode, tableNode)
         self.assertEqual(record_from_node(tableNode).measurements.regions, segmented)
+
+    def test_loop(self):
+        """Segment, paint, recount, undo, export, fine-tune for two steps, use the new model."""
+        with tempfile.TemporaryDirectory(prefix="covidlungquant-") as folder:
+            checkLoop(self, CovidLungQuantLogic(), makeSyntheticChest(), folder, self.model)
 
     def test_cancelLeavesTheScene(self):
         """A cancelled run adds no node."""

@@ -177,7 +177,7 @@ class FollowUpSection(VTKObservationMixin):
                 first=_scanText(record, 0), last=_scanText(record, -1)
             )
             self._fillChanges(record)
-            warnings = "\n".join(record.warnings)
+            warnings = _warningsText(record)
             if is_out_of_date(scene, changeNode):
                 stale = _("Out of date: the scans or their numbers have changed; compare again.")
         for label, text in (
@@ -249,6 +249,20 @@ def _scanText(record, index):
     if day is None:
         return name
     return _("{name} (day {day:g})").format(name=name, day=day)
+
+
+def _warningsText(record):
+    """What speaks against the comparison; what is known of each scan anyway is only counted."""
+    ofScans = tuple(f"{name}: " for name in record.names)
+    shown = [text for text in record.warnings if not text.startswith(ofScans)]
+    count = len(record.warnings) - len(shown)
+    if count:
+        shown.append(
+            _("The scans' own warnings ({count}) stand in the table's description.").format(
+                count=count
+            )
+        )
+    return "\n".join(shown)
 
 
 def _signed(value):
