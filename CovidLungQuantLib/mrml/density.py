@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.labels import GGO
 from CovidLungQuantLib.mrml.display import composite_nodes, is_filled, set_fill
 from CovidLungQuantLib.mrml.nodes import (
@@ -95,10 +94,9 @@ def _write_density(scene: Any, volume_node: Any, labels: np.ndarray, node: Any |
             remember_volume(node, volume_node, DENSITY_REFERENCE_ROLE)
         steps = np.zeros(labels.shape, np.uint8)
         lesion = labels >= GGO.value
-        if lesion.any():
-            box = bounding_box(lesion, (0, 0, 0))
-            hu = voxels(volume_node.GetImageData())[box]
-            steps[box] = density_picture(hu, lesion[box])
+        # Of the lesions' voxels alone: this runs after every stroke while the colours are shown.
+        hu = voxels(volume_node.GetImageData())[lesion]
+        steps[lesion] = density_picture(hu, np.ones(hu.shape, bool))
         image = vtk.vtkImageData()
         fill_image(image, steps)
         copy_geometry(volume_node, node)
