@@ -8,6 +8,7 @@ import dataclasses
 import importlib.util
 import logging
 import math
+import shutil
 import sys
 import tempfile
 import threading
@@ -42,6 +43,7 @@ if importlib.util.find_spec("CovidLungQuantLib") is None:
 from CovidLungQuantPanel.advanced import AdvancedSection
 from CovidLungQuantPanel.follow_up import FollowUpSection
 from CovidLungQuantPanel.looking import LookingSection, registerLayout
+from CovidLungQuantPanel.reports import ReportsSection
 from CovidLungQuantPanel.sample_data import registerSampleData
 from CovidLungQuantPanel.self_test import checkLoop
 from CovidLungQuantPanel.settings import (
@@ -49,6 +51,7 @@ from CovidLungQuantPanel.settings import (
     applyModelsFolder,
     deviceOfThisComputer,
 )
+from CovidLungQuantPanel.teaching import TeachingSection
 
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
@@ -71,7 +74,9 @@ from CovidLungQuantLib.measures.severity import (
     HIGHEST_TOTAL_SEVERITY_SCORE,
 )
 from CovidLungQuantLib.mrml.chart import lobe_chart_to_node
+from CovidLungQuantLib.mrml.current import numbers_fit, provenance_of, with_record
 from CovidLungQuantLib.mrml.density import is_density_shown, renew_density
+from CovidLungQuantLib.mrml.dicom_source import INSTANCE_UIDS_ATTRIBUTE, source_files_of
 from CovidLungQuantLib.mrml.display import are_surfaces_shown, show_surfaces
 from CovidLungQuantLib.mrml.follow_up import change_table_of, follow_up_to_node, set_day
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of, lobes_to_node
@@ -95,8 +100,16 @@ from CovidLungQuantLib.mrml.table import (
     record_from_node,
     set_correction,
     set_stale,
+    table_text,
 )
 from CovidLungQuantLib.mrml.volumes import ct_from_node, geometry_of, show_in_lung_window
+from CovidLungQuantLib.outputs.dicom_files import check_dicom_possible, write_dicom
+from CovidLungQuantLib.outputs.folder import check_output_folder, filled_folder, write_results
+from CovidLungQuantLib.outputs.pdf import check_pdf_possible
+from CovidLungQuantLib.progress import subrange
+from CovidLungQuantLib.training.dataset import LABELS_FILE_NAME, case_names
+from CovidLungQuantLib.training.fine_tuning_runs import fine_tunings
+from CovidLungQuantLib.training.nnunet import is_nnunet_dataset
 
 MODULE_NAME = "CovidLungQuant"
 TORCH_VERSION_REQUIREMENT = ">=2.2"
@@ -219,6 +232,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._sections = (
             AdvancedSection(self),
             LookingSection(self),
+            ReportsSection(self),
+            TeachingSection(self),
             FollowUpSection(self),
             SettingsSection(self),
         )
@@ -432,7 +447,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 model=chosen.model or None,
                 device=deviceOfThisComputer(chosen.device),
                 kinds=chosen.kinds,
-                progress=self._showProgress,
+                progress=self.showProgress,
                 lobesNode=chosen.lobes,
                 airwaysAndVessels=chosen.airwaysAndVessels,
                 enhance=chosen.enhance,
@@ -454,7 +469,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 chosen.inputVolume,
                 chosen.outputSegmentation,
                 chosen.outputTable,
-                progress=self._showProgress,
+                progress=self.showProgress,
                 lobesNode=chosen.lobes,
             )
         )
@@ -466,15 +481,28 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.cancel()
 
     def _run(self, work):
-        """Do `work`, which returns output nodes; say how it ended. Return the nodes or None."""
-        if self.logic.isRunning or not self._ensureTorch():
+        """Do `work`, which returns the output nodes, and select them; return them or None."""
+        nodes = self.runWork(work)
+        if nodes is not None:
+            # Not self._parameterNode: the user may have left the module meanwhile.
+            chosen = self.logic.getParameterNode()
+            chosen.outputSegmentation, chosen.outputTable = nodes
+            self._updatePanel()
+        return nodes
+
+    def runWork(self, work):
+        """Do `work` while the panel shows its progress; say how it ended.
+
+        Returns what `work` returns; None where it was cancelled or failed, which a box says then.
+        """
+        if self.logic.isRunning or not self.ensureTorch():
             return None
-        nodes = None
+        result = None
         error = ""
         start = time.monotonic()
         self._setRunning(True)
         try:
-            nodes = work()
+            result = work()
             status = _("Done in {seconds:.0f} s.").format(seconds=time.monotonic() - start)
         except Cancelled as reason:
             status = str(reason)
@@ -491,14 +519,10 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return None
         self._setRunning(False)
         _showText(self.ui.statusLabel, status)
-        if nodes is not None:
-            # Not self._parameterNode: the user may have left the module meanwhile.
-            chosen = self.logic.getParameterNode()
-            chosen.outputSegmentation, chosen.outputTable = nodes
         self._updatePanel()
         if error:
             slicer.util.errorDisplay(error)
-        return nodes
+        return result
 
     def _mayOverwrite(self, volumeNode, segmentationNode):
         """Return whether segmenting may replace the chosen segmentation; asks if it was edited."""
@@ -513,7 +537,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             _("Replace the segmentation?"),
         )
 
-    def _ensureTorch(self):
+    def ensureTorch(self):
         """Return whether PyTorch is there, after offering to install it where it is not."""
         if self.logic.isTorchInstalled():
             return True
@@ -570,13 +594,18 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             section.setRunning(running)
         self._updateButtons(running)
 
+    def showStatus(self, text):
+        """Say something below the buttons."""
+        _showText(self.ui.statusLabel, text)
+
     def updateModels(self):
         """Offer the models that there are now."""
         if self._parameterNode is not None:
             model = self._parameterNode.model
             _fillComboBox(self.ui.modelComboBox, self.logic.modelChoices(), model)
 
-    def _showProgress(self, fraction, message):
+    def showProgress(self, fraction, message):
+        """Show how far a run is."""
         if not self._removed:
             self.ui.progressBar.value = round(100 * fraction)
             if self.ui.cancelButton.enabled:
@@ -992,6 +1021,175 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             set_day(tableNode, day)
         return follow_up_to_node(scene, tableNodes, anyway, change_table_of(scene, tableNodes))
 
+    def tableText(self, volumeNode, segmentationNode, tableNode, lobesNode=None):
+        """Return the table as text for a spreadsheet, tab between cells, with units and model.
+
+        The numbers are taken again first if the segmentation has changed since.
+        """
+        self._upToDate(volumeNode, segmentationNode, tableNode, lobesNode)
+        return table_text(tableNode)
+
+    def saveReport(
+        self,
+        volumeNode,
+        segmentationNode,
+        tableNode,
+        folder,
+        lobesNode=None,
+        overwrite=False,
+        pdf=False,
+        dicom=False,
+        progress=None,
+    ):
+        """Write the result as it is now into a folder, as the command line does; return the files.
+
+        The numbers are taken again first if the segmentation has changed since.
+
+        :param folder: must not exist, or be empty.
+        :param lobesNode: as for `measure`.
+        :param overwrite: replace the results of an earlier run.
+        :param pdf: write the report as PDF, too; needs WeasyPrint.
+        :param dicom: write DICOM SEG and SR that refer to the source series, too; needs highdicom
+            and a volume from Slicer's DICOM database.
+        :raises CovidLungQuantError: nothing was written then.
+        """
+        check_output_folder(folder, overwrite)
+        if pdf:
+            check_pdf_possible()
+        files = self.dicomFiles(volumeNode) if dicom else ()
+        return self._writeCurrent(
+            (volumeNode, segmentationNode, tableNode, lobesNode),
+            lambda quantification, report: write_results(
+                folder, quantification, overwrite, progress=report, dicom_source=files, pdf=pdf
+            ),
+            progress,
+        )
+
+    def saveDICOM(
+        self,
+        volumeNode,
+        segmentationNode,
+        tableNode,
+        folder,
+        lobesNode=None,
+        overwrite=False,
+        progress=None,
+    ):
+        """Write DICOM SEG and SR alone into a folder; return the files. As `saveReport`."""
+        check_output_folder(folder, overwrite)
+        files = self.dicomFiles(volumeNode)
+
+        def write(quantification, report):
+            with filled_folder(folder, overwrite) as unfinished:
+                names = write_dicom(unfinished, quantification, files)
+            return [Path(folder) / name for name in names]
+
+        return self._writeCurrent(
+            (volumeNode, segmentationNode, tableNode, lobesNode), write, progress
+        )
+
+    def isFromDicom(self, volumeNode):
+        """Whether a volume was loaded from DICOM."""
+        return volumeNode is not None and bool(volumeNode.GetAttribute(INSTANCE_UIDS_ATTRIBUTE))
+
+    def dicomFiles(self, volumeNode):
+        """Return the DICOM file of each slice of a volume, in their order.
+
+        :raises CovidLungQuantError: it was not loaded from DICOM, or its files are gone.
+        """
+        check_dicom_possible()
+        return source_files_of(volumeNode, lambda uid: slicer.dicomDatabase.fileForInstance(uid))
+
+    def exportTrainingCase(
+        self,
+        volumeNode,
+        segmentationNode,
+        datasetFolder,
+        reader=None,
+        layout=None,
+        newVersion=False,
+        progress=None,
+    ):
+        """Add a scan with its segments as they are now to a training set; return the case's name.
+
+        :param datasetFolder: made if it does not exist; nothing in it is overwritten.
+        :param reader: who corrected; stands in the manifest as given.
+        :param layout: "covidlungquant" or "nnunet"; None is that of the set.
+        :param newVersion: add a scan that is there already; the earlier version is kept.
+        :raises CovidLungQuantError: nothing was written then.
+        """
+        with self._exclusively() as worker:
+            self._pipeline(progress)
+            from CovidLungQuantLib.training.export import export_training_case
+
+            ct = ct_from_node(volumeNode)
+            labels, _warnings = segmentation_from_node(segmentationNode, volumeNode)
+            machineLabels = machine_labels_of(slicer.mrmlScene, volumeNode)
+            provenance = provenance_of(segmentationNode)
+            worker.work = lambda report: export_training_case(
+                datasetFolder, ct, labels, machineLabels, provenance, reader, layout, newVersion
+            )
+            return self._wait(worker, progress)
+
+    def trainingSetLayouts(self):
+        """Layouts of a training set: value → text."""
+        return {"covidlungquant": _("A folder for each case"), "nnunet": _("nnU-Net raw")}
+
+    def trainingCases(self, datasetFolder):
+        """Return the names of the cases in a training set; none where there is no such folder."""
+        datasetFolder = Path(datasetFolder).expanduser()
+        layout = self.layoutOfTrainingSet(datasetFolder)
+        return [] if layout is None else case_names(datasetFolder)
+
+    def layoutOfTrainingSet(self, datasetFolder):
+        """Return the layout of a training set that has cases, otherwise None."""
+        datasetFolder = Path(datasetFolder).expanduser()
+        if is_nnunet_dataset(datasetFolder):
+            return "nnunet"
+        return "covidlungquant" if any(datasetFolder.glob(f"*/{LABELS_FILE_NAME}")) else None
+
+    def fineTune(
+        self,
+        datasetFolder,
+        model=None,
+        name=None,
+        device="auto",
+        epochs=None,
+        heldBack=(),
+        samePatient=(),
+    ):
+        """Let a model go on learning from a training set, in a process of its own; do not wait.
+
+        The process goes on when Slicer is closed. At its end there is one more model, and a
+        comparison with the old one on cases it has not seen.
+
+        :param model: as for `segment`; it stays as it is.
+        :param name: of the new model; None makes one from the old one's.
+        :param epochs: how long to train; None is a few epochs.
+        :param heldBack: cases to compare on; none takes those of every fifth patient.
+        :param samePatient: lists of cases of one patient, which are never parted.
+        :return: `training.fine_tuning_runs.FineTuning`, with `status()` and `cancel()`.
+        :raises CovidLungQuantError: too few cases, no such model, a name that is taken.
+        """
+        self._pipeline(None)
+        from CovidLungQuantLib.training.fine_tune import start_fine_tuning
+
+        return start_fine_tuning(
+            datasetFolder,
+            model,
+            name,
+            device=device,
+            same_patient=samePatient,
+            # Slicer's own program would start a second Slicer.
+            python=shutil.which("PythonSlicer"),
+            held_back=heldBack,
+            epochs=epochs,
+        )
+
+    def fineTunings(self):
+        """Return all fine-tunings, running or over, the newest last."""
+        return sorted(fine_tunings(), key=lambda run: run.started_s)
+
     def forget(self):
         """Let go of what is kept for counting strokes; the next one measures the whole scan."""
         self._running = None
@@ -1123,14 +1321,29 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             self._worker = None
 
     def _compute(self, worker, volumeNode, ct, progress):
-        """Let `worker` work on `ct` in its thread while this thread keeps the window alive."""
+        """Let `worker` work on `ct`, which was read from a volume that has to stay as it is."""
         volumeGone = _("Stopped: the volume is no longer in the scene.")
         modifiedBefore = volumeNode.GetImageData().GetMTime()
+
+        def look():
+            if _present(volumeNode) is None:
+                worker.cancel(volumeGone)
+
+        result = self._wait(worker, progress, look)
+        if _present(volumeNode) is None:
+            raise Cancelled(volumeGone)
+        if not _isSame(volumeNode, ct, modifiedBefore):
+            raise CovidLungQuantError(
+                _("The volume was changed during the run, so nothing was written; run it again.")
+            )
+        return result
+
+    def _wait(self, worker, progress, look=lambda: None):
+        """Let `worker` work in its thread while this thread keeps the window alive."""
         worker.start()
         try:
             while worker.is_alive():
-                if _present(volumeNode) is None:
-                    worker.cancel(volumeGone)
+                look()
                 if progress is not None:
                     progress(worker.fraction, worker.message)
                 slicer.app.processEvents()
@@ -1141,13 +1354,55 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             raise
         if worker.error is not None:
             raise worker.error
-        if _present(volumeNode) is None:
-            raise Cancelled(volumeGone)
-        if not _isSame(volumeNode, ct, modifiedBefore):
-            raise CovidLungQuantError(
-                _("The volume was changed during the run, so nothing was written; run it again.")
-            )
         return worker.result
+
+    def _upToDate(self, volumeNode, segmentationNode, tableNode, lobesNode):
+        """Return (record, labels): what a table says and the segments, which fit each other.
+
+        Where they do not, the numbers are taken again.
+        """
+        labels, _warnings = segmentation_from_node(segmentationNode, volumeNode)
+        voxel_ml = geometry_of(volumeNode).voxel_volume_ml
+        nodes = (volumeNode, segmentationNode, tableNode)
+        record = record_from_node(tableNode)
+        if is_stale(tableNode) or not numbers_fit(record.measurements, labels, voxel_ml):
+            self.recount(*nodes, lobesNode)
+            record = record_from_node(tableNode)
+        if not numbers_fit(record.measurements, labels, voxel_ml):
+            self.measure(*nodes, lobesNode=lobesNode)
+            record = record_from_node(tableNode)
+        return record, labels
+
+    def _writeCurrent(self, nodes, write, progress):
+        """Let `write(quantification, report)` write the result as it is now; return its result."""
+        volumeNode, _segmentationNode, _tableNode, givenLobesNode = nodes
+        record, labels = self._upToDate(*nodes)
+        scene = slicer.mrmlScene
+        with self._exclusively() as worker:
+            pipeline = self._pipeline(progress)
+            ct = ct_from_node(volumeNode)
+            lobes = tubes = None
+            lobesNode = _present(givenLobesNode) or lobes_of(scene, volumeNode)
+            if lobesNode is not None and record.measurements.lobes:
+                lobes, _warnings = lobes_from_node(lobesNode, volumeNode)
+            tubesNode = airways_and_vessels_of(scene, volumeNode)
+            if tubesNode is not None:
+                tubes, _warnings = airways_and_vessels_from_node(tubesNode, volumeNode)
+            enhancement = None
+            if self._running is not None and self._running.belongsTo(*nodes):
+                enhancement = self._running.quantification.enhancement
+
+            def work(report):
+                measured = pipeline.measure(
+                    ct, labels, subrange(report, 0.0, 0.4), lobes, airways_and_vessels=tubes
+                )
+                current = dataclasses.replace(
+                    with_record(measured, record), enhancement=enhancement
+                )
+                return write(current, subrange(report, 0.4, 1.0))
+
+            worker.work = work
+            return self._wait(worker, progress)
 
     @contextmanager
     def _writing(self):

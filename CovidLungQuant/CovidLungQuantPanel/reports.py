@@ -36,6 +36,7 @@ class ReportsSection:
     def update(self, parameterNode):
         """Offer what can be saved; None lets go of the nodes."""
         self._parameterNode = parameterNode
+        self._showWritten(self._written)
         self._updateButtons()
 
     def setRunning(self, running):

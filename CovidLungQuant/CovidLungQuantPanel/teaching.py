@@ -8,9 +8,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CovidLungQuantPanel.settings import deviceOfThisComputer
-
 from CovidLungQuantLib.errors import CovidLungQuantError
+from CovidLungQuantPanel.settings import deviceOfThisComputer
 
 FOLDER_SETTING = "CovidLungQuant/TrainingSetFolder"
 READER_SETTING = "CovidLungQuant/Reader"
@@ -221,7 +220,7 @@ class TeachingSection:
                     self.ui.comparisonTable.item(row, column).setText(shown)
             count = len(comparison["cases"])
             text = _(
-                "Mean Dice of {old} (old) and {new} (new) on {count} held-back cases. {note}"
+                "Mean Dice of {old} (old) and {new} (new); cases held back: {count}. {note}"
             ).format(
                 old=comparison["old_model"]["name"],
                 new=comparison["new_model"]["name"],

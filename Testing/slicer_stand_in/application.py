@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -19,10 +20,10 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import slicer
 import slicer.util
-from PySide6 import QtWidgets
-from PySide6.QtCore import QObject, Signal
+from PySide6 import QtGui, QtWidgets
+from PySide6.QtCore import QObject, QSettings, Signal
 
-from . import mrml_widgets
+from . import ctk_widgets, mrml_widgets
 from .layout_manager import LayoutManager
 from .mrml_scene import make_scene
 from .names import reduced_names
@@ -54,6 +55,14 @@ class _Application:
         """Handle what is waiting in Qt's queue."""
         self.standInQt.processEvents()
 
+    def commandOptions(self) -> SimpleNamespace:
+        """Return the options of the command line."""
+        return self.standInCommandOptions
+
+    def exit(self, status: int = 0) -> None:
+        """Note the exit code; as in Slicer the script goes on to its end."""
+        self.standInExitStatus = status
+
     def layoutManager(self) -> LayoutManager:
         """Return the layout manager; made when first asked for."""
         if "standInLayoutManager" not in self.__dict__:
@@ -67,13 +76,9 @@ class _Application:
         receiver()
         return True
 
-    def commandOptions(self) -> SimpleNamespace:
-        """Return the options of the command line."""
-        return self.standInCommandOptions
-
-    def exit(self, status: int = 0) -> None:
-        """Note the exit code; as in Slicer the script goes on to its end."""
-        self.standInExitStatus = status
+    def clipboard(self) -> QtGui.QClipboard:
+        """Return the clipboard, Qt's own."""
+        return self.standInQt.clipboard()
 
     def moduleManager(self) -> _ModuleManager:
         """Return the module manager."""
@@ -152,6 +157,7 @@ class StandIn:
     def __init__(self) -> None:
         self.qt = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
         self.qt.setStyle("Fusion")
+        _forget_settings(self.qt)
         self.confirm_answer = True
         self.selected_modules: list[str] = []
         _install_modules()
@@ -225,6 +231,16 @@ class StandIn:
         QObject.deleteLater(representation)
 
 
+def _forget_settings(qt_application: QtWidgets.QApplication) -> None:
+    """Keep application settings in a folder that goes away with the process."""
+    StandIn.settings_folder = tempfile.TemporaryDirectory(prefix="stand-in-settings-")
+    qt_application.setOrganizationName("StandIn")
+    qt_application.setApplicationName("Slicer")
+    QSettings.setDefaultFormat(QSettings.Format.IniFormat)
+    for scope in (QSettings.Scope.UserScope, QSettings.Scope.SystemScope):
+        QSettings.setPath(QSettings.Format.IniFormat, scope, StandIn.settings_folder.name)
+
+
 def _execute(name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
@@ -265,6 +281,7 @@ def _install_modules() -> None:
     for module in (make_scripted_module_module(), make_parameter_node_module(), _i18n_module()):
         sys.modules[module.__name__] = module
         setattr(slicer, module.__name__.rpartition(".")[2], module)
+    sys.modules["ctk"].standInClasses["ctkPathLineEdit"] = ctk_widgets.ctkPathLineEdit
     slicer.qMRMLWidget = mrml_widgets.qMRMLWidget
     slicer.qMRMLNodeComboBox = mrml_widgets.qMRMLNodeComboBox
     representation = dress(_WidgetRepresentation, "qSlicerScriptedLoadableModuleWidget")
