@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,13 +30,15 @@ from test_slicer_module import (  # noqa: F401  (fixtures)
 )
 
 from CovidLungQuantLib.ct import read_ct
+from CovidLungQuantLib.ct.dicom import slice_files
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import DISCLAIMER, HIGH_OPACITY, LABELS
+from CovidLungQuantLib.labels import DISCLAIMER, GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG
 from CovidLungQuantLib.mrml.dicom_source import INSTANCE_UIDS_ATTRIBUTE
-from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
-from CovidLungQuantLib.mrml.table import record_from_node, table_text
+from CovidLungQuantLib.mrml.segmentation import segmentation_from_node, segmentation_to_node
+from CovidLungQuantLib.mrml.table import measurements_to_node, record_from_node, table_text
 from CovidLungQuantLib.mrml.volumes import ct_from_node, ct_to_node
 from CovidLungQuantLib.outputs.table import _cell
+from CovidLungQuantLib.pipeline import measure
 
 pytest.importorskip("highdicom", reason="highdicom is not installed")
 
@@ -73,6 +77,18 @@ def change_a_voxel(volume_node: Any, segmentation_node: Any) -> None:
 
 def read_labels(file: Path) -> np.ndarray:
     return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+
+
+def labels_of_frames(segmentation: pydicom.Dataset, files: list[Path]) -> np.ndarray:
+    """The label map of a DICOM segmentation, each frame on the slice that it refers to."""
+    z_of = {uid_of(file): z for z, file in enumerate(files)}
+    frames = segmentation.pixel_array
+    labels = np.zeros((len(files), *frames.shape[1:]), np.uint8)
+    for frame, item in zip(frames, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
+        source = item.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        value = item.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        labels[z_of[source]][frame > 0] = value
+    return labels
 
 
 def test_nothing_can_be_saved_before_there_is_a_result(panel: Any) -> None:  # noqa: F811
@@ -233,16 +249,8 @@ def test_dicom_results_refer_to_the_slices_of_the_source(
         for item in segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence
     }
     assert referenced == {uid_of(file) for file in files}
-    # Frame by frame: each lies on its slice and holds that slice's voxels.
     labels, _ = segmentation_from_node(segmentation_node, volume_node)
-    z_of = {uid_of(file): z for z, file in enumerate(files)}
-    seen = np.zeros_like(labels)
-    frames = segmentation.pixel_array
-    for frame, item in zip(frames, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
-        source = item.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
-        value = item.SegmentIdentificationSequence[0].ReferencedSegmentNumber
-        seen[z_of[source]][frame > 0] = value
-    np.testing.assert_array_equal(seen, labels)
+    np.testing.assert_array_equal(labels_of_frames(segmentation, files), labels)
     assert pydicom.dcmread(folder / "measurements.dcm").Modality == "SR"
 
 
@@ -276,3 +284,41 @@ def test_measurements_of_a_hand_drawn_segmentation_are_saved_as_such(
     files = logic.saveReport(chest, segmentation_node, table_node, tmp_path / "out")
     assert {file.name for file in files} >= {"report.html", "segmentation.seg.nrrd"}
     np.testing.assert_array_equal(read_labels(tmp_path / "out" / "segmentation.seg.nrrd"), drawn)
+
+
+def test_dicom_of_a_real_series_lies_on_its_slices(
+    panel: Any,  # noqa: F811
+    tmp_path: Path,
+    test_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Six slices from the middle of a real series; the label map is a threshold, not a result."""
+    files = slice_files(test_data / "dicom" / "covid_P001")
+    middle = files[len(files) // 2 - 3 : len(files) // 2 + 3]
+    (tmp_path / "series").mkdir()
+    copies = [
+        Path(shutil.copy(file, tmp_path / "series" / f"{index}.dcm"))
+        for index, file in enumerate(middle)
+    ]
+    ct = read_ct(tmp_path / "series")
+    labels = np.zeros(ct.hu.shape, np.uint8)
+    labels[:, 150:350, 80:430] = np.where(ct.hu[:, 150:350, 80:430] < -700, NORMAL_LUNG.value, 0)
+    labels[2:4, 240:260, 120:150] = GGO.value
+    run = measure(ct, labels)
+    scene = slicer.mrmlScene
+    volume_node = ct_to_node(scene, ct)
+    uids = " ".join(uid_of(file) for file in reversed(copies))
+    volume_node.SetAttribute(INSTANCE_UIDS_ATTRIBUTE, uids)
+    segmentation_node = segmentation_to_node(scene, run, volume_node)
+    table_node = measurements_to_node(scene, run, volume_node)
+    database = SimpleNamespace(fileForInstance=Database(copies).file_of)
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+
+    written = panel.logic.saveDICOM(volume_node, segmentation_node, table_node, tmp_path / "out")
+
+    assert [file.name for file in written] == ["segmentation.dcm", "measurements.dcm"]
+    segmentation = pydicom.dcmread(written[0])
+    source = pydicom.dcmread(copies[0], stop_before_pixels=True)
+    assert segmentation.StudyInstanceUID == source.StudyInstanceUID
+    assert segmentation.FrameOfReferenceUID == source.FrameOfReferenceUID
+    np.testing.assert_array_equal(labels_of_frames(segmentation, copies), labels)
