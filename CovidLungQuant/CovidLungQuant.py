@@ -107,9 +107,14 @@ from CovidLungQuantLib.outputs.dicom_files import check_dicom_possible, write_di
 from CovidLungQuantLib.outputs.folder import check_output_folder, filled_folder, write_results
 from CovidLungQuantLib.outputs.pdf import check_pdf_possible
 from CovidLungQuantLib.progress import subrange
-from CovidLungQuantLib.training.dataset import LABELS_FILE_NAME, case_names
+from CovidLungQuantLib.training.dataset import (
+    COVIDLUNGQUANT_LAYOUT,
+    NNUNET_LAYOUT,
+    case_names,
+    layout_of,
+)
+from CovidLungQuantLib.training.export import export_training_case
 from CovidLungQuantLib.training.fine_tuning_runs import fine_tunings
-from CovidLungQuantLib.training.nnunet import is_nnunet_dataset
 
 MODULE_NAME = "CovidLungQuant"
 TORCH_VERSION_REQUIREMENT = ">=2.2"
@@ -1120,8 +1125,6 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         """
         with self._exclusively() as worker:
             self._pipeline(progress)
-            from CovidLungQuantLib.training.export import export_training_case
-
             ct = ct_from_node(volumeNode)
             labels, _warnings = segmentation_from_node(segmentationNode, volumeNode)
             machineLabels = machine_labels_of(slicer.mrmlScene, volumeNode)
@@ -1133,7 +1136,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
 
     def trainingSetLayouts(self):
         """Layouts of a training set: value → text."""
-        return {"covidlungquant": _("A folder for each case"), "nnunet": _("nnU-Net raw")}
+        return {COVIDLUNGQUANT_LAYOUT: _("A folder for each case"), NNUNET_LAYOUT: _("nnU-Net raw")}
 
     def trainingCases(self, datasetFolder):
         """Return the names of the cases in a training set; none where there is no such folder."""
@@ -1143,10 +1146,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
 
     def layoutOfTrainingSet(self, datasetFolder):
         """Return the layout of a training set that has cases, otherwise None."""
-        datasetFolder = Path(datasetFolder).expanduser()
-        if is_nnunet_dataset(datasetFolder):
-            return "nnunet"
-        return "covidlungquant" if any(datasetFolder.glob(f"*/{LABELS_FILE_NAME}")) else None
+        return layout_of(Path(datasetFolder).expanduser())
 
     def fineTune(
         self,

@@ -10,6 +10,17 @@ from CovidLungQuantLib.training.nnunet import is_nnunet_dataset, nnunet_case_nam
 CT_FILE_NAME = "ct.nrrd"
 LABELS_FILE_NAME = "labels.nrrd"
 
+COVIDLUNGQUANT_LAYOUT = "covidlungquant"
+NNUNET_LAYOUT = "nnunet"
+LAYOUTS = (COVIDLUNGQUANT_LAYOUT, NNUNET_LAYOUT)
+
+
+def layout_of(dataset: Path) -> str | None:
+    """One of `LAYOUTS`; None where the folder holds no case, or is not there."""
+    if is_nnunet_dataset(dataset):
+        return NNUNET_LAYOUT
+    return COVIDLUNGQUANT_LAYOUT if any(dataset.glob(f"*/{LABELS_FILE_NAME}")) else None
+
 
 def case_names(dataset: Path) -> list[str]:
     """Names of the cases in a dataset folder, sorted.

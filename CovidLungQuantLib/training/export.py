@@ -34,21 +34,23 @@ from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS
 from CovidLungQuantLib.measures.correction import correction_of
 from CovidLungQuantLib.measures.volumes import check_labels
 from CovidLungQuantLib.outputs.folder import writing_error
-from CovidLungQuantLib.training.dataset import CT_FILE_NAME, LABELS_FILE_NAME
+from CovidLungQuantLib.training.dataset import (
+    COVIDLUNGQUANT_LAYOUT,
+    CT_FILE_NAME,
+    LABELS_FILE_NAME,
+    LAYOUTS,
+    NNUNET_LAYOUT,
+    layout_of,
+)
 from CovidLungQuantLib.training.nnunet import (
     DATASET_FILE_NAME,
     DEFAULT_ENDING,
     IMAGES_FOLDER_NAME,
     LABELS_FOLDER_NAME,
-    is_nnunet_dataset,
 )
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.pipeline import Provenance
-
-COVIDLUNGQUANT_LAYOUT = "covidlungquant"
-NNUNET_LAYOUT = "nnunet"
-LAYOUTS = (COVIDLUNGQUANT_LAYOUT, NNUNET_LAYOUT)
 
 MANIFEST_FILE_NAME = "manifest.csv"
 EARLIER_FOLDER_NAME = "earlier"
@@ -164,12 +166,7 @@ def check_layout(dataset: Path, layout: str | None) -> str:
     """
     if layout not in (None, *LAYOUTS):
         raise BadInputError(f"“{layout}” is no layout of a dataset; use {' or '.join(LAYOUTS)}.")
-    if is_nnunet_dataset(dataset):
-        present = NNUNET_LAYOUT
-    elif any(dataset.glob(f"*/{LABELS_FILE_NAME}")):
-        present = COVIDLUNGQUANT_LAYOUT
-    else:
-        present = layout or COVIDLUNGQUANT_LAYOUT
+    present = layout_of(dataset) or layout or COVIDLUNGQUANT_LAYOUT
     if layout not in (None, present):
         raise BadInputError(
             f"{dataset.name} holds cases in the layout {present}; choose that layout or another "

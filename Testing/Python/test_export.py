@@ -21,12 +21,14 @@ from CovidLungQuantLib.outputs.folder import write_results
 from CovidLungQuantLib.outputs.segmentation import write_segmentation
 from CovidLungQuantLib.training import export
 from CovidLungQuantLib.training.data import read_case
-from CovidLungQuantLib.training.dataset import case_names
-from CovidLungQuantLib.training.export import (
+from CovidLungQuantLib.training.dataset import (
     COVIDLUNGQUANT_LAYOUT,
     LAYOUTS,
-    MANIFEST_FILE_NAME,
     NNUNET_LAYOUT,
+    case_names,
+)
+from CovidLungQuantLib.training.export import (
+    MANIFEST_FILE_NAME,
     export_training_case,
 )
 
