@@ -15,11 +15,11 @@ DRAWING_PACKAGES := libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri libx11-6 libxkbc
 DEMO_ENVIRONMENT := $(VENV)/.demo-installed
 TEST_ENVIRONMENT := $(VENV)/.test-installed
 
-.PHONY: help demo test lint bench train screenshot clean
+.PHONY: help demo test lint bench train screenshot tutorial clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -2
-	@echo "Also: make lint, bench, train, screenshot, clean."
+	@echo "Also: make lint, bench, train, screenshot, tutorial, clean."
 
 demo: $(DEMO_ENVIRONMENT) $(if $(filter $(PHANTOM),$(CT)),$(PHANTOM))
 	$(BIN)/covidlungquant segment "$(CT)" --output $(DEMO_OUTPUT) --scene --overwrite
@@ -41,6 +41,10 @@ train: $(DEMO_ENVIRONMENT)
 
 screenshot: $(TEST_ENVIRONMENT) $(PHANTOM)
 	$(BIN)/python -m Testing.slicer_stand_in.screenshot $(PHANTOM)
+
+# The pictures of Docs/tutorial.md.
+tutorial: $(TEST_ENVIRONMENT) $(PHANTOM)
+	$(BIN)/python -m Testing.slicer_stand_in.tutorial_pictures $(PHANTOM) Docs/pictures
 
 clean:
 	rm -rf $(VENV) build $(DEMO_OUTPUT)
