@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,15 @@ from PySide6.QtGui import QImage
 
 from CovidLungQuantLib.ct import CTVolume, read_ct
 from CovidLungQuantLib.labels import GGO
-from CovidLungQuantLib.lesions.models import USER_MODELS_VARIABLE
+from CovidLungQuantLib.lesions.models import USER_MODELS_VARIABLE, model_path
+from CovidLungQuantLib.lesions.weights import load_model
 from CovidLungQuantLib.measures.lesion_islands import lesion_islands
 from CovidLungQuantLib.mrml.segmentation import labels_after_stroke
 from CovidLungQuantLib.mrml.table import is_stale
 from CovidLungQuantLib.mrml.volumes import ct_to_node
 from CovidLungQuantLib.phantom import chest_phantom
 from CovidLungQuantLib.training.export import export_training_case
+from CovidLungQuantLib.training.fine_tune import fine_tuning_config, start_fine_tuning
 from Testing.slicer_stand_in import application
 from Testing.slicer_stand_in.screenshot import MODULE_FILE, picture
 from Testing.slicer_stand_in.segment_editor import Editor
@@ -40,7 +43,8 @@ from Testing.slicer_stand_in.views import draw_3d, draw_slice, save_picture
 MODULE_NAME = "CovidLungQuant"
 FIRST_NAME, LATER_NAME = "Chest CT 1", "Chest CT 2"
 LATER_DAY = 14
-# Small and quick, since nothing is learned from them.
+# Small and quick, since nothing is to be learned.
+TEACHING_STEPS = 2
 TEACHING_SHAPE, TEACHING_SPACING_MM = (20, 128, 128), (2.8, 2.8, 15.0)
 # Of the radius of a ball as large as the lesion.
 BRUSH_SHARE = 1.1
@@ -107,7 +111,7 @@ def take_pictures(ct: CTVolume, folder: Path) -> None:
     camera.press("saveReportButton")
     camera.take("reports", "reportsCollapsibleButton")
 
-    _teach(camera, panel)
+    _teach(camera)
     camera.take("teaching", "teachingCollapsibleButton")
     _follow_up(camera, panel, ct)
     camera.take("follow-up", "followUpCollapsibleButton")
@@ -204,12 +208,17 @@ def _paint_around_the_largest_lesion(
     Editor().paint(GGO.segment_id, np.sqrt(z_mm**2 + y_mm**2 + x_mm**2) <= brush_mm)
 
 
-def _teach(camera: _Camera, panel: Any) -> None:
-    """Fine-tune for one epoch on a set of two small chests; then add the corrected scan to it."""
+def _teach(camera: _Camera) -> None:
+    """Fine-tune for a moment on a set of two small chests; then add the corrected scan to it."""
     for seed in (1, 2):
         case = chest_phantom(TEACHING_SHAPE, TEACHING_SPACING_MM, seed=seed)
         export_training_case("training-set", case.ct, case.labels, reader="AB")
-    run = panel.logic.fineTune("training-set", device="cpu", epochs=1)
+    recipe = fine_tuning_config(load_model(str(model_path(None))).config)
+    run = start_fine_tuning(
+        "training-set",
+        device="cpu",
+        config=replace(recipe, epochs=1, steps_per_epoch=TEACHING_STEPS, painted_variants=0),
+    )
     camera.wait_until(lambda: run.status().is_over)
     camera.find("trainingSetPathLineEdit").currentPath = "training-set"
     camera.find("readerLineEdit").text = "AB"
