@@ -165,7 +165,7 @@ class _Camera:
         whole = picture(self._representation)
         upper, lower = self._edges(section)
         if until is not None:
-            lower = self._edges(until)[0] - 2 * MARGIN_PX
+            lower = self._edges(until)[0] - MARGIN_PX
         part = QRect(0, upper - MARGIN_PX, whole.width(), lower - upper + 2 * MARGIN_PX)
         image = whole.toImage().copy(part.intersected(whole.rect()))
         image = image.convertToFormat(QImage.Format.Format_RGBA8888)

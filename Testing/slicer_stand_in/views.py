@@ -17,7 +17,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 SLICE_MANAGERS = ("vtkMRMLSegmentationsDisplayableManager2D",)
 VIEW_MANAGERS = ("vtkMRMLCameraDisplayableManager", "vtkMRMLSegmentationsDisplayableManager3D")
 # Of a palette; keeps the files small.
-COLOR_COUNT = 128
+COLOR_COUNT = 256
 # The lungs seen from in front and a little from above, in degrees and mm.
 AZIMUTH, DISTANCE_MM, RISE_MM, ZOOM = 15.0, 500.0, 60.0, 1.8
 
