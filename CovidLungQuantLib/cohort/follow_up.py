@@ -20,7 +20,8 @@ from CovidLungQuantLib.outputs.folder import RESULT_FILE
 # Extents change with the depth of inspiration alone; beyond this the reader is told.
 LARGEST_LUNG_CHANGE_PERCENT = 20.0
 # Options that change no number, or are judged by themselves.
-OPTIONS_LEFT_OUT = ("device", "model", "artery_hu", "lobes", "kinds")
+CORRECTION_OPTION = "changed_voxels"
+OPTIONS_LEFT_OUT = ("device", "model", "artery_hu", "lobes", "kinds", CORRECTION_OPTION)
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,12 @@ def _differences(time_points: Sequence[TimePoint]) -> list[str]:
             warnings.append(
                 f"The option {name} differs ({', '.join(values)}), so part of a change may be its."
             )
+    corrected = [point.name for point in time_points if _options(point).get(CORRECTION_OPTION)]
+    if 0 < len(corrected) < len(time_points):
+        warnings.append(
+            f"Corrected by hand: {', '.join(corrected)}, but not the others, so part of a change "
+            "may be the correction; look at the others, too."
+        )
     lobes = [any(row.region in LOBE_REGIONS for row in point.regions) for point in time_points]
     if any(lobes) and not all(lobes):
         without = [point.name for point, has in zip(time_points, lobes, strict=True) if not has]

@@ -98,6 +98,7 @@ def test_other_kinds_are_refused_and_warned_of_where_compared_anyway(results: Pa
         ({"model_sha256": None, "model_name": None}, "given by a person"),
         ({"software_version": "99"}, "Different software versions"),
         ({"options": {"vessels": "remove"}}, "The option vessels differs"),
+        ({"options": {"changed_voxels": 47}}, "Corrected by hand: other, but not the others"),
     ],
 )
 def test_whatever_else_differs_is_warned_of(
