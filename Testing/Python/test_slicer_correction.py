@@ -31,47 +31,14 @@ from CovidLungQuantLib.mrml.segmentation import (
     _tag,
 )
 from CovidLungQuantLib.mrml.table import correction_from_node, is_stale, record_from_node
-from CovidLungQuantLib.mrml.volumes import ct_from_node, voxels
+from CovidLungQuantLib.mrml.volumes import ct_from_node
 from CovidLungQuantLib.pipeline import measure
+from Testing.slicer_stand_in.segment_editor import Editor
 
 WAIT_MS = 700
 # Within the right lung of the synthetic chest, and a box of soft tissue between the lungs.
 IN_THE_LUNG = (slice(18, 22), slice(29, 34), slice(18, 22))
 BETWEEN_THE_LUNGS = (slice(18, 21), slice(30, 33), slice(31, 33))
-
-
-class Editor:
-    """Slicer's segment-editor logic on the node that the panel has set up."""
-
-    def __init__(self) -> None:
-        self.node = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
-        self.logic = slicer.vtkSlicerSegmentEditorLogic()
-        self.logic.SetMRMLScene(slicer.mrmlScene)
-        self.logic.SetSegmentEditorNode(self.node)
-        self.logic.SetSegmentationNode(self.node.GetSegmentationNode())
-        self.logic.SetSourceVolumeNode(self.node.GetSourceVolumeNode())
-        self.logic.SetMaximumNumberOfUndoStates(5)
-
-    def paint(self, segment_id: str, box: tuple[slice, slice, slice]) -> None:
-        """One stroke, as an effect of the Segment Editor does it."""
-        self.logic.SaveStateForUndo()
-        self.node.SetSelectedSegmentID(segment_id)
-        self.logic.SetCurrentSegmentID(segment_id)
-        self.logic.UpdateReferenceGeometryImage()
-        self.logic.UpdateMaskLabelmap()
-        self.logic.ResetModifierLabelmapToDefault()
-        modifier = self.logic.GetModifierLabelmap()
-        voxels(modifier)[box] = 1
-        modifier.Modified()
-        self.logic.ModifySegmentByLabelmap(
-            self.node.GetSegmentationNode(),
-            segment_id,
-            modifier,
-            self.logic.ModificationModeAdd,
-            modifier.GetExtent(),
-            False,
-            False,
-        )
 
 
 @pytest.fixture
