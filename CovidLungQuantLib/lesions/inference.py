@@ -24,10 +24,10 @@ from CovidLungQuantLib.lesions.consolidation import dense_lung_beside_lesions
 from CovidLungQuantLib.lesions.network import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
-    body_box,
     context_indices,
     group_bounds,
     group_centres,
+    in_plane_box,
     slices_per_group,
     window_indices,
     working_slice,
@@ -117,7 +117,7 @@ def segment_lesions(
         OutOfResourcesError: memory ran out even for single windows on the CPU.
     """
     runner = _WindowRunner(model.network, choose_device(device), mirror)
-    box = body_box(hu, spacing_mm)
+    box = in_plane_box(hu, anatomy.lungs > 0, spacing_mm, model.config)
     network_labels = np.zeros(hu.shape, np.uint8)
     for index, labels in _native_slices(hu, spacing_mm, anatomy, box, runner, progress):
         network_labels[index][box.slices] = labels

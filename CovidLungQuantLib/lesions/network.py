@@ -30,12 +30,17 @@ KIND_CHANNEL = 3
 LOGIT_CHANNELS = 4
 
 
+# What the network sees of a slice: the box around the body, as in the paper, or around the lungs.
+BODY_CROP, LUNG_CROP = "body", "lungs"
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Everything needed to rebuild a network; saved with its weights.
 
     Attributes:
-        working_size: height and width in pixels to which the body crop is resized.
+        working_size: height and width in pixels to which the crop is resized.
+        crop: "body" or "lungs": the box of the slices that the network sees.
         window_length: slices the attention branch sees, odd; the middle one is the target.
         context_slices: neighbouring slices, odd, that the main branch sees as channels of one
             picture, the slice itself in the middle; 1 in the paper.
@@ -49,6 +54,7 @@ class NetworkConfig:
     """
 
     working_size: int = 256
+    crop: str = BODY_CROP
     window_length: int = 11
     window_step_mm: float = 3.0
     context_slices: int = 1

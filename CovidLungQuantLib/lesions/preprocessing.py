@@ -14,9 +14,12 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.lesions.architectures import LesionNetworkConfig
+from CovidLungQuantLib.lesions.network import LUNG_CROP
 
 BODY_THRESHOLD_HU = -500
 BODY_GRID_MM = 4.0
+# Room for ribs and mediastinum, and for lungs that were found a little too small.
+LUNG_MARGIN_MM = 12.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,43 @@ class InPlaneBox:
     def slices(self) -> tuple[slice, slice]:
         """Row and column slices for indexing the last two axes."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+
+def in_plane_box(
+    hu: np.ndarray,
+    lungs: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    config: LesionNetworkConfig,
+) -> InPlaneBox:
+    """What part of the slices the network sees, by `config.crop`.
+
+    Args:
+        hu: int16 (z, y, x), upright.
+        lungs: bool, of the same shape.
+        spacing_mm: voxel size (x, y, z).
+        config: of the network.
+    """
+    if config.crop == LUNG_CROP:
+        return lung_box(lungs, spacing_mm)
+    return body_box(hu, spacing_mm)
+
+
+def lung_box(lungs: np.ndarray, spacing_mm: tuple[float, float, float]) -> InPlaneBox:
+    """In-plane bounding box of the lungs with `LUNG_MARGIN_MM` around it.
+
+    Args:
+        lungs: bool (z, y, x), not empty.
+        spacing_mm: voxel size (x, y, z).
+    """
+    ends = []
+    for axis, spacing in ((1, spacing_mm[1]), (2, spacing_mm[0])):
+        inside = np.flatnonzero(lungs.any(axis=(0, 3 - axis)))
+        margin = round(LUNG_MARGIN_MM / spacing)
+        ends += [
+            max(0, int(inside[0]) - margin),
+            min(lungs.shape[axis], int(inside[-1]) + 1 + margin),
+        ]
+    return InPlaneBox(*ends)
 
 
 def body_box(hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> InPlaneBox:

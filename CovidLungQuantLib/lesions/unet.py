@@ -15,7 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from CovidLungQuantLib.lesions.network import LOGIT_CHANNELS, convolution_segment, initialise
+from CovidLungQuantLib.lesions.network import (
+    BODY_CROP,
+    LOGIT_CHANNELS,
+    convolution_segment,
+    initialise,
+)
 
 LEVELS = 4
 
@@ -25,12 +30,13 @@ class UNetConfig:
     """Everything needed to rebuild a U-Net; saved with its weights.
 
     Attributes:
-        working_size, window_length, window_step_mm, context_slices, hu_window: as in
+        working_size, crop, window_length, window_step_mm, context_slices, hu_window: as in
             `NetworkConfig`; a window is the slice alone.
         base_channels: width of the finest level, doubled at every level below.
     """
 
     working_size: int = 256
+    crop: str = BODY_CROP
     window_length: int = 1
     window_step_mm: float = 3.0
     context_slices: int = 1

@@ -32,9 +32,9 @@ from CovidLungQuantLib.labels import (
 from CovidLungQuantLib.lesions.architectures import LesionNetworkConfig
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
-    body_box,
     context_indices,
     group_bounds,
+    in_plane_box,
     resize_plane,
     slices_per_group,
     window_indices,
@@ -176,6 +176,10 @@ def _read_pair(name: str, ct_file: Path, labels_file: Path) -> tuple[sitk.Image,
 
 def _annotated_scan(name: str, ct_image: sitk.Image, labels: np.ndarray) -> AnnotatedScan:
     """The scan turned upright; `labels` on the grid of `ct_image`."""
+    if not labels.any():
+        raise BadInputError(
+            f"The labels of case {name} are empty, they mark not even lung; export the case again."
+        )
     labels_image = sitk.GetImageFromArray(labels)
     labels_image.CopyInformation(ct_image)
     upright, upright_labels = (sitk.DICOMOrient(image, "LPS") for image in (ct_image, labels_image))
@@ -193,7 +197,7 @@ def training_case(
         config: of the network.
         first_slice: where grouping thin slices starts; training varies it.
     """
-    box = body_box(scan.hu, scan.spacing_mm)
+    box = in_plane_box(scan.hu, scan.labels > 0, scan.spacing_mm, config)
     hu, labels = scan.hu[first_slice:], scan.labels[first_slice:]
     group = slices_per_group(scan.spacing_mm[2], config)
     bounds = group_bounds(len(hu), group)

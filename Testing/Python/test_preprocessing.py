@@ -14,6 +14,7 @@ from CovidLungQuantLib.lesions.preprocessing import (
     context_indices,
     group_bounds,
     group_centres,
+    in_plane_box,
     resize_plane,
     slices_per_group,
     window_indices,
@@ -35,6 +36,24 @@ def test_box_holds_the_body_and_leaves_out_the_table():
 
 def test_box_is_the_whole_slice_where_no_body_stands_out():
     assert body_box(np.full((3, 20, 30), -1000, np.int16), (1, 1, 1)) == InPlaneBox(0, 20, 0, 30)
+
+
+def test_box_around_the_lungs_has_a_margin_in_millimetres_and_ends_with_the_slice():
+    lungs = np.zeros((6, 100, 120), bool)
+    lungs[2, 40:60, 5:50] = True
+    lungs[4, 45:70, 70:90] = True
+    hu = np.full(lungs.shape, -1000, np.int16)
+    box = in_plane_box(hu, lungs, (3.0, 2.0, 5.0), replace(CONFIG, crop="lungs"))
+    assert box == InPlaneBox(y0=34, y1=76, x0=1, x1=94)
+    box = in_plane_box(hu, lungs, (2.0, 0.5, 5.0), replace(CONFIG, crop="lungs"))
+    assert box == InPlaneBox(y0=16, y1=94, x0=0, x1=96)
+
+
+def test_network_sees_the_body_unless_its_configuration_says_otherwise():
+    hu = np.full((3, 20, 30), -1000, np.int16)
+    lungs = np.zeros(hu.shape, bool)
+    lungs[1, 10, 15] = True
+    assert in_plane_box(hu, lungs, (9.0, 9.0, 9.0), CONFIG) == InPlaneBox(0, 20, 0, 30)
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,14 @@ def test_ct_and_labels_on_different_grids_are_refused(tmp_path):
         read_case(dataset, "one")
 
 
+def test_labels_without_any_lung_are_refused(tmp_path):
+    dataset = a_dataset(tmp_path, ("one",))
+    labels = sitk.ReadImage(str(dataset / "one" / "labels.nrrd"))
+    sitk.WriteImage(labels * 0, str(dataset / "one" / "labels.nrrd"))
+    with pytest.raises(BadInputError, match="empty"):
+        read_case(dataset, "one")
+
+
 def test_a_saved_configuration_trains_the_same_network(tmp_path, capsys):
     dataset = a_dataset(tmp_path / "data")
     config = replace(small_training(1), network=UNetConfig(working_size=64, base_channels=2))

@@ -16,6 +16,7 @@ from torch.nn import functional
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork
+from CovidLungQuantLib.lesions.preprocessing import lung_box, resize_plane
 from CovidLungQuantLib.training.augmentation import (
     NORMAL_LUNG_SCALED,
     AugmentationConfig,
@@ -97,6 +98,17 @@ def test_a_case_on_the_networks_grid_keeps_its_shares():
     assert case.lesion_slices.tolist() == [5, 6, 7, 8, 9]
     thin = training_case(scan_with_lesion(spacing_z_mm=1.0), SMALL_CONFIG, first_slice=2)
     assert len(thin.slices) == 5  # 14 slices in groups of three
+
+
+def test_a_case_is_cropped_to_its_lungs_where_the_network_sees_no_more():
+    scan = scan_with_lesion()
+    case = training_case(scan, replace(SMALL_CONFIG, crop="lungs"))
+    box = lung_box(scan.labels > 0, scan.spacing_mm)
+    assert (box.y0, box.y1, box.x0, box.x1) == (14, 50, 8, 56)
+    rows, columns = box.slices
+    outside = (scan.labels[7, rows, columns] == 0).astype(np.float32)
+    size = (SMALL_CONFIG.working_size, SMALL_CONFIG.working_size)
+    assert case.targets[7, 0] == pytest.approx(resize_plane(outside, size), abs=1e-3)
 
 
 def test_a_sample_holds_the_slices_its_windows_need():
