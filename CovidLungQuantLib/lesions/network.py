@@ -1,10 +1,10 @@
 """The ConvLSTM-attention network of Grodecki, Killekar et al. 2021.
 
 Two branches look at each axial slice. The main branch sees the slice alone: the stem and first
-dense block of DenseNet-121, then two coarser levels for context and skip connections back up, so
-that it knows both the surroundings and the edge of a lesion. The attention branch runs a
-convolutional LSTM (Shi et al. 2015) through what the main branch made of 11 slices. An attention
-head blends both: S = S_main·α + S_attention·(1 − α).
+dense block of DenseNet-121, then two coarser levels for context and skip connections back up, where
+wanted to the full resolution, so that it knows both the surroundings and the edge of a lesion. The
+attention branch runs a convolutional LSTM (Shi et al. 2015) through what the main branch made of 11
+slices. An attention head blends both: S = S_main·α + S_attention·(1 − α).
 
 The ConvLSTM works on the dense block's grid (a quarter of the resolution), which keeps it
 affordable on a CPU, and everything that depends on one slice only is computed once a slice, not
@@ -50,6 +50,7 @@ class NetworkConfig:
         dense_layers, growth, bottleneck, stem_channels: of the dense block; the defaults are those
             of DenseNet-121's first block.
         level_channels: channels at 1/2, 1/4, 1/8 and 1/16 of the resolution around the block.
+        full_channels: channels at the full resolution, beside the block; 0 leaves that level out.
         head_channels: width of the attention branch's heads.
     """
 
@@ -65,6 +66,7 @@ class NetworkConfig:
     bottleneck: int = 128
     stem_channels: int = 64
     level_channels: tuple[int, int, int, int] = (24, 48, 96, 128)
+    full_channels: int = 0
     head_channels: int = 64
 
 
@@ -158,7 +160,9 @@ class MainBranch(nn.Module):
         self.up_eighth = convolution_segment(sixteenth + eighth, eighth, 3)
         self.up_quarter = convolution_segment(eighth + quarter, quarter, 3)
         self.up_half = convolution_segment(quarter + config.stem_channels, half, 3)
-        self.head = segmentation_head(half, half, LOGIT_CHANNELS, DENSE_BLOCK_STRIDE // 2)
+        self.full_level = FullLevel(config) if config.full_channels else None
+        if self.full_level is None:
+            self.head = segmentation_head(half, half, LOGIT_CHANNELS, DENSE_BLOCK_STRIDE // 2)
         self.feature_channels = quarter
 
     def forward(self, slices: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,7 +177,31 @@ class MainBranch(nn.Module):
         eighth = self.up_eighth(torch.cat([_doubled(sixteenth), eighth], dim=1))
         quarter = self.up_quarter(torch.cat([_doubled(eighth), self.skip_quarter(block)], dim=1))
         half = self.up_half(torch.cat([_doubled(quarter), stem], dim=1))
-        return self.head(half), quarter
+        if self.full_level is None:
+            return self.head(half), quarter
+        return self.full_level(slices, half), quarter
+
+
+class FullLevel(nn.Module):
+    """The finest level of a U-Net: the slices themselves beside what came up from half of it."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width, half = config.full_channels, config.level_channels[0]
+        self.down = nn.Sequential(
+            convolution_segment(config.context_slices, width, 3),
+            convolution_segment(width, width, 3),
+        )
+        self.narrow = convolution_segment(half, width, 1)
+        self.up = nn.Sequential(
+            convolution_segment(2 * width, width, 3), convolution_segment(width, width, 3)
+        )
+        self.output = nn.Conv2d(width, LOGIT_CHANNELS, 1)
+
+    def forward(self, slices: Tensor, half: Tensor) -> Tensor:
+        """Logits from slices and the features (slices, channels, size/2, size/2)."""
+        coarse = _doubled(self.narrow(half))
+        return self.output(self.up(torch.cat([coarse, self.down(slices)], dim=1)))
 
 
 def convolution_segment(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:

@@ -55,10 +55,13 @@ LIMITS_SECTION = """## Limits
 """
 
 
-# How models of earlier versions differ; their cross-validation tables lie beside the cards.
-EARLIER_MODELS = {
+# How the other models differ; their cross-validation tables lie beside the cards.
+OTHER_MODELS = {
     "convlstm-attention-2": "one slice at 256×256 pixels, crops, half RMI in the loss, no scans "
     "without COVID-19",
+    "convlstm-attention-3": "sees the box around the body",
+    "unet-1": "the 2D U-Net of COVID-Lesion Net (Pan 2021), which also stands for Bartoli 2022; sees "
+    "the box around the body; as many steps of as many slices",
 }
 
 
@@ -81,7 +84,7 @@ def recipe_text(config: dict) -> str:
         f"{config['epochs']} epochs of {config['steps_per_epoch']} steps with {batch} target slices "
         f"each, the first {config['main_branch_epochs']} on the main branch alone; dense block of "
         f"growth {network['growth']} and bottleneck {network['bottleneck']} (DenseNet-121: 32 and "
-        f"128); loss {1 - config['rmi_weight']:g}·BCE + {config['rmi_weight']:g}·RMI + "
+        f"128), {network['full_channels']} channels at full resolution; loss {1 - config['rmi_weight']:g}·BCE + {config['rmi_weight']:g}·RMI + "
         f"{config['dice_weight']:g}·Dice, and {config['branch_weight']:g} of the same on each branch; "
         f"rotation, translation, scale, {'crop, ' if config['augmentation']['crop_size'] else ''}"
         f"mirror, HU shift and gain, noise, sharpness{_fade_text(config)} as augmentation; "
@@ -90,8 +93,8 @@ def recipe_text(config: dict) -> str:
         "fold were trained the same way without the fold's cases.\n\n"
         f"The margin at which a voxel is lesion ({LESION_MARGIN:g} of its rivals' probability) and the "
         "rule that adds dense lung beside lesions were set on cases below with an earlier network, and "
-        "the number of slices the main branch sees, the working grid and the loss were compared on one "
-        "fold of them. This makes these figures a little better than what new scans will see.\n\n"
+        "the number of slices the main branch sees, the working grid, the crop, the level at full "
+        "resolution and the loss were compared on one fold of them. This makes these figures a little better than what new scans will see.\n\n"
         "This is a short schedule for two CPU cores. The paper's (SGD, plateau, stop at a learning "
         "rate of 1e-7) is the default of the training code and was not run to its end here."
     )
@@ -101,7 +104,7 @@ def _fade_text(config: dict) -> str:
     return ", faded and denser lesions" if any(config["augmentation"]["lesion_fade"]) else ""
 
 
-def earlier_models_section(tables: Sequence[Path]) -> str:
+def other_models_section(tables: Sequence[Path]) -> str:
     """Lesion Dice of other models on the same folds, from their cross-validation tables."""
     lines = []
     for table in tables:
@@ -109,7 +112,7 @@ def earlier_models_section(tables: Sequence[Path]) -> str:
         first, second, counted = _sources(rows)
         name = table.name.split(".")[0]
         lines.append(
-            f"| {name}: {EARLIER_MODELS[name]} | {_mean(first, 'lesion_dice')} "
+            f"| {name}: {OTHER_MODELS[name]} | {_mean(first, 'lesion_dice')} "
             f"| {_mean(second, 'lesion_dice')} | {_mean(counted, 'lesion_dice')} |"
         )
     if not lines:
@@ -117,6 +120,47 @@ def earlier_models_section(tables: Sequence[Path]) -> str:
     header = "| model | first source | second source | all |\n|---|---|---|---|\n"
     return (
         "Other models, cross-validated on the same folds:\n\n" + header + "\n".join(lines) + "\n\n"
+    )
+
+
+def costs_section(table: Path | None) -> str:
+    """What models cost, from the table of `Testing/Benchmarks/compare_models.py`."""
+    if table is None:
+        return ""
+    with table.open(newline="", encoding="utf-8") as file:
+        lines = [
+            f"| {row['model']} | {int(row['parameters']):,} | {row['ratio']} | {row['peak_mib']} |"
+            for row in csv.DictReader(file)
+        ]
+    return (
+        "What they cost on one scan on a CPU, lungs found beforehand (time as a ratio to the first "
+        "row):\n\n| model | parameters | time | peak memory, MiB |\n|---|---|---|---|\n"
+        + "\n".join(lines)
+        + "\n\n"
+    )
+
+
+def fine_tuning_section(comparisons: Sequence[Path]) -> str:
+    """What one more case of a patient is worth, from the comparisons that fine-tuning wrote."""
+    lines = []
+    for path in comparisons:
+        comparison = json.loads(path.read_text(encoding="utf-8"))
+        for case in comparison["cases"]:
+            figures = (case[which]["lesion_dice"] for which in ("old", "new"))
+            lines.append(
+                f"| {case['case']} | {len(comparison['trained_on'])} | "
+                + " | ".join(_number(figure) for figure in figures)
+                + " |"
+            )
+    if not lines:
+        return ""
+    return (
+        "## Fine-tuning with one more case\n\n`covidlungquant fine-tune`, begun from the network of "
+        "the fold that left out covid02 and covid03 (one patient), on that fold's training cases and "
+        "one of the two, compared on the other.\n\n"
+        "| held back | cases trained on | lesion Dice before | after |\n|---|---|---|---|\n"
+        + "\n".join(lines)
+        + "\n\n"
     )
 
 
@@ -148,8 +192,10 @@ def model_card(
     model: LoadedModel,
     rows: Sequence[Row],
     recipe: str,
-    earlier_tables: Sequence[Path] = (),
+    other_tables: Sequence[Path] = (),
+    costs_table: Path | None = None,
     robustness_table: Path | None = None,
+    fine_tunings: Sequence[Path] = (),
     pictures: str = "",
 ) -> str:
     """The card as Markdown.
@@ -158,8 +204,10 @@ def model_card(
         model: the shipped model.
         rows: from `read_table`.
         recipe: how the weights were trained, from `recipe_text`.
-        earlier_tables: cross-validation tables of other models on the same folds.
+        other_tables: cross-validation tables of other models on the same folds.
+        costs_table: from `Testing/Benchmarks/compare_models.py`.
         robustness_table: from `training.robustness`.
+        fine_tunings: comparisons written by `covidlungquant fine-tune`.
         pictures: name of the picture of the worst slices, beside the card.
     """
     first, second, counted = _sources(rows)
@@ -198,8 +246,9 @@ def model_card(
 A ConvLSTM-attention network after Grodecki, Killekar et al. 2021 that labels each voxel of a chest CT
 background, normal lung, ground-glass opacity (GGO) or high opacity (consolidation and pleural
 effusion). {parameters:,} parameters; {model.config.working_size}×{model.config.working_size} working
-grid, {model.config.window_length} slices {model.config.window_step_mm:g} mm apart; the main branch
-sees {model.config.context_slices} of them as channels.
+grid of the box around the {model.config.crop}, {model.config.window_length} slices
+{model.config.window_step_mm:g} mm apart; the main branch sees {model.config.context_slices} of them as
+channels.
 
 SHA-256 of `{model.name}.pt`: `{model.sha256}`
 
@@ -223,7 +272,7 @@ the reader. Means are over cases with more than {MINIMUM_EXTENT_PERCENT} % lesio
 |---|---|---|---|---|
 {summary}
 
-{earlier_models_section(earlier_tables)}Lesion volume, Spearman correlation with the reader over {len(rows)} cases: {correlation:.3f}.
+{other_models_section(other_tables)}{costs_section(costs_table)}Lesion volume, Spearman correlation with the reader over {len(rows)} cases: {correlation:.3f}.
 
 | case | lesion Dice | threshold | reader % | network % | reader mL | network mL | lung Dice |
 |---|---|---|---|---|---|---|---|
@@ -238,7 +287,7 @@ opacity by density (above −350 HU, Pan et al. 2021); the columns "own" are the
 
 Pixel spacing of these scans is nominal, so millilitres compare within a case only.
 
-{_pictures_section(pictures)}{robustness_section(robustness_table)}{LIMITS_SECTION}"""
+{_pictures_section(pictures)}{robustness_section(robustness_table)}{fine_tuning_section(fine_tunings)}{LIMITS_SECTION}"""
 
 
 def _pictures_section(name: str) -> str:
@@ -273,11 +322,19 @@ def main() -> None:
         "--folds", nargs="+", type=Path, required=True, help="run folders of fold 0, fold 1, …"
     )
     parser.add_argument(
-        "--earlier",
+        "--others",
         nargs="+",
         type=Path,
         default=[],
         help="cross-validation tables of other models",
+    )
+    parser.add_argument("--costs", type=Path, help="from Testing/Benchmarks/compare_models.py")
+    parser.add_argument(
+        "--fine-tunings",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="comparisons written by covidlungquant fine-tune",
     )
     parser.add_argument("--robustness", type=Path, help="from training.robustness")
     parser.add_argument("--pictures", default="", help="file name of the worst slices' picture")
@@ -290,8 +347,10 @@ def main() -> None:
         load_model(str(arguments.model)),
         read_table(arguments.table),
         recipe_text(config),
-        arguments.earlier,
+        arguments.others,
+        arguments.costs,
         arguments.robustness,
+        arguments.fine_tunings,
         arguments.pictures,
     )
     arguments.model.with_suffix(".md").write_text(card, encoding="utf-8")

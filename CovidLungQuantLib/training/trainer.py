@@ -23,7 +23,7 @@ from CovidLungQuantLib.lesions.architectures import (
     build_network,
     config_to_values,
 )
-from CovidLungQuantLib.lesions.network import NetworkConfig
+from CovidLungQuantLib.lesions.network import LUNG_CROP, NetworkConfig
 from CovidLungQuantLib.lesions.unet import UNetConfig
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
@@ -91,7 +91,13 @@ class TrainingConfig:
 # seen many slices before the costly windows begin.
 SHORT_TRAINING = TrainingConfig(
     network=NetworkConfig(
-        working_size=192, context_slices=3, stem_channels=32, growth=16, bottleneck=64
+        working_size=192,
+        crop=LUNG_CROP,
+        context_slices=3,
+        full_channels=16,
+        stem_channels=32,
+        growth=16,
+        bottleneck=64,
     ),
     augmentation=AugmentationConfig(
         rotation_degrees=12.0, scale_range=(0.83, 1.18), hu_gain=0.1, lesion_fade=(-0.2, 0.3)
@@ -103,8 +109,8 @@ SHORT_TRAINING = TrainingConfig(
     rmi_weight=0.0,
     dice_weight=1.0,
     branch_weight=0.25,
-    epochs=55,
-    main_branch_epochs=50,
+    epochs=45,
+    main_branch_epochs=40,
     samples_per_batch=2,
     targets_per_sample=8,
     lesion_share=0.6,
@@ -114,7 +120,7 @@ SHORT_TRAINING = TrainingConfig(
 # The 2D U-Net on the same slices, cases and steps as the ConvLSTM network's short training.
 UNET_TRAINING = replace(
     SHORT_TRAINING,
-    network=UNetConfig(working_size=192, context_slices=3),
+    network=UNetConfig(working_size=192, crop=LUNG_CROP, context_slices=3),
     main_branch_epochs=0,
     branch_weight=0.0,
     samples_per_batch=16,

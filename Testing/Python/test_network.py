@@ -19,10 +19,11 @@ from CovidLungQuantLib.lesions.network import (
 SMALL = replace(SMALL_CONFIG, working_size=32)
 
 
-@pytest.fixture
-def network() -> ConvLSTMAttentionNetwork:
+@pytest.fixture(params=[0, 4], ids=["half", "full"])
+def network(request) -> ConvLSTMAttentionNetwork:
+    """The small network without and with the level at full resolution."""
     torch.manual_seed(0)
-    return ConvLSTMAttentionNetwork(SMALL).eval()
+    return ConvLSTMAttentionNetwork(replace(SMALL, full_channels=request.param)).eval()
 
 
 def windows_of(count: int, length: int) -> torch.Tensor:
@@ -65,6 +66,25 @@ def test_main_branch_sees_the_target_slice_only(network):
     reference = network(slices, windows_of(1, 11)).main
     slices[[0, 1, 2, 3, 4, 6, 7, 8, 9, 10]] = 0
     torch.testing.assert_close(network(slices, windows_of(1, 11)).main, reference)
+
+
+def test_full_level_adds_to_what_comes_up_from_half_the_resolution_and_to_nothing_else():
+    torch.manual_seed(0)
+    branch = ConvLSTMAttentionNetwork(replace(SMALL, full_channels=4)).eval().main_branch
+    slices = torch.rand(2, 1, 32, 32)
+    logits, features = branch(slices)
+    with torch.no_grad():
+        for parameter in branch.full_level.narrow.parameters():
+            parameter.zero_()
+    # Alone, the full level sees no farther than its four 3×3 convolutions reach.
+    alone, same_features = branch(slices)
+    assert not torch.allclose(alone, logits)
+    assert torch.equal(same_features, features)
+    changed = slices.clone()
+    changed[:, :, 16, 16] = 5.0
+    reached = (branch(changed)[0] != alone).any(dim=(0, 1)).nonzero()
+    assert reached.amin() == 16 - 4
+    assert reached.amax() == 16 + 4
 
 
 def test_convlstm_follows_its_equations_on_one_pixel():
