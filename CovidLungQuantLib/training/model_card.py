@@ -104,22 +104,25 @@ def _fade_text(config: dict) -> str:
     return ", faded and denser lesions" if any(config["augmentation"]["lesion_fade"]) else ""
 
 
-def other_models_section(tables: Sequence[Path]) -> str:
-    """Lesion Dice of other models on the same folds, from their cross-validation tables."""
+def other_models_section(tables: Sequence[Path], mine: Sequence[Row]) -> str:
+    """Lesion Dice of other models on the same folds, from their cross-validation tables.
+
+    A table may hold some of the folds only; this model's mean over the same cases stands beside it.
+    """
     lines = []
     for table in tables:
         rows = read_table(table)
         first, second, counted = _sources(rows)
+        same = [row for row in mine if row["case"] in {row["case"] for row in counted}]
         name = table.name.split(".")[0]
-        lines.append(
-            f"| {name}: {OTHER_MODELS[name]} | {_mean(first, 'lesion_dice')} "
-            f"| {_mean(second, 'lesion_dice')} | {_mean(counted, 'lesion_dice')} |"
-        )
+        figures = (_mean(group, "lesion_dice") for group in (first, second, counted, same))
+        lines.append(f"| {name}: {OTHER_MODELS[name]} | {len(counted)} | {' | '.join(figures)} |")
     if not lines:
         return ""
-    header = "| model | first source | second source | all |\n|---|---|---|---|\n"
     return (
-        "Other models, cross-validated on the same folds:\n\n" + header + "\n".join(lines) + "\n\n"
+        "Other models, cross-validated on the same folds (some on part of them):\n\n"
+        "| model | n | first source | second source | all | this model on these cases |\n"
+        "|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n\n"
     )
 
 
@@ -272,7 +275,7 @@ the reader. Means are over cases with more than {MINIMUM_EXTENT_PERCENT} % lesio
 |---|---|---|---|---|
 {summary}
 
-{other_models_section(other_tables)}{costs_section(costs_table)}Lesion volume, Spearman correlation with the reader over {len(rows)} cases: {correlation:.3f}.
+{other_models_section(other_tables, rows)}{costs_section(costs_table)}Lesion volume, Spearman correlation with the reader over {len(rows)} cases: {correlation:.3f}.
 
 | case | lesion Dice | threshold | reader % | network % | reader mL | network mL | lung Dice |
 |---|---|---|---|---|---|---|---|
@@ -301,7 +304,7 @@ def _pictures_section(name: str) -> str:
 
 
 def _mean(rows: Sequence[Row], column: str) -> str:
-    return _number(float(np.nanmean([row[column] for row in rows])))
+    return _number(float(np.nanmean([row[column] for row in rows])) if rows else math.nan)
 
 
 def _number(value: float) -> str:
