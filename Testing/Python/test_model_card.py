@@ -1,0 +1,84 @@
+"""The model card: every figure on it is that of a table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+from CovidLungQuantLib.training.cross_validation import write_table
+from CovidLungQuantLib.training.evaluation import CaseAgreement
+from CovidLungQuantLib.training.model_card import (
+    costs_section,
+    fine_tuning_section,
+    other_models_section,
+    read_table,
+    robustness_section,
+)
+
+
+def a_table(path: Path, lesion_dice: dict[str, float]) -> Path:
+    """A cross-validation table with these Dice; covid05 has hardly any lesion."""
+    rows = []
+    for case, figure in lesion_dice.items():
+        values = {field.name: 1.0 for field in fields(CaseAgreement)}
+        values |= {"case": case, "lesion_dice": figure, "sure_slices": 1}
+        values["reference_extent_percent"] = 0.1 if case == "covid05" else 8.0
+        rows.append(CaseAgreement(**values))
+    write_table(path, rows)
+    return path
+
+
+def test_other_models_are_compared_on_the_cases_they_were_tested_on(tmp_path):
+    mine = a_table(
+        tmp_path / "mine.csv", {"covid01": 0.9, "covid04": 0.8, "covid05": 0.1, "covid10": 0.7}
+    )
+    other = a_table(
+        tmp_path / "unet-1.cross-validation.csv", {"covid04": 0.5, "covid05": 0.2, "covid10": 0.6}
+    )
+    row = other_models_section([other], read_table(mine)).splitlines()[-2]
+    assert row.startswith("| unet-1: ")
+    assert row.endswith("| 2 | 0.500 | 0.600 | 0.550 | 0.750 |")
+
+
+def test_a_source_without_cases_has_no_mean(tmp_path):
+    table = a_table(tmp_path / "unet-1.csv", {"covid10": 0.6})
+    row = other_models_section([table], read_table(table)).splitlines()[-2]
+    assert row.endswith("| 1 | – | 0.600 | 0.600 | 0.600 |")
+
+
+def test_costs_are_those_of_the_benchmarks_table(tmp_path):
+    table = tmp_path / "costs.csv"
+    table.write_text(
+        "model,architecture,parameters,seconds,ratio,peak_mib\n"
+        "one,UNet,485000,12.0,1.00,900\ntwo,Other,1234567,30.0,2.50,1100\n",
+        encoding="utf-8",
+    )
+    lines = costs_section(table).splitlines()
+    assert "| one | 485,000 | 1.00 | 900 |" in lines
+    assert "| two | 1,234,567 | 2.50 | 1100 |" in lines
+
+
+def test_fine_tuning_shows_the_case_held_back_before_and_after(tmp_path):
+    comparison = {
+        "trained_on": ["covid01", "covid02"],
+        "cases": [
+            {"case": "covid03", "old": {"lesion_dice": 0.61}, "new": {"lesion_dice": 0.7236}}
+        ],
+    }
+    file = tmp_path / "x.comparison.json"
+    file.write_text(json.dumps(comparison), encoding="utf-8")
+    assert "| covid03 | 2 | 0.610 | 0.724 |" in fine_tuning_section([file]).splitlines()
+
+
+def test_robustness_is_the_fall_from_the_scan_as_it_is(tmp_path):
+    table = tmp_path / "robustness.csv"
+    table.write_text(
+        "case,unchanged,thick slices\ncovid01,0.8,0.75\ncovid02,0.7,0.71\n", encoding="utf-8"
+    )
+    assert "| thick slices | 0.020 | 0.050 |" in robustness_section(table).splitlines()
+
+
+def test_nothing_is_said_of_what_was_not_measured():
+    assert other_models_section([], []) == ""
+    assert costs_section(None) == fine_tuning_section([]) == robustness_section(None) == ""
