@@ -59,9 +59,10 @@ LIMITS_SECTION = """## Limits
 OTHER_MODELS = {
     "convlstm-attention-2": "one slice at 256×256 pixels, crops, half RMI in the loss, no scans "
     "without COVID-19",
-    "convlstm-attention-3": "sees the box around the body",
-    "unet-1": "the 2D U-Net of COVID-Lesion Net (Pan 2021), which also stands for Bartoli 2022; sees "
-    "the box around the body; as many steps of as many slices",
+    "fine-1": "the box around the lungs at 192×192 pixels, a level at full resolution, 45 epochs "
+    "(recipe `fine`)",
+    "unet-1": "the 2D U-Net of COVID-Lesion Net (Pan 2021), which also stands for Bartoli 2022; as "
+    "many steps of as many slices (recipe `unet`)",
 }
 
 
@@ -84,7 +85,7 @@ def recipe_text(config: dict) -> str:
         f"{config['epochs']} epochs of {config['steps_per_epoch']} steps with {batch} target slices "
         f"each, the first {config['main_branch_epochs']} on the main branch alone; dense block of "
         f"growth {network['growth']} and bottleneck {network['bottleneck']} (DenseNet-121: 32 and "
-        f"128), {network['full_channels']} channels at full resolution; loss {1 - config['rmi_weight']:g}·BCE + {config['rmi_weight']:g}·RMI + "
+        f"128){_full_level_text(network)}; loss {1 - config['rmi_weight']:g}·BCE + {config['rmi_weight']:g}·RMI + "
         f"{config['dice_weight']:g}·Dice, and {config['branch_weight']:g} of the same on each branch; "
         f"rotation, translation, scale, {'crop, ' if config['augmentation']['crop_size'] else ''}"
         f"mirror, HU shift and gain, noise, sharpness{_fade_text(config)} as augmentation; "
@@ -93,11 +94,16 @@ def recipe_text(config: dict) -> str:
         "fold were trained the same way without the fold's cases.\n\n"
         f"The margin at which a voxel is lesion ({LESION_MARGIN:g} of its rivals' probability) and the "
         "rule that adds dense lung beside lesions were set on cases below with an earlier network, and "
-        "the number of slices the main branch sees, the working grid, the crop, the level at full "
-        "resolution and the loss were compared on one fold of them. This makes these figures a little better than what new scans will see.\n\n"
+        "the number of slices the main branch sees, the working grid and the loss were compared on one "
+        "fold of them. This makes these figures a little better than what new scans will see.\n\n"
         "This is a short schedule for two CPU cores. The paper's (SGD, plateau, stop at a learning "
         "rate of 1e-7) is the default of the training code and was not run to its end here."
     )
+
+
+def _full_level_text(network: dict) -> str:
+    channels = network.get("full_channels", 0)
+    return f", {channels} channels at full resolution" if channels else ""
 
 
 def _fade_text(config: dict) -> str:

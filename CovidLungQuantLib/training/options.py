@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-RECIPE_NAMES = ("paper", "short", "unet")
+RECIPE_NAMES = ("paper", "short", "fine", "unet")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +20,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         choices=RECIPE_NAMES,
         default="paper",
-        help="paper: Grodecki 2021; short: what the shipped weights were trained with; unet: the "
-        "network of COVID-Lesion Net, trained as short",
+        help="paper: Grodecki 2021; short: what the shipped weights were trained with; fine: short "
+        "on the box around the lungs, with a level at full resolution; unet: the network of "
+        "COVID-Lesion Net, trained as short",
     )
     parser.add_argument(
         "--config", type=Path, help="config.json of a run, instead of a recipe; edit it at will"
