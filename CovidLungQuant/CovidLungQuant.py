@@ -958,6 +958,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             quantification = _withWarnings(
                 self._compute(worker, volumeNode, ct, progress), warnings
             )
+        quantification = self._creditModel(quantification, volumeNode, segmentationNode, tableNode)
         with self._writing(), no_new_nodes_on_error(slicer.mrmlScene):
             tableNode = self._writeTable(quantification, volumeNode, tableNode)
             self._writeLobes(quantification, volumeNode)
@@ -1431,6 +1432,27 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         )
         with self._writing():
             set_correction(tableNode, count.recount(quantification.labels).correction)
+
+    def _creditModel(self, quantification, volumeNode, segmentationNode, tableNode):
+        """Name the model of a run's own result that was measured again, with what was corrected."""
+        machineLabels = machine_labels_of(slicer.mrmlScene, volumeNode)
+        record, _notices = _readTable(_present(tableNode))
+        earlier = None if record is None else record.provenance
+        isOurs = (segmentationNode, tableNode) == self.resultsOf(volumeNode)
+        if machineLabels is None or not isOurs or not earlier or not earlier["model_name"]:
+            return quantification
+        provenance = quantification.provenance
+        changed = int((quantification.labels != machineLabels).sum())
+        return dataclasses.replace(
+            quantification,
+            provenance=dataclasses.replace(
+                provenance,
+                model_name=earlier["model_name"],
+                model_sha256=earlier["model_sha256"],
+                device=earlier["device"],
+                options={**earlier["options"], **provenance.options, "changed_voxels": changed},
+            ),
+        )
 
     def _writeLobes(self, quantification, volumeNode):
         """Write the lobes, hidden, and their chart; earlier ones of the volume are renewed."""

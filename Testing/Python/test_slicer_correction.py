@@ -236,3 +236,24 @@ def test_the_machines_result_survives_saving_and_loading(
         chosen.inputVolume, chosen.outputSegmentation
     )
     assert not is_stale(chosen.outputTable)
+
+
+def test_a_corrected_result_measured_again_still_names_its_model(
+    corrected: Any,
+    chest: Any,  # noqa: F811
+) -> None:
+    segmentation_node, table_node = nodes(corrected)
+    machine = record_from_node(table_node).provenance
+    before = label_map(segmentation_node, chest)
+    Editor().paint(HIGH_OPACITY.segment_id, IN_THE_LUNG)
+    changed = int((label_map(segmentation_node, chest) != before).sum())
+    corrected.logic.measure(chest, segmentation_node, table_node)
+    record = record_from_node(table_node)
+    assert changed > 0 and machine["model_name"] is not None
+    for field in ("model_name", "model_sha256", "device"):
+        assert record.provenance[field] == machine[field]
+    assert record.provenance["options"]["changed_voxels"] == changed
+    assert record.provenance["options"]["kinds"] == machine["options"]["kinds"]
+
+    other = corrected.logic.measure(chest, segmentation_node, None)[1]
+    assert record_from_node(other).provenance["model_name"] is None
