@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ def test_data() -> Path:
 
 
 @pytest.fixture
-def scene() -> Any:
+def scene() -> Iterator[Any]:
     """Return an empty MRML scene, the real one of Slicer."""
-    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
     from Testing.slicer_stand_in.mrml_scene import make_scene
 
-    return make_scene()
+    # A stand-in that another test file has started goes on with the logics of its own scene.
+    before = dict(vars(slicer.modules)) if hasattr(slicer, "modules") else {}
+    yield make_scene()
+    vars(slicer.modules).update(before)

@@ -562,7 +562,8 @@ def test_measure_counts_the_corrected_segmentation(
     assert record_from_node(panel._parameterNode.outputTable).measurements == expected
     assert cell(panel, 2, 0) == f"{expected.regions[0].ggo_ml:.1f}"
     assert len(nodes_of("vtkMRMLTableNode")) == 1
-    assert panel.ui.modelInfoLabel.text.startswith("Measured from the segmentation")
+    assert panel.ui.modelInfoLabel.text.startswith("Model small ")
+    assert panel.ui.modelInfoLabel.text.endswith("corrected by hand")
     np.testing.assert_array_equal(label_map(segmentation_node, chest), labels)
 
 
