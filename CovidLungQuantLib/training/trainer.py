@@ -242,6 +242,7 @@ def train(
                 and _learning_rate(optimizer) <= config.minimum_learning_rate
             ):
                 break
+    workers.leave()
     return network.cpu()
 
 

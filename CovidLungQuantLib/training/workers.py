@@ -34,8 +34,11 @@ class Workers:
         self.device = torch.device(device)
         self.first = is_first_process()
         self.seed = [rank] if rank else []
-        if self.count > 1 and not distributed.is_initialized():
-            distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        if self.count > 1:
+            if not distributed.is_initialized():
+                distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+            # Apart from the gradients' group, which its wrapper never lets go of: see `leave`.
+            self._group = distributed.new_group()
 
     def wrap(self, module: nn.Module, leaves_parts_out: bool) -> nn.Module:
         """The module, with gradients averaged between processes where there are several.
@@ -51,5 +54,18 @@ class Workers:
         if self.count == 1:
             return value
         total = torch.tensor(value, device=self.device)
-        distributed.all_reduce(total)
+        distributed.all_reduce(total, group=self._group)
         return float(total) / self.count
+
+    def leave(self) -> None:
+        """Part from the other processes; every process calls it, when all its work is done.
+
+        A thread of the group may still hold a tensor of Python's after the processes have heard its
+        value. If it lets go while the interpreter shuts down, the process is aborted; with the
+        group gone, its threads have ended.
+        """
+        if self.count == 1:
+            return
+        distributed.barrier(self._group)
+        del self._group
+        distributed.destroy_process_group()
