@@ -13,8 +13,7 @@ from CovidLungQuantLib.mrml.nodes import (
     CHART_REFERENCE_ROLE,
     newest_referring,
     no_new_nodes_on_error,
-    place_beside,
-    remember_volume,
+    node_in_role,
 )
 
 if TYPE_CHECKING:
@@ -41,14 +40,16 @@ def lobe_chart_to_node(scene: Any, quantification: Quantification, volume_node: 
     if not rows:
         return None
     with no_new_nodes_on_error(scene):
-        table_node = _node(scene, TABLE_CLASS, volume_node, "lesion by lobe")
+        name = volume_node.GetName()
+        mine = (volume_node, CHART_REFERENCE_ROLE)
+        table_node = node_in_role(scene, TABLE_CLASS, *mine, f"{name} lesion by lobe")
         _fill_table(table_node, rows)
-        chart_node = _node(scene, CHART_CLASS, volume_node, "lobe chart")
-        chart_node.SetTitle(f"{volume_node.GetName()}: lesion by lobe")
+        chart_node = node_in_role(scene, CHART_CLASS, *mine, f"{name} lobe chart")
+        chart_node.SetTitle(f"{name}: lesion by lobe")
         chart_node.SetXAxisTitle("Lobe")
         chart_node.SetYAxisTitle("% of the lobe")
         for label, column in SERIES:
-            series_node = _series(scene, chart_node, f"{volume_node.GetName()} {label.name}")
+            series_node = series_of(scene, chart_node, f"{name} {label.name}")
             series_node.SetAndObserveTableNodeID(table_node.GetID())
             series_node.SetPlotType(series_node.PlotTypeBar)
             series_node.SetLabelColumnName(LOBE_COLUMN)
@@ -62,18 +63,8 @@ def lobe_chart_of(scene: Any, volume_node: Any) -> Any | None:
     return newest_referring(scene, CHART_CLASS, volume_node, CHART_REFERENCE_ROLE)
 
 
-def _node(scene: Any, class_name: str, volume_node: Any, name: str) -> Any:
-    """The node of an earlier run, or a new one."""
-    node = newest_referring(scene, class_name, volume_node, CHART_REFERENCE_ROLE)
-    if node is None:
-        node = scene.AddNewNodeByClass(class_name, f"{volume_node.GetName()} {name}")
-        place_beside(scene, node, volume_node)
-        remember_volume(node, volume_node, CHART_REFERENCE_ROLE)
-    return node
-
-
-def _series(scene: Any, chart_node: Any, name: str) -> Any:
-    """The series of that name in the chart, or a new one."""
+def series_of(scene: Any, chart_node: Any, name: str) -> Any:
+    """The series of that name in the chart, or a new one; the name stands in the legend."""
     for index in range(chart_node.GetNumberOfPlotSeriesNodes()):
         series_node = chart_node.GetNthPlotSeriesNode(index)
         if series_node is not None and series_node.GetName() == name:

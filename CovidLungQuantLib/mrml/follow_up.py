@@ -32,13 +32,13 @@ from CovidLungQuantLib.labels import (
     RIGHT_LUNG_REGION,
 )
 from CovidLungQuantLib.measures.change import Change
-from CovidLungQuantLib.mrml.chart import CHART_CLASS, SERIES_CLASS, TABLE_CLASS
+from CovidLungQuantLib.mrml.chart import CHART_CLASS, TABLE_CLASS, series_of
 from CovidLungQuantLib.mrml.nodes import (
     VOLUME_REFERENCE_ROLE,
     newest_referring,
     no_new_nodes_on_error,
+    node_in_role,
     place_beside,
-    remember_volume,
 )
 from CovidLungQuantLib.mrml.table import RECORD_ATTRIBUTE, is_stale, record_from_node
 
@@ -462,25 +462,26 @@ def _write_curves(scene: Any, change_node: Any, found: FollowUp) -> None:
     }
     days = [point.day for point in found.time_points]
     times = [float(n) for n in range(1, len(days) + 1)] if None in days else days
-    points_node = _belonging(
-        scene, TABLE_CLASS, change_node, CURVE_POINTS_REFERENCE_ROLE, "curve points"
-    )
+    name = change_node.GetName()
+    role = CURVE_POINTS_REFERENCE_ROLE
+    points_node = node_in_role(scene, TABLE_CLASS, change_node, role, f"{name}: curve points")
     points_node.RemoveAllColumns()
     _add_column(points_node, TIME_COLUMN, times)
     for curve in (curve for chart in charts.values() for curve in chart.curves):
         _add_column(points_node, curve.name, found.change(curve.region, curve.measure).values)
     points_node.SetLocked(True)
-    for name, node in curves_of(scene, change_node).items():
-        if name not in charts:
+    for chart_name, node in curves_of(scene, change_node).items():
+        if chart_name not in charts:
             _remove_chart(scene, node)
     for chart in charts.values():
-        chart_node = _belonging(scene, CHART_CLASS, change_node, chart.role, chart.title)
+        named = f"{name}: {chart.title}"
+        chart_node = node_in_role(scene, CHART_CLASS, change_node, chart.role, named)
         chart_node.SetTitle(chart.title)
         chart_node.SetXAxisTitle("Scan" if None in days else "Day")
         chart_node.SetYAxisTitle(chart.y_title)
         chart_node.SetLegendVisibility(True)
         for curve in chart.curves:
-            _draw(_series(scene, chart_node, curve.name), points_node, curve)
+            _draw(series_of(scene, chart_node, curve.name), points_node, curve)
 
 
 def _draw(series_node: Any, points_node: Any, curve: _Curve) -> None:
@@ -493,27 +494,6 @@ def _draw(series_node: Any, points_node: Any, curve: _Curve) -> None:
     series_node.SetLineStyle(
         series_node.LineStyleDash if curve.dashed else series_node.LineStyleSolid
     )
-
-
-def _belonging(scene: Any, class_name: str, change_node: Any, role: str, name: str) -> Any:
-    """The node of that role, or a new one."""
-    node = newest_referring(scene, class_name, change_node, role)
-    if node is None:
-        node = scene.AddNewNodeByClass(class_name, f"{change_node.GetName()}: {name}")
-        place_beside(scene, node, change_node)
-        remember_volume(node, change_node, role)
-    return node
-
-
-def _series(scene: Any, chart_node: Any, name: str) -> Any:
-    """The series of that name in the chart, or a new one; the name stands in the legend."""
-    for index in range(chart_node.GetNumberOfPlotSeriesNodes()):
-        series_node = chart_node.GetNthPlotSeriesNode(index)
-        if series_node is not None and series_node.GetName() == name:
-            return series_node
-    series_node = scene.AddNewNodeByClass(SERIES_CLASS, name)
-    chart_node.AddAndObservePlotSeriesNodeID(series_node.GetID())
-    return series_node
 
 
 def _remove_chart(scene: Any, chart_node: Any) -> None:

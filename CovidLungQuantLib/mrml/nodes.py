@@ -69,6 +69,16 @@ def newest_referring(
     return None
 
 
+def node_in_role(scene: Any, class_name: str, owner: Any, role: str, name: str) -> Any:
+    """The newest node of a class that was made for `owner` in that role, or a new one beside it."""
+    node = newest_referring(scene, class_name, owner, role)
+    if node is None:
+        node = scene.AddNewNodeByClass(class_name, name)
+        place_beside(scene, node, owner)
+        remember_volume(node, owner, role)
+    return node
+
+
 def _remove(scene: Any, node: Any) -> None:
     hierarchy = scene.GetSubjectHierarchyNode()
     item = hierarchy.GetItemByDataNode(node)
