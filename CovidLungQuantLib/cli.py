@@ -34,7 +34,11 @@ from CovidLungQuantLib.measures.severity import (
     SEVERE_CT_SEVERITY_SCORE,
 )
 from CovidLungQuantLib.progress import ProgressCallback, subrange
-from CovidLungQuantLib.training.options import add_fine_tuning_options, add_options
+from CovidLungQuantLib.training.options import (
+    add_device_option,
+    add_fine_tuning_options,
+    add_options,
+)
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
@@ -79,15 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     segment = commands.add_parser("segment", help="segment lungs and lesions of a CT and measure")
     segment.add_argument("ct", type=Path, metavar="CT", help=_CT_HELP)
     _add_common_options(segment)
-    segment.add_argument(
-        "--device",
-        default="auto",
-        metavar="{auto,cpu,cuda,mps}",
-        help="where the network runs (default: auto)",
-    )
-    segment.add_argument(
-        "--model", metavar="MODEL", help="name of a shipped model or path of a weights file"
-    )
+    add_device_option(segment, "where the network runs")
+    _add_model_option(segment)
     segment.add_argument(
         "--kinds",
         default="density",
@@ -208,10 +205,8 @@ def _parser() -> argparse.ArgumentParser:
         help="label map to write (1 RUL, 2 RML, 3 RLL, 4 LUL, 5 LLL), such as lobes.nrrd; must not "
         "exist yet",
     )
-    lobes.add_argument(
-        "--series", metavar="UID", help="series to read where a DICOM folder holds several"
-    )
-    lobes.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    _add_series_option(lobes)
+    _add_debug_option(lobes)
     lobes.set_defaults(run=_lobes)
 
     enhance = commands.add_parser(
@@ -249,19 +244,10 @@ def _parser() -> argparse.ArgumentParser:
         enhance.add_argument(
             f"--{name}", type=Path, metavar="FILE", help=f"also write the {what}, as 0 and 1"
         )
-    enhance.add_argument(
-        "--series", metavar="UID", help="series to read where a DICOM folder holds several"
-    )
-    enhance.add_argument(
-        "--device",
-        default="auto",
-        metavar="{auto,cpu,cuda,mps}",
-        help="where the network runs (default: auto)",
-    )
-    enhance.add_argument(
-        "--model", metavar="MODEL", help="name of a shipped model or path of a weights file"
-    )
-    enhance.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    _add_series_option(enhance)
+    add_device_option(enhance, "where the network runs")
+    _add_model_option(enhance)
+    _add_debug_option(enhance)
     enhance.set_defaults(run=_enhance)
 
     phantom = commands.add_parser("phantom", help="write a synthetic chest CT to try this with")
@@ -273,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="image file to write, such as phantom.nrrd; must not exist yet",
     )
-    phantom.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    _add_debug_option(phantom)
     phantom.set_defaults(run=_phantom)
 
     export = commands.add_parser(
@@ -321,10 +307,8 @@ def _parser() -> argparse.ArgumentParser:
         help="add scans that are there already again; their earlier version is moved to the folder "
         "earlier",
     )
-    export.add_argument(
-        "--series", metavar="UID", help="series to read where a DICOM folder holds several"
-    )
-    export.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    _add_series_option(export)
+    _add_debug_option(export)
     export.set_defaults(run=_export)
 
     train = commands.add_parser(
@@ -334,7 +318,7 @@ def _parser() -> argparse.ArgumentParser:
         "several GPUs: torchrun --nproc-per-node N -m CovidLungQuantLib.cli train …",
     )
     add_options(train)
-    train.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    _add_debug_option(train)
     train.set_defaults(run=_train)
 
     fine_tune = commands.add_parser(
@@ -346,11 +330,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog=DISCLAIMER,
     )
     add_fine_tuning_options(fine_tune)
-    fine_tune.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    _add_debug_option(fine_tune)
     fine_tune.set_defaults(run=_fine_tune)
 
     info = commands.add_parser("info", help="show versions, devices and models")
-    info.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    _add_debug_option(info)
     info.set_defaults(run=_info)
     return parser
 
@@ -398,7 +382,30 @@ already is refused, unless --new-version is given. Nothing is overwritten.
 {DISCLAIMER}"""
 
 _CT_HELP = "DICOM folder, or an NRRD, NIfTI or MetaImage file"
-_DEBUG_HELP = "show where in the program an error arose"
+
+
+def _add_series_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--series", metavar="UID", help="series to read where a DICOM folder holds several"
+    )
+
+
+def _add_model_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", metavar="MODEL", help="name of a shipped model or path of a weights file"
+    )
+
+
+def _add_overwrite_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the results of an earlier run in OUT"
+    )
+
+
+def _add_debug_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--debug", action="store_true", help="show where in the program an error arose"
+    )
 
 
 def _add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -410,12 +417,8 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         help="folder for the results; must not exist yet",
     )
-    parser.add_argument(
-        "--series", metavar="UID", help="series to read where a DICOM folder holds several"
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the results of an earlier run in OUT"
-    )
+    _add_series_option(parser)
+    _add_overwrite_option(parser)
     parser.add_argument(
         "--scene", action="store_true", help="write scene.mrb for 3D Slicer too (needs slicer-core)"
     )
@@ -428,7 +431,7 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
         help="write the result as DICOM too, segmentation and measurement report (TID 1500); only "
         "for a CT given as DICOM (needs highdicom)",
     )
-    parser.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    _add_debug_option(parser)
 
 
 def _add_lobe_option(parser: argparse.ArgumentParser) -> None:
@@ -450,16 +453,14 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         help="folder for the results; must not exist yet",
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the results of an earlier run in OUT"
-    )
+    _add_overwrite_option(parser)
     parser.add_argument(
         "--no-figures",
         dest="figures",
         action="store_false",
         help="leave the plots out of the page (they need matplotlib)",
     )
-    parser.add_argument("--debug", action="store_true", help=_DEBUG_HELP)
+    _add_debug_option(parser)
 
 
 def _segment(chosen: argparse.Namespace) -> None:

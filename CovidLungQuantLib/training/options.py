@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, help="train this many instead of the recipe's")
     parser.add_argument("--learning-rate", type=float, help="instead of the recipe's")
     parser.add_argument("--seed", type=int, help="of everything random")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps; auto by default")
+    add_device_option(parser, "where to train")
     parser.add_argument("--start-from", metavar="MODEL", help="model name or file to go on from")
     parser.add_argument(
         "--imagenet", type=Path, help="DenseNet-121 weights to start the dense block from"
@@ -73,12 +73,7 @@ def add_fine_tuning_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--epochs", type=int, metavar="N", help="how long to train (default: a few epochs)"
     )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="{auto,cpu,cuda,mps}",
-        help="where to train (default: auto)",
-    )
+    add_device_option(parser, "where to train")
     _add_cases_option(
         parser,
         "--hold-back",
@@ -93,6 +88,16 @@ def add_fine_tuning_options(parser: argparse.ArgumentParser) -> None:
         "--status", action="store_true", help="instead, tell how far each fine-tuning is"
     )
     parser.add_argument("--cancel", metavar="NEW", help="instead, stop the one of this name")
+
+
+def add_device_option(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --device; `what` says what is done there."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="{auto,cpu,cuda,mps}",
+        help=f"{what} (default: auto)",
+    )
 
 
 def _add_cases_option(parser: argparse.ArgumentParser, flag: str, what: str) -> None:
