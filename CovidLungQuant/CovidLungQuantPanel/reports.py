@@ -5,10 +5,11 @@ import logging
 import re
 from pathlib import Path
 
-import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
+
+from CovidLungQuantPanel.folders import rememberFolder
 
 FOLDER_SETTING = "CovidLungQuant/ReportFolder"
 PDF_PACKAGE, DICOM_PACKAGE = "weasyprint", "highdicom"
@@ -25,9 +26,7 @@ class ReportsSection:
         self._isRunning = False
         self._written = None
         self._widget, self.ui = panel.addSection("Reports")
-        self.ui.reportPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
-        self.ui.reportPathLineEdit.currentPath = slicer.util.settingsValue(FOLDER_SETTING, "")
-        self.ui.reportPathLineEdit.connect("currentPathChanged(QString)", self.onFolderChosen)
+        rememberFolder(self.ui.reportPathLineEdit, FOLDER_SETTING, self._updateButtons)
         self.ui.saveReportButton.connect("clicked(bool)", self.onSaveReport)
         self.ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
         self.ui.openReportButton.connect("clicked(bool)", self.onOpenReport)
@@ -47,11 +46,6 @@ class ReportsSection:
     def cleanup(self):
         """Let go of the scene."""
         self.update(None)
-
-    def onFolderChosen(self, path):
-        """Keep the folder for the next time."""
-        qt.QSettings().setValue(FOLDER_SETTING, path)
-        self._updateButtons()
 
     def onSaveReport(self):
         """Write a new folder of results into the chosen one."""

@@ -3,12 +3,12 @@
 import json
 import logging
 
-import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from CovidLungQuantLib.errors import CovidLungQuantError
+from CovidLungQuantPanel.folders import rememberFolder
 from CovidLungQuantPanel.settings import deviceOfThisComputer
 
 FOLDER_SETTING = "CovidLungQuant/TrainingSetFolder"
@@ -38,17 +38,13 @@ class TeachingSection:
         self._widget, self.ui = panel.addSection("Teaching")
         for layout, text in self._logic.trainingSetLayouts().items():
             self.ui.layoutComboBox.addItem(text, layout)
-        self.ui.trainingSetPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
-        self.ui.trainingSetPathLineEdit.currentPath = slicer.util.settingsValue(FOLDER_SETTING, "")
         self.ui.readerLineEdit.text = slicer.util.settingsValue(READER_SETTING, "")
         self.ui.comparisonTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         self.ui.comparisonTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.Fixed)
         self._timer = qt.QTimer()
         self._timer.setInterval(LOOK_INTERVAL_MS)
         self._timer.connect("timeout()", self.onTimer)
-        self.ui.trainingSetPathLineEdit.connect(
-            "currentPathChanged(QString)", self.onTrainingSetChosen
-        )
+        rememberFolder(self.ui.trainingSetPathLineEdit, FOLDER_SETTING, self.onTrainingSetChosen)
         self.ui.readerLineEdit.connect("editingFinished()", self.onReaderTyped)
         self.ui.addCaseButton.connect("clicked(bool)", self.onAddCase)
         self.ui.fineTuneButton.connect("clicked(bool)", self.onFineTune)
@@ -74,9 +70,8 @@ class TeachingSection:
         """Stop looking; a fine-tuning goes on."""
         self.update(None)
 
-    def onTrainingSetChosen(self, path):
-        """Keep the folder for the next time."""
-        qt.QSettings().setValue(FOLDER_SETTING, path)
+    def onTrainingSetChosen(self):
+        """Show what the folder holds."""
         _showText(self.ui.addedLabel, "")
         self._showTrainingSet()
         self._updateButtons()
