@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from small_model import small_model
+
+from CovidLungQuantLib.lesions.weights import save_model
+
+if TYPE_CHECKING:
+    from Testing.slicer_stand_in.application import StandIn
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 TEST_DATA_VARIABLE = "COVIDLUNGQUANT_TEST_DATA"
@@ -32,3 +39,50 @@ def scene() -> Iterator[Any]:
     before = dict(vars(slicer.modules)) if hasattr(slicer, "modules") else {}
     yield make_scene()
     vars(slicer.modules).update(before)
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> StandIn:
+    """The application that stands in for Slicer."""
+    from Testing.slicer_stand_in import application
+
+    return application.start()
+
+
+@pytest.fixture(scope="module")
+def module(stand_in: StandIn) -> ModuleType:
+    """The Slicer module, loaded from its file."""
+    from slicer_panel import MODULE_FILE
+
+    return stand_in.load_module(MODULE_FILE)
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Weights of a small random network."""
+    path = tmp_path_factory.mktemp("model") / "small.pt"
+    save_model(path, small_model().network)
+    return str(path)
+
+
+@pytest.fixture
+def panel(stand_in: StandIn, module: ModuleType, model_path: str) -> Iterator[Any]:
+    """The open panel above an empty scene, with the small network selected."""
+    import slicer
+    from slicer_panel import MODULE_NAME, use_small_model
+
+    slicer.mrmlScene = stand_in.scene
+    slicer.mrmlScene.Clear(0)
+    stand_in.messages.clear()
+    stand_in.confirm_answer = True
+    widget = stand_in.open_panel(MODULE_NAME)
+    use_small_model(widget, model_path)
+    yield widget
+    stand_in.close_panel(MODULE_NAME)
+    slicer.mrmlScene.Clear(0)
+
+
+@pytest.fixture
+def chest(panel: Any, module: ModuleType) -> Any:
+    """A volume in the scene, selected in the panel because it is the first."""
+    return module.makeSyntheticChest()

@@ -29,6 +29,10 @@ def a_ct(direction: np.ndarray = OBLIQUE, name: str = "small chest") -> CTVolume
     return CTVolume(hu, geometry, name)
 
 
+VOXEL_ML = a_ct().geometry.voxel_volume_ml
+LUNG_VOXELS = 2 * 8 * 12 * 8
+
+
 def a_label_map() -> np.ndarray:
     """Return normal lung in both lungs, GGO in one and high opacity in the other."""
     labels = np.zeros(SHAPE, dtype=np.uint8)
@@ -36,6 +40,16 @@ def a_label_map() -> np.ndarray:
     labels[2:10, 4:16, 13:21] = NORMAL_LUNG.value
     labels[3:6, 5:9, 4:8] = GGO.value
     labels[5:8, 10:14, 15:18] = HIGH_OPACITY.value
+    return labels
+
+
+def labels_at(time_point: int) -> np.ndarray:
+    """Return the label map at one of three time points: 48, 96 and 12 voxels of GGO."""
+    labels = a_label_map()
+    if time_point == 1:
+        labels[6:9, 5:9, 4:8] = 2
+    if time_point == 2:
+        labels[3:6, 5:9, 5:8] = 1
     return labels
 
 

@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from small_chest import a_ct, a_label_map, a_quantification
+from small_chest import LUNG_VOXELS, VOXEL_ML, a_quantification, labels_at
 
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.cohort.follow_up import follow_up
@@ -19,19 +18,6 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.measures.change import FOLLOWED, FOLLOWED_REGIONS, changes
 from CovidLungQuantLib.outputs.folder import write_results
-
-VOXEL_ML = a_ct().geometry.voxel_volume_ml
-LUNG_VOXELS = 2 * 8 * 12 * 8
-
-
-def labels_at(time_point: int) -> np.ndarray:
-    """The small chest's lesions, with 48, 96 and 12 voxels of GGO."""
-    labels = a_label_map()
-    if time_point == 1:
-        labels[6:9, 5:9, 4:8] = 2
-    if time_point == 2:
-        labels[3:6, 5:9, 5:8] = 1
-    return labels
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
@@ -32,20 +31,13 @@ from CovidLungQuantLib.mrml.follow_up import (
 from CovidLungQuantLib.mrml.nodes import hierarchy_item, results_of
 from CovidLungQuantLib.mrml.table import measurements_to_node, set_stale
 from CovidLungQuantLib.mrml.volumes import ct_to_node
-from Testing.Python.small_chest import a_ct, a_label_map, a_quantification
-
-VOXEL_ML = a_ct().geometry.voxel_volume_ml
-LUNG_VOXELS = 2 * 8 * 12 * 8
-
-
-def labels_at(time_point: int) -> np.ndarray:
-    """The small chest's lesions, with 48, 96 and 12 voxels of GGO."""
-    labels = a_label_map()
-    if time_point == 1:
-        labels[6:9, 5:9, 4:8] = 2
-    if time_point == 2:
-        labels[3:6, 5:9, 5:8] = 1
-    return labels
+from Testing.Python.small_chest import (
+    LUNG_VOXELS,
+    VOXEL_ML,
+    a_ct,
+    a_quantification,
+    labels_at,
+)
 
 
 def a_scan(scene: Any, time_point: int, lobes: bool = True, **provenance: Any) -> Any:

@@ -13,7 +13,6 @@ import pytest
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 import slicer
-from test_slicer_module import model_path, module, stand_in  # noqa: F401  (fixtures)
 
 from CovidLungQuantLib.cli import _parser
 from CovidLungQuantLib.ct.images import write_image
@@ -32,9 +31,9 @@ def blocks(language: str) -> list[str]:
 
 
 def test_every_block_runs_from_top_to_bottom(
-    stand_in: Any,  # noqa: F811
-    module: Any,  # noqa: F811
-    model_path: str,  # noqa: F811
+    stand_in: Any,
+    module: Any,
+    model_path: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -70,7 +69,7 @@ def test_the_commands_on_the_page_are_commands() -> None:
 
 
 def test_the_page_names_columns_segments_and_methods_that_exist(
-    module: Any,  # noqa: F811
+    module: Any,
 ) -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert [column for column in COLUMNS if f"`{column}`" not in text] == []

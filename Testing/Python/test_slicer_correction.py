@@ -9,16 +9,7 @@ import numpy as np
 import pytest
 import slicer
 from PySide6.QtTest import QTest
-from test_slicer_module import (  # noqa: F401  (fixtures)
-    chest,
-    errors,
-    label_map,
-    model_path,
-    module,
-    panel,
-    press,
-    stand_in,
-)
+from slicer_panel import errors, label_map, press
 
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG
 from CovidLungQuantLib.measures.correction import correction_of
@@ -42,7 +33,7 @@ BETWEEN_THE_LUNGS = (slice(18, 21), slice(30, 33), slice(31, 33))
 
 
 @pytest.fixture
-def corrected(panel: Any, chest: Any) -> Iterator[Any]:  # noqa: F811
+def corrected(panel: Any, chest: Any) -> Iterator[Any]:
     """The panel after Segment and Correct."""
     press(panel.ui.segmentButton)
     press(panel.ui.correctButton)
@@ -71,8 +62,8 @@ def algorithm_types(segmentation_node: Any) -> set[str]:
 
 def test_correct_opens_segment_editor_within_the_lungs(
     corrected: Any,
-    chest: Any,  # noqa: F811
-    stand_in: Any,  # noqa: F811
+    chest: Any,
+    stand_in: Any,
 ) -> None:
     assert errors(stand_in) == []
     assert stand_in.selected_modules[-1] == "SegmentEditor"
@@ -87,7 +78,7 @@ def test_correct_opens_segment_editor_within_the_lungs(
 
 def test_painting_takes_from_the_others_and_stays_within_the_lungs(
     corrected: Any,
-    chest: Any,  # noqa: F811
+    chest: Any,
 ) -> None:
     segmentation_node, _ = nodes(corrected)
     before = label_map(segmentation_node, chest)
@@ -104,7 +95,7 @@ def test_painting_takes_from_the_others_and_stays_within_the_lungs(
 
 def test_a_stroke_marks_the_table_at_once_and_counts_soon_without_the_network(
     corrected: Any,
-    chest: Any,  # noqa: F811
+    chest: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import CovidLungQuantLib.pipeline as pipeline
@@ -130,7 +121,7 @@ def test_a_stroke_marks_the_table_at_once_and_counts_soon_without_the_network(
 
 def test_machine_and_corrected_numbers_stand_side_by_side(
     corrected: Any,
-    chest: Any,  # noqa: F811
+    chest: Any,
 ) -> None:
     segmentation_node, table_node = nodes(corrected)
     assert not corrected.ui.correctionTable.visible
@@ -159,7 +150,7 @@ def test_machine_and_corrected_numbers_stand_side_by_side(
 
 def test_undo_and_redo_keep_table_and_segments_together(
     corrected: Any,
-    chest: Any,  # noqa: F811
+    chest: Any,
 ) -> None:
     segmentation_node, table_node = nodes(corrected)
     before = shown_numbers(table_node)
@@ -187,7 +178,7 @@ def test_a_corrected_result_is_semi_automatic(corrected: Any) -> None:
     assert algorithm_types(segmentation_node) == {SEMIAUTOMATIC}
 
 
-def test_strokes_leave_the_lungs_only_when_asked(panel: Any, chest: Any) -> None:  # noqa: F811
+def test_strokes_leave_the_lungs_only_when_asked(panel: Any, chest: Any) -> None:
     press(panel.ui.segmentButton)
     panel.ui.mayLeaveLungsCheckBox.checked = True
     assert panel._parameterNode.mayLeaveLungs
@@ -208,7 +199,7 @@ def test_strokes_leave_the_lungs_only_when_asked(panel: Any, chest: Any) -> None
 
 def test_the_machines_result_survives_saving_and_loading(
     corrected: Any,
-    chest: Any,  # noqa: F811
+    chest: Any,
     tmp_path: Any,
 ) -> None:
     segmentation_node, table_node = nodes(corrected)
@@ -240,7 +231,7 @@ def test_the_machines_result_survives_saving_and_loading(
 
 def test_a_corrected_result_measured_again_still_names_its_model(
     corrected: Any,
-    chest: Any,  # noqa: F811
+    chest: Any,
 ) -> None:
     segmentation_node, table_node = nodes(corrected)
     machine = record_from_node(table_node).provenance

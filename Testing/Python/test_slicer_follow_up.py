@@ -8,15 +8,8 @@ from typing import Any
 import pytest
 import slicer
 from PySide6.QtCore import Qt
-from test_mrml_follow_up import labels_at, place_in_study
-from test_slicer_module import (  # noqa: F401  (fixtures)
-    errors,
-    model_path,
-    module,
-    panel,
-    press,
-    stand_in,
-)
+from slicer_panel import errors, press
+from test_mrml_follow_up import place_in_study
 
 from CovidLungQuantLib.errors import BadInputError, CovidLungQuantError
 from CovidLungQuantLib.mrml.follow_up import (
@@ -27,13 +20,13 @@ from CovidLungQuantLib.mrml.follow_up import (
 )
 from CovidLungQuantLib.mrml.table import measurements_to_node, set_stale
 from CovidLungQuantLib.mrml.volumes import ct_to_node
-from Testing.Python.small_chest import a_ct, a_quantification
+from Testing.Python.small_chest import a_ct, a_quantification, labels_at
 
 SCAN, DAY, LESION = range(3)
 
 
 @pytest.fixture
-def section(panel: Any) -> Any:  # noqa: F811
+def section(panel: Any) -> Any:
     return next(s for s in panel._sections if type(s).__name__ == "FollowUpSection")
 
 
@@ -78,7 +71,7 @@ def test_measured_scans_are_listed_and_ticked(section: Any, tables: list[Any]) -
 def test_typed_days_order_the_scans_and_compare_shows_the_changes(
     section: Any,
     tables: list[Any],
-    stand_in: Any,  # noqa: F811
+    stand_in: Any,
 ) -> None:
     type_day(section, 0, "21")
     type_day(section, 1, "7,5")
@@ -101,7 +94,7 @@ def test_typed_days_order_the_scans_and_compare_shows_the_changes(
 def test_what_is_not_a_day_is_refused_and_forgotten(
     section: Any,
     tables: list[Any],
-    stand_in: Any,  # noqa: F811
+    stand_in: Any,
 ) -> None:
     type_day(section, 0, "soon")
     assert errors(stand_in) == ["“soon” is no number of days; type a number, such as 7."]
@@ -127,7 +120,7 @@ def test_study_dates_are_shown_as_days_and_other_patients_warned_of(
 def test_numbers_out_of_date_are_refused_and_said(
     section: Any,
     tables: list[Any],
-    stand_in: Any,  # noqa: F811
+    stand_in: Any,
 ) -> None:
     press(section.ui.compareButton)
     assert section.ui.followUpStaleLabel.text == ""
@@ -194,8 +187,8 @@ def test_all_is_shown_again_after_the_scene_was_saved_and_loaded(
 
 
 def test_a_script_compares_without_the_panel(
-    stand_in: Any,  # noqa: F811
-    module: Any,  # noqa: F811
+    stand_in: Any,
+    module: Any,
 ) -> None:
     slicer.mrmlScene.Clear(0)
     logic = module.CovidLungQuantLogic()

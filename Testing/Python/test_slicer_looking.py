@@ -14,17 +14,8 @@ import slicer
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
+from slicer_panel import errors, label_map, press
 from small_tubes import an_enhanced_quantification
-from test_slicer_module import (  # noqa: F401  (fixtures)
-    chest,
-    errors,
-    label_map,
-    model_path,
-    module,
-    panel,
-    press,
-    stand_in,
-)
 
 from CovidLungQuantLib.labels import HIGH_OPACITY
 from CovidLungQuantLib.mrml.chart import lobe_chart_of
@@ -62,7 +53,7 @@ def parameters() -> Any:
 # Advanced
 
 
-def test_the_advanced_choices_are_kept_in_the_parameter_node(panel: Any) -> None:  # noqa: F811
+def test_the_advanced_choices_are_kept_in_the_parameter_node(panel: Any) -> None:
     ui = section(panel, "AdvancedSection").ui
     assert ui.tubesComboBox.currentData == Options().airways_and_vessels
     assert not ui.enhanceCheckBox.checked
@@ -74,7 +65,7 @@ def test_the_advanced_choices_are_kept_in_the_parameter_node(panel: Any) -> None
     assert kept == ["remove", "True", "True"]
 
 
-def test_the_advanced_choices_follow_a_script(panel: Any) -> None:  # noqa: F811
+def test_the_advanced_choices_follow_a_script(panel: Any) -> None:
     ui = section(panel, "AdvancedSection").ui
     panel._parameterNode.airwaysAndVessels = "find"
     panel._parameterNode.enhance = True
@@ -83,10 +74,10 @@ def test_the_advanced_choices_follow_a_script(panel: Any) -> None:  # noqa: F811
 
 
 def test_a_run_does_what_was_chosen_and_measuring_again_keeps_it(
-    panel: Any,  # noqa: F811
-    chest: Any,  # noqa: F811
-    model_path: str,  # noqa: F811
-    stand_in: Any,  # noqa: F811
+    panel: Any,
+    chest: Any,
+    model_path: str,
+    stand_in: Any,
 ) -> None:
     panel._parameterNode.airwaysAndVessels = "remove"
     panel._parameterNode.enhance = True
@@ -114,7 +105,7 @@ def test_a_run_does_what_was_chosen_and_measuring_again_keeps_it(
     assert volumes in record_from_node(chosen.outputTable).measurements.notes
 
 
-def test_a_second_run_renews_what_it_finds(panel: Any, chest: Any) -> None:  # noqa: F811
+def test_a_second_run_renews_what_it_finds(panel: Any, chest: Any) -> None:
     panel._parameterNode.airwaysAndVessels = "find"
     press(panel.ui.segmentButton)
     before = slicer.mrmlScene.GetNumberOfNodes()
@@ -138,7 +129,7 @@ def slice_views() -> Iterator[list[Any]]:
 
 
 @pytest.fixture
-def looking(panel: Any, module: ModuleType, slice_views: list[Any]) -> SimpleNamespace:  # noqa: F811
+def looking(panel: Any, module: ModuleType, slice_views: list[Any]) -> SimpleNamespace:
     """A result with two lesions, vessels and an enhanced volume, as a run leaves it."""
     run = an_enhanced_quantification()
     labels = run.labels.copy()
@@ -160,7 +151,7 @@ def looking(panel: Any, module: ModuleType, slice_views: list[Any]) -> SimpleNam
     )
 
 
-def test_without_a_result_there_is_nothing_to_look_at(panel: Any) -> None:  # noqa: F811
+def test_without_a_result_there_is_nothing_to_look_at(panel: Any) -> None:
     ui = section(panel, "LookingSection").ui
     offered = {name: box.visible for name, box in vars(ui).items() if name.endswith("CheckBox")}
     hidden = {name for name, is_visible in offered.items() if not is_visible}
@@ -210,7 +201,7 @@ def test_fill_and_outline(looking: SimpleNamespace) -> None:
     assert not display.GetVisibility2DFill()
 
 
-def test_lesions_are_visited_by_size(panel: Any, looking: SimpleNamespace) -> None:  # noqa: F811
+def test_lesions_are_visited_by_size(panel: Any, looking: SimpleNamespace) -> None:
     ui = looking.ui
     assert not ui.nextLesionButton.enabled
     press(ui.largestLesionButton)
@@ -230,7 +221,7 @@ def test_lesions_are_visited_by_size(panel: Any, looking: SimpleNamespace) -> No
 
 def test_lesions_are_those_of_the_corrected_result(
     looking: SimpleNamespace,
-    stand_in: Any,  # noqa: F811
+    stand_in: Any,
 ) -> None:
     press(looking.ui.largestLesionButton)
     segmentation = looking.segmentation.GetSegmentation()
@@ -281,7 +272,7 @@ def test_density_surfaces_and_rendering_are_switched(
     assert not ui.renderingCheckBox.checked
 
 
-def test_the_layout_and_back(panel: Any, looking: SimpleNamespace) -> None:  # noqa: F811
+def test_the_layout_and_back(panel: Any, looking: SimpleNamespace) -> None:
     layout_node = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
     layout_node.SetViewArrangement(layout_node.SlicerLayoutOneUpRedSliceView)
     assert not looking.ui.layoutBeforeButton.enabled
@@ -294,8 +285,8 @@ def test_the_layout_and_back(panel: Any, looking: SimpleNamespace) -> None:  # n
 
 
 def test_the_result_is_shown_in_the_layout_with_its_chart(
-    panel: Any,  # noqa: F811
-    chest: Any,  # noqa: F811
+    panel: Any,
+    chest: Any,
 ) -> None:
     layout_node = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
     layout_node.SetViewArrangement(layout_node.SlicerLayoutConventionalView)
@@ -308,10 +299,10 @@ def test_the_result_is_shown_in_the_layout_with_its_chart(
 
 
 def test_the_boxes_say_the_same_in_a_scene_that_was_saved_and_loaded(
-    panel: Any,  # noqa: F811
+    panel: Any,
     looking: SimpleNamespace,
     tmp_path: Path,
-    stand_in: Any,  # noqa: F811
+    stand_in: Any,
 ) -> None:
     ui = looking.ui
     for box in (ui.ggoCheckBox, ui.vesselsCheckBox, ui.densityCheckBox, ui.enhancedCheckBox):

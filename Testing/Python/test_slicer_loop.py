@@ -14,7 +14,6 @@ from unittest import TestCase
 import numpy as np
 import pytest
 import slicer
-from test_slicer_module import model_path, module, stand_in  # noqa: F401  (fixtures)
 
 from CovidLungQuantLib.ct import CTVolume, Geometry, read_ct
 from CovidLungQuantLib.lesions.models import USER_MODELS_VARIABLE
@@ -26,8 +25,8 @@ SLICE_SPACING_MM = 10.0
 
 @pytest.fixture
 def logic(
-    stand_in: Any,  # noqa: F811
-    module: Any,  # noqa: F811
+    stand_in: Any,
+    module: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Any]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -51,7 +50,7 @@ def thinned(ct: CTVolume) -> CTVolume:
 
 def test_the_loop_on_a_real_scan(
     logic: Any,
-    model_path: str,  # noqa: F811
+    model_path: str,
     test_data: Path,
     tmp_path: Path,
 ) -> None:

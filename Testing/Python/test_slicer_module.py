@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,22 +18,27 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from PySide6.QtCore import Qt, QTimer
-from PySide6.QtTest import QTest
-from small_model import small_model
+from PySide6.QtCore import QTimer
+from slicer_panel import (
+    MODULE_FILE,
+    MODULE_NAME,
+    draw_segments,
+    errors,
+    label_map,
+    press,
+    use_small_model,
+)
 
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
-from CovidLungQuantLib.labels import DISCLAIMER, GGO, HIGH_OPACITY, LABELS, LOBES, NORMAL_LUNG
+from CovidLungQuantLib.labels import DISCLAIMER, LOBES
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
 from CovidLungQuantLib.lesions.models import available_models
-from CovidLungQuantLib.lesions.weights import save_model
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of
 from CovidLungQuantLib.mrml.nodes import (
     CHART_REFERENCE_ROLE,
     LOBES_REFERENCE_ROLE,
     MACHINE_REFERENCE_ROLE,
 )
-from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
 from CovidLungQuantLib.pipeline import Options, measure, quantify
@@ -41,53 +46,6 @@ from Testing.slicer_stand_in import application
 from Testing.slicer_stand_in.pythonqt import UnknownSlicerName
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULE_FILE = ROOT / "CovidLungQuant" / "CovidLungQuant.py"
-MODULE_NAME = "CovidLungQuant"
-
-
-@pytest.fixture(scope="module")
-def stand_in() -> application.StandIn:
-    return application.start()
-
-
-@pytest.fixture(scope="module")
-def module(stand_in: application.StandIn) -> ModuleType:
-    return stand_in.load_module(MODULE_FILE)
-
-
-@pytest.fixture(scope="module")
-def model_path(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("model") / "small.pt"
-    save_model(path, small_model().network)
-    return str(path)
-
-
-@pytest.fixture
-def panel(stand_in: application.StandIn, module: ModuleType, model_path: str) -> Iterator[Any]:
-    slicer.mrmlScene = stand_in.scene
-    slicer.mrmlScene.Clear(0)
-    stand_in.messages.clear()
-    stand_in.confirm_answer = True
-    widget = stand_in.open_panel(MODULE_NAME)
-    use_small_model(widget, model_path)
-    yield widget
-    stand_in.close_panel(MODULE_NAME)
-    slicer.mrmlScene.Clear(0)
-
-
-def use_small_model(widget: Any, model_path: str) -> None:
-    widget._parameterNode.model = model_path
-    widget._parameterNode.device = "cpu"
-
-
-@pytest.fixture
-def chest(panel: Any, module: ModuleType) -> Any:
-    """A volume in the scene, selected in the panel because it is the first."""
-    return module.makeSyntheticChest()
-
-
-def press(button: Any) -> None:
-    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
 def during_the_run(action: Callable[[], None]) -> None:
@@ -117,40 +75,12 @@ def scene_state() -> dict[str, tuple[str, int]]:
     }
 
 
-def label_map(segmentation_node: Any, volume_node: Any) -> np.ndarray:
-    return segmentation_from_node(segmentation_node, volume_node)[0]
-
-
 def expected_labels(volume_node: Any, model: str | None) -> np.ndarray:
     return quantify(ct_from_node(volume_node), Options(device="cpu", model=model)).labels
 
 
-def draw_segments(
-    segmentation_node: Any, volume_node: Any, with_lesions: bool = True
-) -> np.ndarray:
-    """Correct the segments by hand: both lungs, and in one of them GGO and less high opacity."""
-    labels = np.zeros(ct_from_node(volume_node).hu.shape, dtype=np.uint8)
-    labels[10:30, 24:38, 14:26] = NORMAL_LUNG.value
-    labels[10:30, 24:38, 38:50] = NORMAL_LUNG.value
-    if with_lesions:
-        labels[18:22, 28:34, 18:22] = GGO.value
-        labels[12:14, 34:36, 42:44] = HIGH_OPACITY.value
-    for label in LABELS:
-        slicer.util.updateSegmentBinaryLabelmapFromArray(
-            (labels == label.value).astype(np.uint8),
-            segmentation_node,
-            label.segment_id,
-            volume_node,
-        )
-    return labels
-
-
 def cell(widget: Any, row: int, column: int) -> str:
     return widget.ui.resultsTable.item(row, column).text()
-
-
-def errors(stand_in: application.StandIn) -> list[str]:
-    return [text for kind, text in stand_in.messages if kind == "error"]
 
 
 def is_one_sentence(text: str) -> bool:

@@ -16,18 +16,8 @@ import SimpleITK as sitk
 import slicer
 from dicom_series import write_series
 from PySide6.QtWidgets import QApplication
+from slicer_panel import draw_segments, errors, label_map, press
 from test_mrml_dicom_source import Database, uid_of
-from test_slicer_module import (  # noqa: F401  (fixtures)
-    chest,
-    draw_segments,
-    errors,
-    label_map,
-    model_path,
-    module,
-    panel,
-    press,
-    stand_in,
-)
 
 from CovidLungQuantLib.ct import read_ct
 from CovidLungQuantLib.ct.dicom import slice_files
@@ -48,7 +38,7 @@ def section(widget: Any) -> Any:
 
 
 @pytest.fixture
-def reports(panel: Any, chest: Any, tmp_path: Path) -> Any:  # noqa: F811
+def reports(panel: Any, chest: Any, tmp_path: Path) -> Any:
     """The section after Segment, with a folder chosen."""
     press(panel.ui.segmentButton)
     found = section(panel)
@@ -91,7 +81,7 @@ def labels_of_frames(segmentation: pydicom.Dataset, files: list[Path]) -> np.nda
     return labels
 
 
-def test_nothing_can_be_saved_before_there_is_a_result(panel: Any) -> None:  # noqa: F811
+def test_nothing_can_be_saved_before_there_is_a_result(panel: Any) -> None:
     found = section(panel)
     assert not found.ui.saveReportButton.enabled
     assert not found.ui.copyTableButton.enabled
@@ -99,8 +89,8 @@ def test_nothing_can_be_saved_before_there_is_a_result(panel: Any) -> None:  # n
 
 
 def test_the_report_folder_is_asked_for_and_remembered(
-    panel: Any,  # noqa: F811
-    chest: Any,  # noqa: F811
+    panel: Any,
+    chest: Any,
     tmp_path: Path,
 ) -> None:
     press(panel.ui.segmentButton)
@@ -116,10 +106,10 @@ def test_the_report_folder_is_asked_for_and_remembered(
 
 
 def test_a_report_holds_the_segments_and_the_numbers_of_the_table(
-    panel: Any,  # noqa: F811
+    panel: Any,
     reports: Any,
     tmp_path: Path,
-    stand_in: Any,  # noqa: F811
+    stand_in: Any,
 ) -> None:
     volume_node, segmentation_node, table_node = chosen_nodes(panel)
     press(reports.ui.saveReportButton)
@@ -155,10 +145,10 @@ def test_a_report_holds_the_segments_and_the_numbers_of_the_table(
 
 
 def test_a_report_is_of_the_segments_as_they_are_now(
-    panel: Any,  # noqa: F811
+    panel: Any,
     reports: Any,
     tmp_path: Path,
-    stand_in: Any,  # noqa: F811
+    stand_in: Any,
 ) -> None:
     volume_node, segmentation_node, table_node = chosen_nodes(panel)
     old_ml = record_from_node(table_node).measurements.regions[0].high_opacity_ml
@@ -182,7 +172,7 @@ def test_a_report_is_of_the_segments_as_they_are_now(
 
 
 def test_the_copied_table_is_the_text_of_the_table(
-    panel: Any,  # noqa: F811
+    panel: Any,
     reports: Any,
 ) -> None:
     volume_node, segmentation_node, table_node = chosen_nodes(panel)
@@ -199,7 +189,7 @@ def test_the_copied_table_is_the_text_of_the_table(
 
 
 def test_a_volume_that_is_not_from_dicom_says_so(
-    panel: Any,  # noqa: F811
+    panel: Any,
     reports: Any,
     tmp_path: Path,
 ) -> None:
@@ -211,10 +201,10 @@ def test_a_volume_that_is_not_from_dicom_says_so(
 
 
 def test_dicom_results_refer_to_the_slices_of_the_source(
-    panel: Any,  # noqa: F811
-    chest: Any,  # noqa: F811
+    panel: Any,
+    chest: Any,
     tmp_path: Path,
-    stand_in: Any,  # noqa: F811
+    stand_in: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     files = write_series(tmp_path / "series", ct_from_node(chest).hu, spacing_mm=(6.0, 6.0, 7.0))
@@ -255,10 +245,10 @@ def test_dicom_results_refer_to_the_slices_of_the_source(
 
 
 def test_a_missing_package_is_asked_for_before_anything_is_written(
-    panel: Any,  # noqa: F811
+    panel: Any,
     reports: Any,
     tmp_path: Path,
-    stand_in: Any,  # noqa: F811
+    stand_in: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from CovidLungQuantPanel import reports as reports_module
@@ -274,8 +264,8 @@ def test_a_missing_package_is_asked_for_before_anything_is_written(
 
 
 def test_measurements_of_a_hand_drawn_segmentation_are_saved_as_such(
-    panel: Any,  # noqa: F811
-    chest: Any,  # noqa: F811
+    panel: Any,
+    chest: Any,
     tmp_path: Path,
 ) -> None:
     logic = panel.logic
@@ -287,7 +277,7 @@ def test_measurements_of_a_hand_drawn_segmentation_are_saved_as_such(
 
 
 def test_dicom_of_a_real_series_lies_on_its_slices(
-    panel: Any,  # noqa: F811
+    panel: Any,
     tmp_path: Path,
     test_data: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -11,16 +11,8 @@ import pytest
 import slicer
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QComboBox, QWidget
+from slicer_panel import press
 from small_model import small_model
-from test_slicer_module import (  # noqa: F401  (fixtures)
-    chest,
-    errors,
-    model_path,
-    module,
-    panel,
-    press,
-    stand_in,
-)
 
 from CovidLungQuantLib.lesions.models import USER_MODELS_VARIABLE
 from CovidLungQuantLib.lesions.models import model_path as path_of_model
@@ -44,20 +36,20 @@ def untouched_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def settings(panel: Any) -> Any:  # noqa: F811
+def settings(panel: Any) -> Any:
     (found,) = (part for part in panel._sections if type(part).__name__ == "SettingsSection")
     # The panel starts with a model file of the tests.
     panel._parameterNode.model = ""
     return found
 
 
-def offered(panel: Any) -> list[str]:  # noqa: F811
+def offered(panel: Any) -> list[str]:
     box = panel.ui.modelComboBox
     return [box.itemData(index) for index in range(box.count)]
 
 
 def test_a_model_file_by_hand_is_chosen_and_offered(
-    panel: Any,  # noqa: F811
+    panel: Any,
     settings: Any,
     tmp_path: Path,
 ) -> None:
@@ -77,7 +69,7 @@ def test_a_model_file_by_hand_is_chosen_and_offered(
     [(b"not a model", "not a model of this software"), (None, "There is no such file")],
 )
 def test_what_is_no_model_is_refused_in_one_sentence(
-    panel: Any,  # noqa: F811
+    panel: Any,
     settings: Any,
     tmp_path: Path,
     content: bytes | None,
@@ -93,9 +85,9 @@ def test_what_is_no_model_is_refused_in_one_sentence(
 
 
 def test_a_models_folder_is_kept_and_its_models_are_offered(
-    panel: Any,  # noqa: F811
+    panel: Any,
     settings: Any,
-    module: Any,  # noqa: F811
+    module: Any,
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "mine"
@@ -116,11 +108,11 @@ def test_a_models_folder_is_kept_and_its_models_are_offered(
 
 
 def test_automatic_is_what_the_settings_say_and_a_choice_wins(
-    panel: Any,  # noqa: F811
+    panel: Any,
     settings: Any,
-    module: Any,  # noqa: F811
-    chest: Any,  # noqa: F811
-    model_path: Path,  # noqa: F811
+    module: Any,
+    chest: Any,
+    model_path: Path,
 ) -> None:
     assert module.deviceOfThisComputer("auto") == "auto"
     box = settings.ui.automaticDeviceComboBox
@@ -135,7 +127,7 @@ def test_automatic_is_what_the_settings_say_and_a_choice_wins(
 
 
 def test_the_synthetic_chest_is_offered_as_sample_data_and_needs_no_network(
-    panel: Any,  # noqa: F811
+    panel: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (source,) = slicer.modules.sampleDataSources["COVID-19 Lung Quantification"]

@@ -15,18 +15,8 @@ import SimpleITK as sitk
 import slicer
 from PySide6.QtCore import QSettings
 from PySide6.QtTest import QTest
+from slicer_panel import draw_segments, errors, label_map, press
 from small_model import SMALL_CONFIG
-from test_slicer_module import (  # noqa: F401  (fixtures)
-    chest,
-    draw_segments,
-    errors,
-    label_map,
-    model_path,
-    module,
-    panel,
-    press,
-    stand_in,
-)
 
 from CovidLungQuantLib.ct import CTVolume
 from CovidLungQuantLib.lesions.models import USER_MODELS_VARIABLE
@@ -58,7 +48,7 @@ def open_section(widget: Any, folder: Path) -> Any:
 
 @pytest.fixture(autouse=True)
 def models(
-    stand_in: Any,  # noqa: F811
+    stand_in: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
@@ -77,7 +67,7 @@ def training_set(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def corrected(panel: Any, chest: Any) -> Iterator[tuple[Any, Any]]:  # noqa: F811
+def corrected(panel: Any, chest: Any) -> Iterator[tuple[Any, Any]]:
     """Volume and segmentation after Segment and a correction by hand."""
     chest.SetName(PATIENT_NAME)
     chest.SetAttribute("DICOM.instanceUIDs", "1.2.840.99999.7")
@@ -118,8 +108,8 @@ def wait_until(condition: Any) -> None:
 
 
 def test_without_a_result_or_a_folder_the_button_says_why(
-    panel: Any,  # noqa: F811
-    chest: Any,  # noqa: F811
+    panel: Any,
+    chest: Any,
     training_set: Path,
 ) -> None:
     found = open_section(panel, Path())
@@ -139,10 +129,10 @@ def test_without_a_result_or_a_folder_the_button_says_why(
 
 @pytest.mark.parametrize("layout", ["covidlungquant", "nnunet"])
 def test_the_labels_are_written_as_they_are_now_with_a_manifest(
-    panel: Any,  # noqa: F811
+    panel: Any,
     corrected: tuple[Any, Any],
     training_set: Path,
-    stand_in: Any,  # noqa: F811
+    stand_in: Any,
     layout: str,
 ) -> None:
     volume_node, segmentation_node = corrected
@@ -180,7 +170,7 @@ def test_the_labels_are_written_as_they_are_now_with_a_manifest(
 
 
 def test_nothing_of_the_patient_is_copied(
-    panel: Any,  # noqa: F811
+    panel: Any,
     corrected: tuple[Any, Any],
     training_set: Path,
 ) -> None:
@@ -195,10 +185,10 @@ def test_nothing_of_the_patient_is_copied(
 
 
 def test_a_scan_is_added_once_or_as_a_new_version(
-    panel: Any,  # noqa: F811
+    panel: Any,
     corrected: tuple[Any, Any],
     training_set: Path,
-    stand_in: Any,  # noqa: F811
+    stand_in: Any,
 ) -> None:
     volume_node, segmentation_node = corrected
     found = open_section(panel, training_set)
@@ -219,7 +209,7 @@ def test_a_scan_is_added_once_or_as_a_new_version(
     assert found.ui.casesLabel.text == "1 case in this training set."
 
 
-def test_folder_and_reader_are_remembered(panel: Any, training_set: Path) -> None:  # noqa: F811
+def test_folder_and_reader_are_remembered(panel: Any, training_set: Path) -> None:
     found = open_section(panel, training_set)
     found.ui.readerLineEdit.text = "AR"
     found.onReaderTyped()
@@ -231,11 +221,11 @@ def test_folder_and_reader_are_remembered(panel: Any, training_set: Path) -> Non
 
 
 def test_fine_tuning_survives_the_panel_and_ends_in_a_model_to_choose(
-    panel: Any,  # noqa: F811
-    chest: Any,  # noqa: F811
+    panel: Any,
+    chest: Any,
     two_cases: Path,
     models: Path,
-    stand_in: Any,  # noqa: F811
+    stand_in: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     use_two_steps(monkeypatch, epochs=2)
@@ -297,7 +287,7 @@ def test_fine_tuning_survives_the_panel_and_ends_in_a_model_to_choose(
 
 
 def test_a_fine_tuning_is_cancelled_by_its_button(
-    panel: Any,  # noqa: F811
+    panel: Any,
     two_cases: Path,
     models: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -319,7 +309,7 @@ def test_a_fine_tuning_is_cancelled_by_its_button(
 
 
 def test_scans_of_one_patient_only_are_refused_in_one_sentence(
-    panel: Any,  # noqa: F811
+    panel: Any,
     two_cases: Path,
 ) -> None:
     with pytest.raises(Exception, match="one patient only; add at least one more"):

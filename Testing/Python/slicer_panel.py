@@ -1,0 +1,57 @@
+"""What the tests of the panel share: its file, mouse presses, and segments drawn by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG
+from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
+from CovidLungQuantLib.mrml.volumes import ct_from_node
+from Testing.slicer_stand_in import application
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE_FILE = ROOT / "CovidLungQuant" / "CovidLungQuant.py"
+MODULE_NAME = "CovidLungQuant"
+
+
+def use_small_model(widget: Any, model_path: str) -> None:
+    widget._parameterNode.model = model_path
+    widget._parameterNode.device = "cpu"
+
+
+def press(button: Any) -> None:
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def label_map(segmentation_node: Any, volume_node: Any) -> np.ndarray:
+    return segmentation_from_node(segmentation_node, volume_node)[0]
+
+
+def draw_segments(
+    segmentation_node: Any, volume_node: Any, with_lesions: bool = True
+) -> np.ndarray:
+    """Correct the segments by hand: both lungs, and in one of them GGO and less high opacity."""
+    labels = np.zeros(ct_from_node(volume_node).hu.shape, dtype=np.uint8)
+    labels[10:30, 24:38, 14:26] = NORMAL_LUNG.value
+    labels[10:30, 24:38, 38:50] = NORMAL_LUNG.value
+    if with_lesions:
+        labels[18:22, 28:34, 18:22] = GGO.value
+        labels[12:14, 34:36, 42:44] = HIGH_OPACITY.value
+    for label in LABELS:
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            (labels == label.value).astype(np.uint8),
+            segmentation_node,
+            label.segment_id,
+            volume_node,
+        )
+    return labels
+
+
+def errors(stand_in: application.StandIn) -> list[str]:
+    return [text for kind, text in stand_in.messages if kind == "error"]
