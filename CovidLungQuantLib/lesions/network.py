@@ -2,11 +2,12 @@
 
 Two branches look at each axial slice. The main branch sees the slice alone: the stem and first
 dense block of DenseNet-121, then two coarser levels for context and skip connections back up, where
-wanted to the full resolution, so that it knows both the surroundings and the edge of a lesion. The
+wanted to the full resolution, so that it knows both the surroundings and the edge of a lesion. In
+place of this branch the U-Net of `unet.py` can stand, which learns more from few cases. The
 attention branch runs a convolutional LSTM (Shi et al. 2015) through what the main branch made of 11
 slices. An attention head blends both: S = S_main·α + S_attention·(1 − α).
 
-The ConvLSTM works on the dense block's grid (a quarter of the resolution), which keeps it
+The ConvLSTM works on a quarter of the resolution (the dense block's grid), which keeps it
 affordable on a CPU, and everything that depends on one slice only is computed once a slice, not
 once for each window that contains it.
 """
@@ -20,18 +21,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from CovidLungQuantLib.lesions.blocks import (
+    BODY_CROP,
+    KIND_CHANNEL,
+    LESION_CHANNEL,
+    LOGIT_CHANNELS,
+    convolution_segment,
+    initialise,
+)
+from CovidLungQuantLib.lesions.unet import UNetLevels
+
 DENSE_BLOCK_STRIDE = 4
 ALPHA_START_LOGIT = 2.0
-
-# Channels of the logits: background, normal lung, lesion, and high opacity given lesion. Lesion has
-# a channel of its own so that a lesion of unknown kind teaches nothing about its kind.
-LESION_CHANNEL = 2
-KIND_CHANNEL = 3
-LOGIT_CHANNELS = 4
-
-
-# What the network sees of a slice: the box around the body, as in the paper, or around the lungs.
-BODY_CROP, LUNG_CROP = "body", "lungs"
+DENSE_BRANCH, UNET_BRANCH = "dense", "unet"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class NetworkConfig:
             of DenseNet-121's first block.
         level_channels: channels at 1/2, 1/4, 1/8 and 1/16 of the resolution around the block.
         full_channels: channels at the full resolution, beside the block; 0 leaves that level out.
+        main_branch: "dense" or "unet"; with the U-Net the five attributes above mean nothing.
+        base_channels: width of the U-Net's finest level, doubled at every level below.
         head_channels: width of the attention branch's heads.
     """
 
@@ -67,6 +71,8 @@ class NetworkConfig:
     stem_channels: int = 64
     level_channels: tuple[int, int, int, int] = (24, 48, 96, 128)
     full_channels: int = 0
+    main_branch: str = DENSE_BRANCH
+    base_channels: int = 16
     head_channels: int = 64
 
 
@@ -141,7 +147,7 @@ class DenseBlock(nn.Module):
         return stem, self.layers(functional.max_pool2d(stem, 3, stride=2, padding=1))
 
 
-class MainBranch(nn.Module):
+class DenseBranch(nn.Module):
     """The dense block, two coarser levels below it, and the way back up to full resolution."""
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -202,15 +208,6 @@ class FullLevel(nn.Module):
         """Logits from slices and the features (slices, channels, size/2, size/2)."""
         coarse = _doubled(self.narrow(half))
         return self.output(self.up(torch.cat([coarse, self.down(slices)], dim=1)))
-
-
-def convolution_segment(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
-    """Convolution, batch normalisation, LeakyReLU."""
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.LeakyReLU(),
-    )
 
 
 def _doubled(features: Tensor) -> Tensor:
@@ -283,7 +280,10 @@ class ConvLSTMAttentionNetwork(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.main_branch = MainBranch(config)
+        if config.main_branch == UNET_BRANCH:
+            self.main_branch = UNetLevels(config.context_slices, config.base_channels)
+        else:
+            self.main_branch = DenseBranch(config)
         self.convlstm = ConvLSTM(self.main_branch.feature_channels, config.attention_channels)
         self.attention_segmentation_head = segmentation_head(
             config.attention_channels, config.head_channels, LOGIT_CHANNELS, DENSE_BLOCK_STRIDE
@@ -343,11 +343,3 @@ def class_probabilities(logits: Tensor) -> Tensor:
         ],
         dim=-3,
     )
-
-
-def initialise(module: nn.Module) -> None:
-    """He initialisation (He et al. 2015), as in the paper."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="leaky_relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

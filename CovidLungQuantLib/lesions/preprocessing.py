@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.lesions.architectures import LesionNetworkConfig
-from CovidLungQuantLib.lesions.network import LUNG_CROP
+from CovidLungQuantLib.lesions.blocks import LUNG_CROP
 
 BODY_THRESHOLD_HU = -500
 BODY_GRID_MM = 4.0

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from CovidLungQuantLib.lesions.network import (
+from CovidLungQuantLib.lesions.blocks import (
     BODY_CROP,
     LOGIT_CHANNELS,
     convolution_segment,
@@ -23,6 +23,8 @@ from CovidLungQuantLib.lesions.network import (
 )
 
 LEVELS = 4
+# The level whose features the ConvLSTM of `network.py` sees: a quarter of the resolution.
+QUARTER_LEVEL = 2
 
 
 @dataclass(frozen=True)
@@ -55,23 +57,18 @@ class SliceLogits(NamedTuple):
         return ()
 
 
-class UNet(nn.Module):
-    """Slices in, logits as `ConvLSTMAttentionNetwork` gives them out."""
+class UNetLevels(nn.Module):
+    """The U-Net's paths down and up; gives logits, and features at a quarter of the resolution."""
 
-    Seen = SliceLogits
-
-    def __init__(self, config: UNetConfig) -> None:
+    def __init__(self, context_slices: int, base_channels: int) -> None:
         super().__init__()
-        self.config = config
-        widths = [config.base_channels * 2**level for level in range(LEVELS)]
+        widths = [base_channels * 2**level for level in range(LEVELS)]
         self.down = nn.ModuleList(
             nn.Sequential(
-                convolution_segment(
-                    widths[level - 1] if level else config.context_slices, widths[level], 3
-                ),
-                convolution_segment(widths[level], widths[level], 3),
+                convolution_segment(above, width, 3),
+                convolution_segment(width, width, 3),
             )
-            for level in range(LEVELS)
+            for above, width in zip([context_slices, *widths], widths, strict=False)
         )
         self.enlarge = nn.ModuleList(
             nn.ConvTranspose2d(widths[level + 1], widths[level], 2, stride=2)
@@ -82,6 +79,34 @@ class UNet(nn.Module):
         )
         self.last = convolution_segment(widths[0], widths[0], 3)
         self.output = nn.Conv2d(widths[0], LOGIT_CHANNELS, 1)
+        self.feature_channels = widths[QUARTER_LEVEL]
+
+    def forward(self, slices: Tensor) -> tuple[Tensor, Tensor]:
+        """Slices (slices, context_slices, size, size) → logits and features.
+
+        Logits are (slices, LOGIT_CHANNELS, size, size); the features, (slices, feature_channels,
+        size/4, size/4), are those of the way up.
+        """
+        features, passed_on, quarter = slices, [], slices
+        for level, segment in enumerate(self.down):
+            features = segment(functional.max_pool2d(features, 2) if level else features)
+            passed_on.append(features)
+        for level in reversed(range(LEVELS - 1)):
+            enlarged = self.enlarge[level](features)
+            features = self.up[level](torch.cat([enlarged, passed_on[level]], dim=1))
+            if level == QUARTER_LEVEL:
+                quarter = features
+        return self.output(self.last(features)), quarter
+
+
+class UNet(UNetLevels):
+    """Slices in, logits as `ConvLSTMAttentionNetwork` gives them out."""
+
+    Seen = SliceLogits
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__(config.context_slices, config.base_channels)
+        self.config = config
         self.apply(initialise)
 
     def forward(self, slices: Tensor, windows: Tensor) -> SliceLogits:
@@ -95,15 +120,7 @@ class UNet(nn.Module):
 
     def see_slices(self, slices: Tensor) -> SliceLogits:
         """Logits of every slice; slices (slices, context_slices, size, size) in 0…1."""
-        features = slices.contiguous(memory_format=torch.channels_last)
-        passed_on = []
-        for level, segment in enumerate(self.down):
-            features = segment(functional.max_pool2d(features, 2) if level else features)
-            passed_on.append(features)
-        for level in reversed(range(LEVELS - 1)):
-            enlarged = self.enlarge[level](features)
-            features = self.up[level](torch.cat([enlarged, passed_on[level]], dim=1))
-        return SliceLogits(self.output(self.last(features)))
+        return SliceLogits(super().forward(slices.contiguous(memory_format=torch.channels_last))[0])
 
     def attend(self, seen: SliceLogits, windows: Tensor) -> SliceLogits:
         """The logits of each window's slice; `windows` are indices into `seen`."""

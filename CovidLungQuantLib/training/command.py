@@ -12,6 +12,7 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.architectures import CONFIGS, config_from_values
 from CovidLungQuantLib.lesions.inference import choose_device
 from CovidLungQuantLib.lesions.models import MODEL_SUFFIX
+from CovidLungQuantLib.lesions.unet import UNet, UNetConfig
 from CovidLungQuantLib.lesions.weights import load_model, save_model
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.data import fold_names, read_case, read_healthy_scan
@@ -33,6 +34,11 @@ def run(chosen: argparse.Namespace) -> None:
         if getattr(chosen, name) is not None
     }
     config = replace(config, **changes)
+    start = load_model(chosen.start_from).network if chosen.start_from else None
+    if isinstance(start, UNet) and not isinstance(config.network, UNetConfig):
+        # What the main branch would learn alone, it knows.
+        rest = config.epochs - config.main_branch_epochs
+        config = replace(config, epochs=rest, main_branch_epochs=0)
     training = case_names(chosen.dataset)
     if chosen.fold is not None:
         if not 0 <= chosen.fold < chosen.folds:
@@ -51,7 +57,7 @@ def run(chosen: argparse.Namespace) -> None:
         chosen.output,
         [read_case(chosen.dataset, name) for name in validation],
         chosen.imagenet,
-        load_model(chosen.start_from).network if chosen.start_from else None,
+        start,
         choose_device(chosen.device),
         [read_healthy_scan(path) for path in chosen.healthy],
     )

@@ -104,6 +104,7 @@ def fine_tuning_config(network: LesionNetworkConfig) -> TrainingConfig:
         recipe,
         network=network,
         main_branch_epochs=0,
+        main_branch_rate=1.0,
         learning_rate=LEARNING_RATE,
         epochs=EPOCHS,
     )

@@ -15,6 +15,16 @@ from torch import Tensor
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, DenseBlock
 
+# A network without a dense block lacks the attribute.
+_NOT_FITTING_ERRORS = (
+    AttributeError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    pickle.UnpicklingError,
+)
+
 
 def start_from_imagenet(network: ConvLSTMAttentionNetwork, weights_file: Path) -> None:
     """Copy DenseNet-121's stem and first dense block into the main branch, in place.
@@ -31,7 +41,7 @@ def start_from_imagenet(network: ConvLSTMAttentionNetwork, weights_file: Path) -
         block.load_state_dict(
             {name: _from_imagenet(name, source, block) for name in block.state_dict()}
         )
-    except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except _NOT_FITTING_ERRORS as error:
         raise BadInputError(
             f"{Path(weights_file).name} does not hold DenseNet-121 weights that fit this network's "
             "dense block; give torchvision's file and leave the block at its default size."

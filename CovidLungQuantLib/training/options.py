@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-RECIPE_NAMES = ("paper", "short", "fine", "unet")
+RECIPE_NAMES = ("paper", "short", "fine", "unet", "unet-attention")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="paper",
         help="paper: Grodecki 2021; short: what the shipped weights were trained with; fine: short "
         "on the box around the lungs, with a level at full resolution; unet: the network of "
-        "COVID-Lesion Net, trained as short",
+        "COVID-Lesion Net, trained as short; unet-attention: that U-Net as the main branch",
     )
     parser.add_argument(
         "--config", type=Path, help="config.json of a run, instead of a recipe; edit it at will"
@@ -31,7 +31,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--learning-rate", type=float, help="instead of the recipe's")
     parser.add_argument("--seed", type=int, help="of everything random")
     add_device_option(parser, "where to train")
-    parser.add_argument("--start-from", metavar="MODEL", help="model name or file to go on from")
+    parser.add_argument(
+        "--start-from",
+        metavar="MODEL",
+        help="model name or file to go on from; a U-Net becomes the main branch of unet-attention, "
+        "whose epochs on that branch alone are left out",
+    )
     parser.add_argument(
         "--imagenet", type=Path, help="DenseNet-121 weights to start the dense block from"
     )

@@ -23,7 +23,8 @@ from CovidLungQuantLib.lesions.architectures import (
     build_network,
     config_to_values,
 )
-from CovidLungQuantLib.lesions.network import LUNG_CROP, NetworkConfig
+from CovidLungQuantLib.lesions.blocks import LUNG_CROP
+from CovidLungQuantLib.lesions.network import UNET_BRANCH, NetworkConfig
 from CovidLungQuantLib.lesions.unet import UNetConfig
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
@@ -38,7 +39,6 @@ CHECKPOINT_FILE_NAME = "checkpoint.pt"
 CONFIG_FILE_NAME = "config.json"
 
 CYCLE_RISE = 0.15
-SECOND_CYCLE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class TrainingConfig:
         branch_weight: weight of the same loss on each branch alone; 0 in the paper.
         main_branch_epochs: of `epochs`, the first this many train the main branch alone, on
             single slices (samples_per_batch × targets_per_sample a batch); 0 in the paper.
+        main_branch_rate: the main branch's learning rate as a share of the others', in the epochs
+            that train all, so as not to undo what it has learned alone; 1 in the paper.
         painted_variants: how many times lesions are painted into each healthy scan.
         lesion_share: chance that a sample is drawn around a lesion.
         seed: of everything random.
@@ -80,6 +82,7 @@ class TrainingConfig:
     samples_per_batch: int = 4
     targets_per_sample: int = 8
     main_branch_epochs: int = 0
+    main_branch_rate: float = 1.0
     painted_variants: int = 4
     lesion_share: float = 0.7
     seed: int = 0
@@ -105,6 +108,7 @@ SHORT_TRAINING = TrainingConfig(
     branch_weight=0.25,
     epochs=55,
     main_branch_epochs=50,
+    main_branch_rate=0.1,
     samples_per_batch=2,
     targets_per_sample=8,
     lesion_share=0.6,
@@ -125,15 +129,30 @@ UNET_TRAINING = replace(
     SHORT_TRAINING,
     network=UNetConfig(working_size=192, context_slices=3),
     main_branch_epochs=0,
+    main_branch_rate=1.0,
     branch_weight=0.0,
     samples_per_batch=16,
     targets_per_sample=1,
 )
 
+# That U-Net as the main branch, trained like it, before the attention branch learns beside it.
+UNET_ATTENTION_TRAINING = replace(
+    SHORT_TRAINING,
+    network=NetworkConfig(working_size=192, context_slices=3, main_branch=UNET_BRANCH),
+    epochs=UNET_TRAINING.epochs + 8,
+    main_branch_epochs=UNET_TRAINING.epochs,
+)
+
 RECIPES: dict[str, TrainingConfig] = dict(
     zip(
         RECIPE_NAMES,
-        (TrainingConfig(), SHORT_TRAINING, FINE_TRAINING, UNET_TRAINING),
+        (
+            TrainingConfig(),
+            SHORT_TRAINING,
+            FINE_TRAINING,
+            UNET_TRAINING,
+            UNET_ATTENTION_TRAINING,
+        ),
         strict=True,
     )
 )
@@ -190,23 +209,25 @@ def train(
             and checkpoint.
         validation_scans: needed by the "plateau" schedule, else only logged.
         imagenet_weights: file of DenseNet-121's weights to start the dense block from.
-        start_from: a trained network of the same configuration to go on from.
+        start_from: a trained network of the same configuration to go on from, or a U-Net for the
+            main branch.
         device: "cpu", "cuda", "cuda:1" …
         healthy_scans: scans without lesions, to learn from as they are and with painted lesions.
 
     Raises:
-        BadInputError: `run_folder` holds a run of another configuration.
+        BadInputError: `run_folder` holds a run of another configuration, or `start_from` has other
+            sizes than the network.
     """
     run_folder = Path(run_folder)
     workers = Workers(device)
-    if workers.first:
-        _claim(run_folder, config)
     torch.manual_seed(config.seed)
     network = build_network(config.network)
     if start_from is not None:
-        network.load_state_dict(start_from.state_dict())
+        _start_from(network, start_from)
     if imagenet_weights is not None:
         start_from_imagenet(network, imagenet_weights)
+    if workers.first:
+        _claim(run_folder, config)
     network.to(workers.device)
     optimizer = _optimizer(network, config)
     scheduler = _scheduler(optimizer, config)
@@ -315,6 +336,17 @@ def _claim(run_folder: Path, config: TrainingConfig) -> None:
     config_file.write_text(text)
 
 
+def _start_from(network: LesionNetwork, start: LesionNetwork) -> None:
+    same_kind = type(start) is type(network)
+    try:
+        (network if same_kind else network.main_branch).load_state_dict(start.state_dict())
+    except (AttributeError, RuntimeError) as error:
+        raise BadInputError(
+            "The model to start from has other layers than the network to train; start from one of "
+            "the same recipe, or from a U-Net where that is the main branch."
+        ) from error
+
+
 def _optimizer(network: LesionNetwork, config: TrainingConfig) -> torch.optim.Optimizer:
     groups = _parameter_groups(network)
     if config.optimizer == "sgd":
@@ -344,8 +376,7 @@ def _scheduler(
         return one_cycle(step / first if step < first else min(1.0, (step - first) / second))
 
     def main_branch_factor(step: int) -> float:
-        # In the second cycle lower, so as not to undo what the main branch has learned.
-        return factor(step) * (SECOND_CYCLE_SHARE if 0 < first <= step else 1.0)
+        return factor(step) * (config.main_branch_rate if step >= first else 1.0)
 
     factors = [main_branch_factor, factor][-len(optimizer.param_groups) :]
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factors)

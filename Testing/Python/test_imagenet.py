@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_model import SMALL_CONFIG
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkConfig
+from CovidLungQuantLib.lesions.network import UNET_BRANCH, ConvLSTMAttentionNetwork, NetworkConfig
 from CovidLungQuantLib.training.imagenet import start_from_imagenet
 
 
@@ -51,3 +53,8 @@ def test_other_files_and_other_sizes_are_refused(tmp_path):
     torch.save(densenet_weights(False), tmp_path / "densenet121.pth")
     with pytest.raises(BadInputError, match="DenseNet-121"):
         start_from_imagenet(ConvLSTMAttentionNetwork(SMALL_CONFIG), tmp_path / "densenet121.pth")
+    without_a_dense_block = replace(NetworkConfig(), main_branch=UNET_BRANCH)
+    with pytest.raises(BadInputError, match="DenseNet-121"):
+        start_from_imagenet(
+            ConvLSTMAttentionNetwork(without_a_dense_block), tmp_path / "densenet121.pth"
+        )

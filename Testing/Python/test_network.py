@@ -8,22 +8,27 @@ import pytest
 import torch
 from small_model import SMALL_CONFIG
 
+from CovidLungQuantLib.lesions.blocks import LOGIT_CHANNELS
 from CovidLungQuantLib.lesions.network import (
-    LOGIT_CHANNELS,
+    UNET_BRANCH,
     ConvLSTM,
     ConvLSTMAttentionNetwork,
     NetworkConfig,
     class_probabilities,
 )
+from CovidLungQuantLib.lesions.unet import UNet, UNetConfig
 
 SMALL = replace(SMALL_CONFIG, working_size=32)
 
 
-@pytest.fixture(params=[0, 4], ids=["half", "full"])
+@pytest.fixture(
+    params=[{}, {"full_channels": 4}, {"main_branch": UNET_BRANCH, "base_channels": 4}],
+    ids=["half", "full", "unet"],
+)
 def network(request) -> ConvLSTMAttentionNetwork:
-    """The small network without and with the level at full resolution."""
+    """The small network with each main branch there is."""
     torch.manual_seed(0)
-    return ConvLSTMAttentionNetwork(replace(SMALL, full_channels=request.param)).eval()
+    return ConvLSTMAttentionNetwork(replace(SMALL, **request.param)).eval()
 
 
 def windows_of(count: int, length: int) -> torch.Tensor:
@@ -66,6 +71,18 @@ def test_main_branch_sees_the_target_slice_only(network):
     reference = network(slices, windows_of(1, 11)).main
     slices[[0, 1, 2, 3, 4, 6, 7, 8, 9, 10]] = 0
     torch.testing.assert_close(network(slices, windows_of(1, 11)).main, reference)
+
+
+def test_a_unet_as_main_branch_gives_what_the_unet_gives():
+    torch.manual_seed(0)
+    network = ConvLSTMAttentionNetwork(
+        replace(SMALL, main_branch=UNET_BRANCH, base_channels=4)
+    ).eval()
+    unet = UNet(UNetConfig(working_size=32, base_channels=4)).eval()
+    network.main_branch.load_state_dict(unet.state_dict())
+    slices = torch.rand(11, 1, 32, 32)
+    expected = unet(slices, torch.tensor([[5]])).logits
+    torch.testing.assert_close(network(slices, windows_of(1, 11)).main, expected)
 
 
 def test_full_level_adds_to_what_comes_up_from_half_the_resolution_and_to_nothing_else():

@@ -18,8 +18,9 @@ from test_training import scan_with_lesion, small_training
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.architectures import config_to_values
-from CovidLungQuantLib.lesions.unet import UNetConfig
-from CovidLungQuantLib.lesions.weights import load_model
+from CovidLungQuantLib.lesions.network import UNET_BRANCH
+from CovidLungQuantLib.lesions.unet import UNet, UNetConfig
+from CovidLungQuantLib.lesions.weights import load_model, save_model
 from CovidLungQuantLib.training.batches import CaseVariants
 from CovidLungQuantLib.training.command import read_config
 from CovidLungQuantLib.training.curves import LOG_FILE_NAME
@@ -113,6 +114,18 @@ def test_a_saved_configuration_trains_the_same_network(tmp_path, capsys):
     again = ["train", str(dataset), "--config", str(saved), "--device", "cpu"]
     assert main([*again, "-o", str(tmp_path / "again")]) == 0
     assert load_model(str(tmp_path / "again" / "again.pt")).sha256 == model.sha256
+
+
+def test_from_a_unet_the_epochs_of_the_main_branch_alone_are_left_out(tmp_path):
+    dataset = a_dataset(tmp_path / "data", ("one",))
+    save_model(tmp_path / "unet.pt", UNet(UNetConfig(working_size=64, base_channels=2)))
+    network = replace(SMALL_CONFIG, main_branch=UNET_BRANCH, base_channels=2)
+    config = replace(small_training(3), network=network, main_branch_epochs=2)
+    command = ["train", str(dataset), "--config", str(a_config_file(tmp_path, config))]
+    command += ["--start-from", str(tmp_path / "unet.pt"), "--device", "cpu"]
+    assert main([*command, "-o", str(tmp_path / "run")]) == 0
+    saved = read_config(tmp_path / "run" / CONFIG_FILE_NAME)
+    assert saved == replace(config, epochs=1, main_branch_epochs=0)
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

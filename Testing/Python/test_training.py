@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork
+from CovidLungQuantLib.lesions.network import UNET_BRANCH, ConvLSTMAttentionNetwork
 from CovidLungQuantLib.lesions.preprocessing import lung_box, resize_plane
+from CovidLungQuantLib.lesions.unet import UNet, UNetConfig
 from CovidLungQuantLib.training.augmentation import (
     NORMAL_LUNG_SCALED,
     AugmentationConfig,
@@ -227,6 +228,29 @@ def test_the_main_branch_learns_alone_first(tmp_path):
     start = ConvLSTMAttentionNetwork(SMALL_CONFIG).state_dict()
     changed = {key for key, value in network.state_dict().items() if not value.equal(start[key])}
     assert changed and all(key.startswith("main_branch.") for key in changed)
+
+
+def test_the_main_branch_learns_at_its_own_rate_beside_the_others(tmp_path):
+    start = ConvLSTMAttentionNetwork(SMALL_CONFIG)
+    config = replace(small_training(1), main_branch_rate=0.0)
+    network = train([scan_with_lesion()], config, tmp_path, start_from=start)
+    before = dict(start.named_parameters())
+    changed = {key for key, value in network.named_parameters() if not value.equal(before[key])}
+    assert changed and not any(key.startswith("main_branch.") for key in changed)
+
+
+def test_a_unet_becomes_the_main_branch(tmp_path):
+    unet = UNet(UNetConfig(working_size=64, base_channels=2))
+    network = replace(SMALL_CONFIG, main_branch=UNET_BRANCH, base_channels=2)
+    config = replace(small_training(1), network=network, main_branch_rate=0.0)
+    trained = train([scan_with_lesion()], config, tmp_path / "fits", start_from=unet)
+    kept = dict(trained.main_branch.named_parameters())
+    assert all(value.equal(kept[key]) for key, value in unet.named_parameters())
+    for wider in (replace(network, base_channels=4), SMALL_CONFIG):
+        with pytest.raises(BadInputError, match="other layers"):
+            other = replace(config, network=wider)
+            train([scan_with_lesion()], other, tmp_path / "other", start_from=unet)
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_cycle_rises_to_its_peak_and_falls_to_nothing():

@@ -7,8 +7,8 @@ import torch
 from test_inference import SPACING_MM, small_scan
 from torch import nn
 
+from CovidLungQuantLib.lesions.blocks import LOGIT_CHANNELS
 from CovidLungQuantLib.lesions.inference import segment_lesions
-from CovidLungQuantLib.lesions.network import LOGIT_CHANNELS
 from CovidLungQuantLib.lesions.unet import UNet, UNetConfig
 from CovidLungQuantLib.lesions.weights import load_model, save_model
 
