@@ -18,6 +18,7 @@ def lobe_card(
     masks: Sequence[str],
     dice: np.ndarray,
     folds: int,
+    average: np.ndarray,
 ) -> str:
     """The card as Markdown.
 
@@ -29,6 +30,7 @@ def lobe_card(
         masks: names of the masks.
         dice: cross-validated, (mask, lobe in the order of `LOBES`).
         folds: of the cross-validation.
+        average: the same by `training.lobe_average`, the average of the other folds' masks.
     """
     heading = " | ".join(lobe.short_name for lobe in LOBES)
     rows = [
@@ -37,10 +39,11 @@ def lobe_card(
             ("mean", dice.mean(axis=0)),
             ("median", np.median(dice, axis=0)),
             ("worst", dice.min(axis=0)),
+            ("mean of the average mask", average.mean(axis=0)),
             *zip(masks, dice, strict=True),
         )
     ]
-    summary, each = "\n".join(rows[:3]), "\n".join(rows[3:])
+    summary, each = "\n".join(rows[:4]), "\n".join(rows[4:])
     parameters = sum(parameter.numel() for parameter in network.parameters())
     grid = "×".join(map(str, network.config.grid))
     table = f"| mask | {heading} | all |\n|---|---|---|---|---|---|---|"
@@ -77,6 +80,9 @@ Dice by shape alone, {folds} folds; each mask was divided by a network that did 
 shipped weights saw all masks. Weights and figures are made by
 
     python -m CovidLungQuantLib.training.lobes DATASET --folds {folds} -o {name}.pt
+
+For comparison, the last row divides each lung as the other folds' masks are on average in their
+lung's bounding box (`python -m CovidLungQuantLib.training.lobe_average DATASET --folds {folds}`).
 
 {table}
 {summary}

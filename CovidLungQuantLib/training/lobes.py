@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from scipy import ndimage
 from torch import Tensor
@@ -24,23 +23,23 @@ from CovidLungQuantLib.anatomy.lobe_network import LobeNetwork, LobeNetworkConfi
 from CovidLungQuantLib.anatomy.lobe_weights import save_lobe_model
 from CovidLungQuantLib.anatomy.lobes import lobes_from_lungs
 from CovidLungQuantLib.anatomy.morphology import bounding_box
-from CovidLungQuantLib.ct import orient_like
-from CovidLungQuantLib.ct.images import geometry_of_image
-from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
-from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
-    LEFT_LUNG_VALUE,
     LEFT_UPPER_LOBE,
     LOBES,
     RIGHT_LUNG_VALUE,
     RIGHT_MIDDLE_LOBE,
     RIGHT_UPPER_LOBE,
 )
+from CovidLungQuantLib.training.lobe_average import average_dice
 from CovidLungQuantLib.training.lobe_card import lobe_card
+from CovidLungQuantLib.training.lobe_masks import (
+    LUNG_VALUES,
+    LobeMask,
+    lobe_dice,
+    lungs_of,
+    read_lobe_masks,
+)
 
-Spacing = tuple[float, float, float]
-
-LUNG_VALUES = (RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE)
 # Room around a lung, as a share of its box on each side, so that it can be turned and bent.
 ROOM = 0.25
 FARTHEST_MM = 31.0
@@ -81,15 +80,6 @@ class LobeTrainingConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class LobeMask:
-    """One mask, upright: lobes uint8 (z, y, x) and voxel size (x, y, z)."""
-
-    name: str
-    lobes: np.ndarray
-    spacing_mm: Spacing
-
-
-@dataclass(frozen=True, eq=False)
 class LungBank:
     """Bent copies of one lung of every mask, on the network's grid.
 
@@ -106,36 +96,6 @@ class LungBank:
     inside: Tensor
     fissures: Tensor
     size_mm: Tensor
-
-
-def read_lobe_masks(dataset: Path) -> list[LobeMask]:
-    """All masks of a folder in the order of their names.
-
-    Raises:
-        BadInputError: there are fewer than two.
-    """
-    files = sorted(Path(dataset).glob("*.nrrd"))
-    if len(files) < 2:
-        raise BadInputError(f"{dataset} holds fewer than two .nrrd lobe masks; check the folder.")
-    return [_read_lobe_mask(file) for file in files]
-
-
-def _read_lobe_mask(file: Path) -> LobeMask:
-    image = sitk.ReadImage(str(file))
-    array = sitk.GetArrayFromImage(image)
-    geometry = geometry_of_image(image)
-    orientation = orientation_of(geometry)
-    lobes = np.where(np.isin(array, [lobe.value for lobe in LOBES]), array, 0).astype(np.uint8)
-    upright = orient_like(lobes, orientation)
-    return LobeMask(file.stem, upright, oriented_geometry(geometry, orientation).spacing_mm)
-
-
-def lungs_of(lobes: np.ndarray) -> np.ndarray:
-    """Lung label map of a lobe label map."""
-    lungs = np.zeros_like(lobes)
-    for lobe in LOBES:
-        lungs[lobes == lobe.value] = lobe.lung_value
-    return lungs
 
 
 def make_bank(
@@ -413,16 +373,6 @@ def train_both(
     return network
 
 
-def lobe_dice(found: np.ndarray, true: np.ndarray) -> list[float]:
-    """Dice of each lobe, in the order of `LOBES`."""
-    return [
-        2.0
-        * np.count_nonzero((found == lobe.value) & (true == lobe.value))
-        / (np.count_nonzero(found == lobe.value) + np.count_nonzero(true == lobe.value))
-        for lobe in LOBES
-    ]
-
-
 def cross_validate(
     masks: Sequence[LobeMask],
     banks: dict[int, LungBank],
@@ -498,6 +448,7 @@ def main() -> None:
             [mask.name for mask in masks],
             dice,
             arguments.folds,
+            average_dice([mask.lobes for mask in masks], arguments.folds),
         )
         arguments.output.with_suffix(".md").write_text(card, encoding="utf-8")
 

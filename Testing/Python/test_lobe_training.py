@@ -14,15 +14,14 @@ from CovidLungQuantLib.ct import Geometry
 from CovidLungQuantLib.ct.images import write_image
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.training.lobe_average import average_dice
 from CovidLungQuantLib.training.lobe_card import lobe_card
+from CovidLungQuantLib.training.lobe_masks import LobeMask, lobe_dice, read_lobe_masks
 from CovidLungQuantLib.training.lobes import (
-    LobeMask,
     LobeTrainingConfig,
     cross_validate,
     fissure_loss,
-    lobe_dice,
     make_bank,
-    read_lobe_masks,
     recipe_text,
 )
 
@@ -117,8 +116,29 @@ def test_cross_validation_covers_every_mask_and_repeats(masks, banks, capsys):
 def test_the_card_tells_every_figure():
     dice = np.array([[0.9, 0.5, 0.8, 0.7, 0.6], [0.7, 0.7, 0.8, 0.9, 1.0]])
     recipe = recipe_text(SMALL_TRAINING)
-    card = lobe_card("n", "abc", LobeNetwork(SMALL_NETWORK), recipe, ["a", "b"], dice, 5)
+    card = lobe_card(
+        "n", "abc", LobeNetwork(SMALL_NETWORK), recipe, ["a", "b"], dice, 5, dice - 0.1
+    )
     assert "| mean | 0.800 | 0.600 | 0.800 | 0.800 | 0.800 | 0.760 |" in card
     assert "| worst | 0.700 | 0.500 | 0.800 | 0.700 | 0.600 | 0.660 |" in card
+    assert "| mean of the average mask | 0.700 | 0.500 | 0.700 | 0.700 | 0.700 | 0.660 |" in card
     assert "| b | 0.700 | 0.700 | 0.800 | 0.900 | 1.000 | 0.820 |" in card
     assert "12 steps of 2 lungs" in card and "`abc`" in card
+
+
+def test_the_average_of_equal_masks_is_the_mask_and_lungs_of_another_size_are_stretched():
+    whole = small_lobes()
+    equal = average_dice([whole, whole, whole], folds=3)
+    assert equal.shape == (3, 5)
+    assert equal.min() > 0.98
+    taller = whole.repeat(2, axis=0)
+    assert average_dice([whole, taller], folds=2).min() > 0.97
+
+
+def test_the_average_of_the_other_masks_knows_nothing_of_the_mask_itself():
+    whole = small_lobes()
+    # Turned upside down in depth, the lung's lobes lie elsewhere in its box.
+    turned = whole[:, ::-1]
+    dice = average_dice([whole, whole, turned], folds=3)
+    assert dice[2].mean() < 0.6
+    assert dice[:2].mean() > dice[2].mean()

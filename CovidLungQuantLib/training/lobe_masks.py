@@ -1,0 +1,68 @@
+"""Lobe masks drawn by experts: reading them, and how well a division agrees with one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from CovidLungQuantLib.ct import orient_like
+from CovidLungQuantLib.ct.images import geometry_of_image
+from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, LOBES, RIGHT_LUNG_VALUE
+
+Spacing = tuple[float, float, float]
+
+LUNG_VALUES = (RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE)
+
+
+@dataclass(frozen=True, eq=False)
+class LobeMask:
+    """One mask, upright: lobes uint8 (z, y, x) and voxel size (x, y, z)."""
+
+    name: str
+    lobes: np.ndarray
+    spacing_mm: Spacing
+
+
+def read_lobe_masks(dataset: Path) -> list[LobeMask]:
+    """All masks of a folder in the order of their names.
+
+    Raises:
+        BadInputError: there are fewer than two.
+    """
+    files = sorted(Path(dataset).glob("*.nrrd"))
+    if len(files) < 2:
+        raise BadInputError(f"{dataset} holds fewer than two .nrrd lobe masks; check the folder.")
+    return [_read_lobe_mask(file) for file in files]
+
+
+def _read_lobe_mask(file: Path) -> LobeMask:
+    image = sitk.ReadImage(str(file))
+    array = sitk.GetArrayFromImage(image)
+    geometry = geometry_of_image(image)
+    orientation = orientation_of(geometry)
+    lobes = np.where(np.isin(array, [lobe.value for lobe in LOBES]), array, 0).astype(np.uint8)
+    upright = orient_like(lobes, orientation)
+    return LobeMask(file.stem, upright, oriented_geometry(geometry, orientation).spacing_mm)
+
+
+def lungs_of(lobes: np.ndarray) -> np.ndarray:
+    """Lung label map of a lobe label map."""
+    lungs = np.zeros_like(lobes)
+    for lobe in LOBES:
+        lungs[lobes == lobe.value] = lobe.lung_value
+    return lungs
+
+
+def lobe_dice(found: np.ndarray, true: np.ndarray) -> list[float]:
+    """Dice of each lobe, in the order of `LOBES`."""
+    return [
+        2.0
+        * np.count_nonzero((found == lobe.value) & (true == lobe.value))
+        / (np.count_nonzero(found == lobe.value) + np.count_nonzero(true == lobe.value))
+        for lobe in LOBES
+    ]
