@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from CovidLungQuantLib.training.cross_validation import write_table
 from CovidLungQuantLib.training.evaluation import CaseAgreement
 from CovidLungQuantLib.training.model_card import (
+    ablation_section,
     costs_section,
     fine_tuning_section,
     other_models_section,
     read_table,
+    recipe_text,
     robustness_section,
 )
+from CovidLungQuantLib.training.trainer import RECIPES
 
 
 def a_table(path: Path, lesion_dice: dict[str, float]) -> Path:
@@ -82,3 +85,23 @@ def test_robustness_is_the_fall_from_the_scan_as_it_is(tmp_path):
 def test_nothing_is_said_of_what_was_not_measured():
     assert other_models_section([], []) == ""
     assert costs_section(None) == fine_tuning_section([]) == robustness_section(None) == ""
+
+
+def test_ablation_shows_each_case_the_mean_and_the_change(tmp_path):
+    table = tmp_path / "ablation.csv"
+    table.write_text(
+        "case,everything,painted lesions\ncovid01,0.8,0.7\ncovid02,0.6,0.65\n", encoding="utf-8"
+    )
+    lines = ablation_section(table).splitlines()
+    assert "| left out | covid01 | covid02 | mean | change |" in lines
+    assert "| everything | 0.800 | 0.600 | 0.700 | +0.000 |" in lines
+    assert "| painted lesions | 0.700 | 0.650 | 0.675 | -0.025 |" in lines
+
+
+def test_the_recipe_tells_how_the_main_branch_began():
+    config = json.loads(json.dumps(asdict(RECIPES["unet-attention"])))
+    unet = json.loads(json.dumps(asdict(RECIPES["unet"])))
+    text = recipe_text(config | {"epochs": 8, "main_branch_epochs": 0}, unet)
+    assert "8 epochs of 40 steps with 16 target slices" in text
+    assert "learned alone in the same way: 55 epochs of 40 steps with 16 slices" in text
+    assert "dense block of growth 16" in recipe_text(asdict(RECIPES["short"]))
