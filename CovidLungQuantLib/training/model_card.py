@@ -326,16 +326,42 @@ the reader. Means are over cases with more than {MINIMUM_EXTENT_PERCENT} % lesio
 |---|---|---|---|---|---|---|---|
 {cases}
 
-Classes, only on the slices on which the reader stated them. The first two columns tell GGO from high
+Classes, only on the slices on which the reader stated them; in the last row only cases with more than
+{MINIMUM_EXTENT_PERCENT} % of the lungs of that class, with their number. The first two columns tell GGO from high
 opacity by density (above −350 HU, Pan et al. 2021); the columns "own" are the network's own classes.
 
 | case | slices | GGO Dice | high opacity Dice | GGO own | high own | reader GGO mL | GGO mL | reader high mL | high mL |
 |---|---|---|---|---|---|---|---|---|---|
 {classes}
+{class_means(sure)}
 
 Pixel spacing of these scans is nominal, so millilitres compare within a case only.
 
 {_pictures_section(pictures)}{ablation_section(ablations)}{robustness_section(robustness_table)}{fine_tuning_section(fine_tunings)}{LIMITS_SECTION}"""
+
+
+def class_means(rows: Sequence[Row]) -> str:
+    """Mean Dice of the classes: over all cases, and over those with enough of the class.
+
+    Enough is more than `MINIMUM_EXTENT_PERCENT` of the lungs, as for lesions of any class.
+    """
+
+    def lung_ml(row: Row) -> float:
+        return 100.0 * row["reference_lesion_ml"] / row["reference_extent_percent"]
+
+    def mean(column: str, reference: str, minimum_percent: float) -> str:
+        counted = [row for row in rows if 100.0 * row[reference] / lung_ml(row) > minimum_percent]
+        return f"{_mean(counted, column)} ({len(counted)})"
+
+    lines = []
+    for name, minimum_percent in (("all", 0.0), ("enough", MINIMUM_EXTENT_PERCENT)):
+        figures = [
+            mean(f"{prefix}{kind}_dice", f"reference_{kind}_ml", minimum_percent)
+            for prefix in ("", "network_")
+            for kind in ("ggo", "high_opacity")
+        ]
+        lines.append(f"| mean, {name} | | {' | '.join(figures)} | | | | |")
+    return "\n".join(lines)
 
 
 def _pictures_section(name: str) -> str:

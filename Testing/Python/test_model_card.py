@@ -10,6 +10,7 @@ from CovidLungQuantLib.training.cross_validation import write_table
 from CovidLungQuantLib.training.evaluation import CaseAgreement
 from CovidLungQuantLib.training.model_card import (
     ablation_section,
+    class_means,
     costs_section,
     fine_tuning_section,
     other_models_section,
@@ -105,3 +106,20 @@ def test_the_recipe_tells_how_the_main_branch_began():
     assert "8 epochs of 40 steps with 16 target slices" in text
     assert "learned alone in the same way: 55 epochs of 40 steps with 16 slices" in text
     assert "dense block of growth 16" in recipe_text(asdict(RECIPES["short"]))
+
+
+def test_a_class_of_which_there_is_hardly_any_is_left_out_of_the_second_mean():
+    common = {"reference_lesion_ml": 100.0, "reference_extent_percent": 5.0}
+    common |= {"network_ggo_dice": 0.5, "network_high_opacity_dice": 0.5}
+    # Lungs of 2000 mL each; 0.5 % are 10 mL.
+    rows = [
+        common
+        | {"ggo_dice": 0.8, "high_opacity_dice": 0.6}
+        | {"reference_ggo_ml": 89.0, "reference_high_opacity_ml": 11.0},
+        common
+        | {"ggo_dice": 0.6, "high_opacity_dice": 0.2}
+        | {"reference_ggo_ml": 91.0, "reference_high_opacity_ml": 9.0},
+    ]
+    every, enough = class_means(rows).splitlines()
+    assert every.startswith("| mean, all | | 0.700 (2) | 0.400 (2) | 0.500 (2) |")
+    assert enough.startswith("| mean, enough | | 0.700 (2) | 0.600 (1) | 0.500 (2) |")
