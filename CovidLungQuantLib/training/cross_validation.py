@@ -29,6 +29,7 @@ def cross_validate(
     model_files: Sequence[Path],
     same_patient: Sequence[Sequence[str]] = (),
     predictions_folder: Path | None = None,
+    mirror: bool = False,
 ) -> list[CaseAgreement]:
     """Figures for every case of `dataset`, each from the model that never saw it."""
     results = []
@@ -38,7 +39,7 @@ def cross_validate(
         for name in test:
             scan = read_case(dataset, name)
             anatomy = segment_lungs(scan.hu, scan.spacing_mm)
-            agreement, labels = evaluate_case(scan, anatomy, model)
+            agreement, labels = evaluate_case(scan, anatomy, model, mirror)
             print(
                 f"{name}: lesion Dice {agreement.lesion_dice:.3f} (threshold "
                 f"{agreement.threshold_lesion_dice:.3f}), lung Dice {agreement.lung_dice:.3f}, "
@@ -83,10 +84,15 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+", help="model of fold 0, fold 1, …")
     parser.add_argument("-o", "--output", type=Path, required=True, help="table to write (CSV)")
     parser.add_argument("--predictions", type=Path, help="folder for the predicted label maps")
+    parser.add_argument("--mirror", action="store_true", help="mean with the mirror image")
     add_same_patient_option(parser)
     arguments = parser.parse_args()
     results = cross_validate(
-        arguments.dataset, arguments.models, arguments.same_patient, arguments.predictions
+        arguments.dataset,
+        arguments.models,
+        arguments.same_patient,
+        arguments.predictions,
+        arguments.mirror,
     )
     write_table(arguments.output, results)
     network, threshold = mean_lesion_dice(results)

@@ -60,10 +60,15 @@ def threshold_lesions(scan: AnnotatedScan) -> np.ndarray:
 
 
 def evaluate_case(
-    scan: AnnotatedScan, anatomy: LungAnatomy, model: LoadedModel
+    scan: AnnotatedScan, anatomy: LungAnatomy, model: LoadedModel, mirror: bool = False
 ) -> tuple[CaseAgreement, np.ndarray]:
-    """Run `model` on a scan and compare; returns the figures and the label map."""
-    network_labels = segment_lesions(scan.hu, scan.spacing_mm, anatomy, model, "cpu").labels
+    """Run `model` on a scan and compare; returns the figures and the label map.
+
+    `mirror` takes the mean with the mirror image, as in `segment_lesions`.
+    """
+    network_labels = segment_lesions(
+        scan.hu, scan.spacing_mm, anatomy, model, "cpu", mirror=mirror
+    ).labels
     labels = classify_by_density(network_labels, scan.hu, scan.spacing_mm)
     return compare_with_reader(scan, anatomy, labels, network_labels), labels
 

@@ -18,6 +18,8 @@ from scipy import stats
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.inference import LESION_MARGIN
+from CovidLungQuantLib.lesions.network import UNET_BRANCH
+from CovidLungQuantLib.lesions.unet import UNetConfig
 from CovidLungQuantLib.lesions.weights import LoadedModel, load_model
 from CovidLungQuantLib.measures.comparison import MINIMUM_EXTENT_PERCENT
 from CovidLungQuantLib.training.ablation import WHOLE_RECIPE
@@ -63,6 +65,9 @@ OTHER_MODELS = {
     "fine-1": "the box around the lungs at 192×192 pixels, a level at full resolution, 45 epochs "
     "(recipe `fine`)",
     "convlstm-attention-3": "the dense main branch of the paper instead of a U-Net (recipe `short`)",
+    "convlstm-attention-4": "the same U-Net as the main branch beside the ConvLSTM (recipe "
+    "`unet-attention`)",
+    "convlstm-attention-4-mirror": "this network with `--mirror`, in twice the time",
     "unet-1": "the 2D U-Net of COVID-Lesion Net (Pan 2021), which also stands for Bartoli 2022 "
     "(recipe `unet`)",
 }
@@ -113,6 +118,8 @@ def _main_branch_text(config: dict, main_branch: dict | None) -> str:
             f"{main_branch['steps_per_epoch']} steps with {batch} slices (recipe `unet`); beside the "
             f"others its learning rate is {config['main_branch_rate']:g} of theirs"
         )
+    if network["architecture"] == "unet":
+        return f", {network['base_channels']} channels at the finest level"
     full = network.get("full_channels", 0)
     return (
         f", the first {config['main_branch_epochs']} on the main branch alone; dense block of "
@@ -291,12 +298,10 @@ def model_card(
 
 {DISCLAIMER}
 
-A ConvLSTM-attention network after Grodecki, Killekar et al. 2021 that labels each voxel of a chest CT
-background, normal lung, ground-glass opacity (GGO) or high opacity (consolidation and pleural
-effusion). {parameters:,} parameters; {model.config.working_size}×{model.config.working_size} working
-grid of the box around the {model.config.crop}, {model.config.window_length} slices
-{model.config.window_step_mm:g} mm apart; the main branch sees {model.config.context_slices} of them as
-channels.
+{_network_text(model)} It labels each voxel of a chest CT background, normal lung, ground-glass opacity
+(GGO) or high opacity (consolidation and pleural effusion). {parameters:,} parameters;
+{model.config.working_size}×{model.config.working_size} working grid of the box around the
+{model.config.crop}.
 
 SHA-256 of `{model.name}.pt`: `{model.sha256}`
 
@@ -338,6 +343,28 @@ opacity by density (above −350 HU, Pan et al. 2021); the columns "own" are the
 Pixel spacing of these scans is nominal, so millilitres compare within a case only.
 
 {_pictures_section(pictures)}{ablation_section(ablations)}{robustness_section(robustness_table)}{fine_tuning_section(fine_tunings)}{LIMITS_SECTION}"""
+
+
+def _network_text(model: LoadedModel) -> str:
+    config = model.config
+    slices = (
+        f"{config.context_slices} neighbouring slices, about {config.window_step_mm:g} mm apart,"
+    )
+    if isinstance(config, UNetConfig):
+        return (
+            "The 2D U-Net of COVID-Lesion Net (Pan et al. 2021), which also stands for the slice "
+            f"network of Bartoli et al. 2022; it sees {slices} as channels."
+        )
+    main_branch = (
+        "a U-Net, as in COVID-Lesion Net (Pan et al. 2021),"
+        if (config.main_branch == UNET_BRANCH)
+        else "the stem and first dense block of DenseNet-121 with coarser levels below,"
+    )
+    return (
+        "A ConvLSTM-attention network after Grodecki, Killekar et al. 2021: the main branch, "
+        f"{main_branch} sees {slices} as channels; the attention branch runs a convolutional LSTM "
+        f"through what it made of {config.window_length} slices, and an attention head blends both."
+    )
 
 
 def class_means(rows: Sequence[Row]) -> str:

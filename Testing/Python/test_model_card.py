@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from CovidLungQuantLib.lesions.architectures import config_to_values
 from CovidLungQuantLib.training.cross_validation import write_table
 from CovidLungQuantLib.training.evaluation import CaseAgreement
 from CovidLungQuantLib.training.model_card import (
@@ -100,12 +101,16 @@ def test_ablation_shows_each_case_the_mean_and_the_change(tmp_path):
 
 
 def test_the_recipe_tells_how_the_main_branch_began():
-    config = json.loads(json.dumps(asdict(RECIPES["unet-attention"])))
-    unet = json.loads(json.dumps(asdict(RECIPES["unet"])))
+    saved = {
+        name: asdict(recipe) | {"network": config_to_values(recipe.network)}
+        for name, recipe in RECIPES.items()
+    }
+    config, unet = saved["unet-attention"], saved["unet"]
     text = recipe_text(config | {"epochs": 8, "main_branch_epochs": 0}, unet)
     assert "8 epochs of 40 steps with 16 target slices" in text
     assert "learned alone in the same way: 55 epochs of 40 steps with 16 slices" in text
-    assert "dense block of growth 16" in recipe_text(asdict(RECIPES["short"]))
+    assert "dense block of growth 16" in recipe_text(saved["short"])
+    assert "target slices each, 16 channels at the finest level; loss" in recipe_text(unet)
 
 
 def test_a_class_of_which_there_is_hardly_any_is_left_out_of_the_second_mean():
