@@ -10,6 +10,7 @@ import csv
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,14 @@ from scipy import stats
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.lesions.architectures import config_to_values
 from CovidLungQuantLib.lesions.inference import LESION_MARGIN
 from CovidLungQuantLib.lesions.network import UNET_BRANCH
 from CovidLungQuantLib.lesions.unet import UNetConfig
 from CovidLungQuantLib.lesions.weights import LoadedModel, load_model
 from CovidLungQuantLib.measures.comparison import MINIMUM_EXTENT_PERCENT
 from CovidLungQuantLib.training.ablation import WHOLE_RECIPE
+from CovidLungQuantLib.training.command import read_config
 from CovidLungQuantLib.training.robustness import UNCHANGED
 from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME
 
@@ -410,7 +413,9 @@ def _number(value: float) -> str:
 
 
 def _run_configuration(run: Path) -> dict:
-    return json.loads((run / CONFIG_FILE_NAME).read_text(encoding="utf-8"))
+    """Every value of a run's configuration, also those that it left at their defaults."""
+    config = read_config(run / CONFIG_FILE_NAME)
+    return asdict(config) | {"network": config_to_values(config.network)}
 
 
 def main() -> None:
