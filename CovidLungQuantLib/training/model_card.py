@@ -105,7 +105,7 @@ def recipe_text(config: dict, main_branch: dict | None = None) -> str:
         f"The margin at which a voxel is lesion ({LESION_MARGIN:g} of its rivals' probability) and the "
         "rule that adds dense lung beside lesions were set on cases below with an earlier network, and "
         "the number of slices the main branch sees, the working grid and the loss were compared on one "
-        "fold of them. This makes these figures a little better than what new scans will see.\n\n"
+        "fold of them, kinds of networks on all. This makes these figures a little better than what new scans will see.\n\n"
         "This is a short schedule for two CPU cores. The paper's (SGD, plateau, stop at a learning "
         "rate of 1e-7) is the default of the training code and was not run to its end here."
     )
