@@ -43,6 +43,7 @@ if importlib.util.find_spec("CovidLungQuantLib") is None:
 from CovidLungQuantPanel.advanced import AdvancedSection
 from CovidLungQuantPanel.follow_up import FollowUpSection
 from CovidLungQuantPanel.looking import LookingSection, registerLayout
+from CovidLungQuantPanel.parameter_sets import choose, chooseAfterImport, chosenNode
 from CovidLungQuantPanel.reports import ReportsSection
 from CovidLungQuantPanel.sample_data import registerSampleData
 from CovidLungQuantPanel.self_test import checkLoop
@@ -81,7 +82,12 @@ from CovidLungQuantLib.mrml.display import are_surfaces_shown, show_surfaces
 from CovidLungQuantLib.mrml.follow_up import change_table_of, follow_up_to_node, set_day
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of, lobes_to_node
 from CovidLungQuantLib.mrml.machine_labels import machine_labels_of, machine_labels_to_node
-from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, results_of
+from CovidLungQuantLib.mrml.nodes import (
+    no_new_nodes_on_error,
+    remember_result,
+    result_of,
+    results_of,
+)
 from CovidLungQuantLib.mrml.segmentation import (
     labels_after_stroke,
     note_edits,
@@ -176,7 +182,7 @@ class CovidLungQuant(ScriptedLoadableModule):
 
 @parameterNodeWrapper
 class CovidLungQuantParameterNode:
-    """What the user chose; kept in the scene and saved with it.
+    """What the user chose; kept in the scene and saved with it. A scene can hold several.
 
     `model` is a shipped model's name or a weights file's path, empty for the default model.
     `device` is "auto", "cpu", "cuda" or "mps". `kinds` says how GGO is told from high opacity:
@@ -214,9 +220,10 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._uiWidget = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
+        self._shownSet = None
         self._lastInputVolumeID = None
         self._observedTable = None
-        self._observedSegmentation = None
+        self._observedSegmentations = []
         self._recountTimer = None
         self._sections = ()
         self._removed = False
@@ -292,7 +299,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._removed = True
         if self.logic is not None:
             self.logic.cancel()
-        self._observeSegmentation(None)
+        self._observeSegmentations([])
         self.setParameterNode(None)
         for section in self._sections:
             section.cleanup()
@@ -309,7 +316,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller, event):
         """The scene's nodes are about to go: stop a run and let go of the parameter node."""
         self.logic.cancel(_("Stopped: the scene was closed."))
-        self._observeSegmentation(None)
+        self._observeSegmentations([])
         self.logic.forget()
         self.setParameterNode(None)
 
@@ -320,17 +327,42 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndImport(self, caller, event):
         """Show what a scene file has brought."""
-        if self._parameterNode is not None:
+        isShown = self._parameterNode is not None
+        self.setParameterNode(None)
+        chooseAfterImport(self.logic.getAllParameterNodes())
+        if isShown:
             self.initializeParameterNode()
 
     def onSceneChanged(self, caller, event):
         """Offer the first volume, and follow nodes that come and go."""
-        if self._parameterNode is not None and not slicer.mrmlScene.IsBatchProcessing():
-            self._selectFirstVolume()
-            self._updatePanel()
+        if self._parameterNode is None or slicer.mrmlScene.IsBatchProcessing():
+            return
+        if not slicer.mrmlScene.IsNodePresent(self._shownSet):
+            # The user has deleted the set.
+            self._showOtherSet()
+            return
+        self._selectFirstVolume()
+        self._updatePanel()
+
+    def chooseParameterSet(self, node):
+        """Show another parameter set: its volume, its results and its options, nothing else."""
+        if node is not self._shownSet:
+            self.logic.chooseParameterSet(node)
+            self._showOtherSet()
+
+    def _showOtherSet(self):
+        self._recountTimer.stop()
+        for label in (self.ui.statusLabel, self.ui.staleLabel):
+            _showText(label, "")
+        # Every section lets go of what it holds of the other set.
+        self.setParameterNode(None)
+        self.initializeParameterNode()
+        for section in self._sections:
+            if isinstance(section, LookingSection):
+                section.showChosen()
 
     def initializeParameterNode(self):
-        """Take the scene's parameter node and offer the first volume."""
+        """Take the scene's chosen parameter node and offer the first volume."""
         self.setParameterNode(self.logic.getParameterNode())
         self._selectFirstVolume()
 
@@ -344,6 +376,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             )
         self._parameterNode = parameterNode
         if parameterNode is None:
+        self._shownSet = None if parameterNode is None else self.logic.chosenParameterSet()
             self._observeTable(None)
             for section in self._sections:
                 section.update(None)
@@ -372,11 +405,14 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """A stroke, an undo, a redo: the numbers are out of date at once, and are taken soon."""
         if self.logic.isWriting or slicer.mrmlScene.IsBatchProcessing():
             return
-        tableNode = self.logic.getParameterNode().outputTable
-        if tableNode is not None:
-            set_stale(tableNode, True)
+        chosen = self.logic.getParameterNode()
+        for tableNode in slicer.util.getNodesByClass("vtkMRMLTableNode"):
+            if result_of(tableNode) is caller:
+                set_stale(tableNode, True)
+        if caller is chosen.outputSegmentation and chosen.outputTable is not None:
+            set_stale(chosen.outputTable, True)
             self._recountTimer.start()
-        self._showStale(tableNode)
+        self._showStale(chosen.outputTable)
 
     def onRecountTimer(self):
         """The stroke has ended: take the numbers again."""
@@ -446,6 +482,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         nodes = self._run(
             lambda: self.logic.segment(
+            chosen,
                 volumeNode,
                 chosen.outputSegmentation,
                 chosen.outputTable,
@@ -457,11 +494,11 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 airwaysAndVessels=chosen.airwaysAndVessels,
                 enhance=chosen.enhance,
                 mirror=chosen.mirror,
-            )
+            ),
         )
         if nodes is not None:
             self.logic.showResult(volumeNode, *nodes)
-            self.logic.getParameterNode().shownLesion = 0
+            chosen.shownLesion = 0
             for section in self._sections:
                 if isinstance(section, LookingSection):
                     section.onReadingLayout()
@@ -471,12 +508,13 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         chosen = self._parameterNode
         self._run(
             lambda: self.logic.measure(
+            chosen,
                 chosen.inputVolume,
                 chosen.outputSegmentation,
                 chosen.outputTable,
                 progress=self.showProgress,
                 lobesNode=chosen.lobes,
-            )
+            ),
         )
 
     def onCancelButton(self):
@@ -485,12 +523,13 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.cancelButton.enabled = False
         self.logic.cancel()
 
-    def _run(self, work):
-        """Do `work`, which returns the output nodes, and select them; return them or None."""
+    def _run(self, chosen, work):
+        """Do `work`, which returns the output nodes, and put them into `chosen`; return its result.
+
+        `chosen` and not self._parameterNode: the user may have left the module meanwhile.
+        """
         nodes = self.runWork(work)
         if nodes is not None:
-            # Not self._parameterNode: the user may have left the module meanwhile.
-            chosen = self.logic.getParameterNode()
             chosen.outputSegmentation, chosen.outputTable = nodes
             self._updatePanel()
         return nodes
@@ -620,15 +659,22 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._parameterNode.inputVolume is not None:
             return
         for volumeNode in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        taken = [other.inputVolume for other in self._otherSets()]
             # Label maps are of a class derived from it.
             isPlain = volumeNode.GetClassName() == "vtkMRMLScalarVolumeNode"
-            if isPlain and not volumeNode.GetHideFromEditors():
+            if isPlain and not volumeNode.GetHideFromEditors() and volumeNode not in taken:
                 self._parameterNode.inputVolume = volumeNode
                 return
 
     def _selectOutputsOf(self, volumeNode):
         """Point the outputs at the results of `volumeNode`, so that no other's are overwritten."""
-        segmentationNode, tableNode = self.logic.resultsOf(volumeNode)
+        taken = [
+            node
+            for other in self._otherSets()
+            for node in (other.outputSegmentation, other.outputTable)
+            if node is not None
+        ]
+        segmentationNode, tableNode = self.logic.resultsOf(volumeNode, taken)
         self._parameterNode.outputSegmentation = segmentationNode
         self._parameterNode.outputTable = tableNode
         # Lobes of another patient would be measured with in silence.
@@ -636,6 +682,13 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode.shownLesion = 0
 
     def _updatePanel(self):
+    def _otherSets(self):
+        return [
+            CovidLungQuantParameterNode(node)
+            for node in self.logic.getAllParameterNodes()
+            if node is not self._shownSet
+        ]
+
         if self._parameterNode is None:
             return
         self.updateModels()
@@ -647,7 +700,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.lobesSelector.setCurrentNode(self._parameterNode.lobes)
         self.ui.mayLeaveLungsCheckBox.checked = self._parameterNode.mayLeaveLungs
         self._updateButtons(self.logic.isRunning)
-        self._observeSegmentation(self._parameterNode.outputSegmentation)
+        self._observeSegmentations(self._segmentationsOfResults())
         self._observeTable(self._parameterNode.outputTable)
         self._showResults(self._parameterNode.outputTable)
         for section in self._sections:
@@ -664,9 +717,15 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if tableNode is not None:
             self.addObserver(tableNode, modified, self.onTableModified)
 
-    def _observeSegmentation(self, segmentationNode):
-        """Follow changes of the result, also while the user is in Segment Editor."""
-        if segmentationNode is self._observedSegmentation:
+    def _segmentationsOfResults(self):
+        """What is shown and what other tables were counted from: none may change unnoticed."""
+        tables = slicer.util.getNodesByClass("vtkMRMLTableNode")
+        nodes = [self._parameterNode.outputSegmentation, *map(result_of, tables)]
+        return list(dict.fromkeys(node for node in nodes if node is not None))
+
+    def _observeSegmentations(self, segmentationNodes):
+        """Follow changes of the results, also while the user is in Segment Editor."""
+        if segmentationNodes == self._observedSegmentations:
             return
         events = (
             slicer.vtkSegmentation.SourceRepresentationModified,
@@ -676,11 +735,11 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             slicer.vtkSegmentation.SegmentRemoved,
         )
         for event in events:
-            if self._observedSegmentation is not None:
-                self.removeObserver(self._observedSegmentation, event, self.onSegmentationChanged)
-            if segmentationNode is not None:
-                self.addObserver(segmentationNode, event, self.onSegmentationChanged)
-        self._observedSegmentation = segmentationNode
+            for node in self._observedSegmentations:
+                self.removeObserver(node, event, self.onSegmentationChanged)
+            for node in segmentationNodes:
+                self.addObserver(node, event, self.onSegmentationChanged)
+        self._observedSegmentations = segmentationNodes
 
     def _updateButtons(self, running):
         chosen = self._parameterNode
@@ -755,7 +814,11 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _showStale(self, tableNode):
         """Say whether the shown numbers are out of date."""
         stale = tableNode is not None and is_stale(tableNode)
-        text = self.ui.staleLabel.text or _("Numbers out of date; counting again…")
+        text = self.ui.staleLabel.text or (
+            _("Numbers out of date; counting again…")
+            if self._recountTimer.isActive()
+            else _("Numbers out of date; press Measure again.")
+        )
         _showText(self.ui.staleLabel, text if stale else "")
 
 
@@ -846,12 +909,31 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
         self._worker = None
+        # A scene may hold several parameter sets.
+        self.isSingletonParameterNode = False
         self._running = None
         self.isWriting = False
 
     def getParameterNode(self):
-        """Return the scene's parameter node, typed."""
-        return CovidLungQuantParameterNode(super().getParameterNode())
+        """Return the chosen parameter set of the scene, typed; made where there is none."""
+        return CovidLungQuantParameterNode(self.chosenParameterSet())
+
+    def chosenParameterSet(self):
+        """Return the node of the chosen parameter set; made where the scene has none."""
+        node = chosenNode(self.getAllParameterNodes()) or super().getParameterNode()
+        self.chooseParameterSet(node)
+        return node
+
+    def chooseParameterSet(self, node):
+        """Let a node of `getAllParameterNodes` be the chosen parameter set; saved with the scene.
+
+        A panel that is open follows.
+        """
+        choose(self.getAllParameterNodes(), node)
+
+    def parameterSets(self):
+        """Return all parameter sets of the scene, typed."""
+        return [CovidLungQuantParameterNode(node) for node in self.getAllParameterNodes()]
 
     @property
     def isRunning(self):
@@ -922,11 +1004,15 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
                 scene, quantification, volumeNode, _present(segmentationNode)
             )
             machine_labels_to_node(
-                scene, quantification.labels, volumeNode, quantification.provenance.model_name
+                scene,
+                quantification.labels,
+                volumeNode,
+                quantification.provenance.model_name,
+                segmentationNode,
             )
-            tableNode = self._writeTable(quantification, volumeNode, tableNode)
-            self._writeLobes(quantification, volumeNode)
-            structures_to_nodes(scene, quantification, volumeNode)
+            tableNode = self._writeTable(quantification, volumeNode, segmentationNode, tableNode)
+            self._writeLobes(quantification, volumeNode, segmentationNode)
+            structures_to_nodes(scene, quantification, volumeNode, segmentationNode)
             renew_density(scene, volumeNode, quantification.labels)
         self._startCounting(quantification, volumeNode, segmentationNode, tableNode, lobesNode)
         return segmentationNode, tableNode
@@ -943,12 +1029,13 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             ct = ct_from_node(volumeNode)
             labels, warnings = segmentation_from_node(segmentationNode, volumeNode)
             lobes = None
-            lobesNode = _present(lobesNode) or lobes_of(slicer.mrmlScene, volumeNode)
+            result = (slicer.mrmlScene, volumeNode, segmentationNode)
+            lobesNode = _present(lobesNode) or lobes_of(*result)
             if lobesNode is not None:
                 lobes, lobeWarnings = lobes_from_node(lobesNode, volumeNode)
                 warnings = (*warnings, *lobeWarnings)
             tubes = None
-            tubesNode = airways_and_vessels_of(slicer.mrmlScene, volumeNode)
+            tubesNode = airways_and_vessels_of(*result)
             if tubesNode is not None:
                 tubes, tubeWarnings = airways_and_vessels_from_node(tubesNode, volumeNode)
                 warnings = (*warnings, *tubeWarnings)
@@ -960,10 +1047,12 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             )
         quantification = self._creditModel(quantification, volumeNode, segmentationNode, tableNode)
         with self._writing(), no_new_nodes_on_error(slicer.mrmlScene):
-            tableNode = self._writeTable(quantification, volumeNode, tableNode)
-            self._writeLobes(quantification, volumeNode)
+            # The user may have taken the segmentation away during the run.
+            measuredNode = _present(segmentationNode)
+            tableNode = self._writeTable(quantification, volumeNode, measuredNode, tableNode)
+            self._writeLobes(quantification, volumeNode, measuredNode)
             renew_density(slicer.mrmlScene, volumeNode, labels)
-            if _present(segmentationNode) is not None:
+            if measuredNode is not None:
                 note_edits(segmentationNode, labels)
                 self._startCounting(
                     quantification, volumeNode, segmentationNode, tableNode, lobesNode
@@ -993,7 +1082,9 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
                 measurements_to_node(
                     slicer.mrmlScene, running.quantification, volumeNode, tableNode
                 )
-                lobe_chart_to_node(slicer.mrmlScene, running.quantification, volumeNode)
+                lobe_chart_to_node(
+                    slicer.mrmlScene, running.quantification, volumeNode, segmentationNode
+                )
                 renew_density(slicer.mrmlScene, volumeNode, labels)
                 note_edits(segmentationNode, labels)
                 set_correction(tableNode, recounted.correction)
@@ -1128,7 +1219,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             self._pipeline(progress)
             ct = ct_from_node(volumeNode)
             labels, _warnings = segmentation_from_node(segmentationNode, volumeNode)
-            machineLabels = machine_labels_of(slicer.mrmlScene, volumeNode)
+            machineLabels = machine_labels_of(slicer.mrmlScene, volumeNode, segmentationNode)
             provenance = provenance_of(segmentationNode)
             worker.work = lambda report: export_training_case(
                 datasetFolder, ct, labels, machineLabels, provenance, reader, layout, newVersion
@@ -1258,9 +1349,14 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             return True
         return note_edits(segmentationNode, labels)
 
-    def resultsOf(self, volumeNode):
-        """Return (segmentationNode, tableNode) made for a volume; None where there is none."""
-        return results_of(slicer.mrmlScene, volumeNode) if volumeNode is not None else (None, None)
+    def resultsOf(self, volumeNode, taken=()):
+        """Return (segmentationNode, tableNode) made for a volume; None where there is none.
+
+        The newest, but for those in `taken`.
+        """
+        if volumeNode is None:
+            return None, None
+        return results_of(slicer.mrmlScene, volumeNode, taken)
 
     def isTorchInstalled(self):
         """Whether PyTorch can be imported; importing it takes seconds, so this does not."""
@@ -1376,17 +1472,17 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
 
     def _writeCurrent(self, nodes, write, progress):
         """Let `write(quantification, report)` write the result as it is now; return its result."""
-        volumeNode, _segmentationNode, _tableNode, givenLobesNode = nodes
+        volumeNode, segmentationNode, _tableNode, givenLobesNode = nodes
         record, labels = self._upToDate(*nodes)
         scene = slicer.mrmlScene
         with self._exclusively() as worker:
             pipeline = self._pipeline(progress)
             ct = ct_from_node(volumeNode)
             lobes = tubes = None
-            lobesNode = _present(givenLobesNode) or lobes_of(scene, volumeNode)
+            lobesNode = _present(givenLobesNode) or lobes_of(scene, volumeNode, segmentationNode)
             if lobesNode is not None and record.measurements.lobes:
                 lobes, _warnings = lobes_from_node(lobesNode, volumeNode)
-            tubesNode = airways_and_vessels_of(scene, volumeNode)
+            tubesNode = airways_and_vessels_of(scene, volumeNode, segmentationNode)
             if tubesNode is not None:
                 tubes, _warnings = airways_and_vessels_from_node(tubesNode, volumeNode)
             enhancement = None
@@ -1417,7 +1513,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
     def _startCounting(self, quantification, volumeNode, segmentationNode, tableNode, lobesNode):
         """Be ready to count the next stroke by its changed voxels."""
         hasLobes = quantification.segments is not None
-        machineLabels = machine_labels_of(slicer.mrmlScene, volumeNode)
+        machineLabels = machine_labels_of(slicer.mrmlScene, volumeNode, segmentationNode)
         count = RunningCount(
             quantification.ct.hu,
             quantification.labels,
@@ -1435,10 +1531,10 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
 
     def _creditModel(self, quantification, volumeNode, segmentationNode, tableNode):
         """Name the model of a run's own result that was measured again, with what was corrected."""
-        machineLabels = machine_labels_of(slicer.mrmlScene, volumeNode)
+        machineLabels = machine_labels_of(slicer.mrmlScene, volumeNode, segmentationNode)
         record, _notices = _readTable(_present(tableNode))
         earlier = None if record is None else record.provenance
-        isOurs = (segmentationNode, tableNode) == self.resultsOf(volumeNode)
+        isOurs = record is not None and result_of(tableNode) is segmentationNode
         if machineLabels is None or not isOurs or not earlier or not earlier["model_name"]:
             return quantification
         provenance = quantification.provenance
@@ -1454,14 +1550,17 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
             ),
         )
 
-    def _writeLobes(self, quantification, volumeNode):
-        """Write the lobes, hidden, and their chart; earlier ones of the volume are renewed."""
+    def _writeLobes(self, quantification, volumeNode, segmentationNode):
+        """Write the lobes, hidden, and their chart; earlier ones of the result are renewed."""
         scene = slicer.mrmlScene
-        lobes_to_node(scene, quantification, volumeNode, lobes_of(scene, volumeNode))
-        lobe_chart_to_node(scene, quantification, volumeNode)
+        earlier = lobes_of(scene, volumeNode, segmentationNode)
+        lobesNode = lobes_to_node(scene, quantification, volumeNode, earlier)
+        if None not in (lobesNode, segmentationNode):
+            remember_result(lobesNode, segmentationNode)
+        lobe_chart_to_node(scene, quantification, volumeNode, segmentationNode)
 
-    def _writeTable(self, quantification, volumeNode, tableNode):
-        return measurements_to_node(
+    def _writeTable(self, quantification, volumeNode, segmentationNode, tableNode):
+        tableNode = measurements_to_node(
             slicer.mrmlScene, quantification, volumeNode, _present(tableNode)
         )
 
@@ -1481,6 +1580,9 @@ def _withWarnings(quantification, warnings):
 
 def _isSame(volumeNode, ct, modifiedBefore):
     """Whether a volume still has the voxels and geometry of `ct`, which was read from it."""
+        if segmentationNode is not None:
+            remember_result(tableNode, segmentationNode)
+        return tableNode
     image = volumeNode.GetImageData()
     if image is None or (geometry_of(volumeNode).ijk_to_lps != ct.geometry.ijk_to_lps).any():
         return False

@@ -108,9 +108,7 @@ class LookingSection(VTKObservationMixin):
             self._structures = {}
             self._lesions, self._lesionLabels = (), None
             return
-        self._structures = structures_of(
-            slicer.mrmlScene, parameterNode.inputVolume, parameterNode.outputSegmentation
-        )
+        self._structures = structures_of(*self._result) if self._result else {}
         self._follow(self._nodesToFollow())
         self._show()
 
@@ -136,7 +134,7 @@ class LookingSection(VTKObservationMixin):
 
     def onEnhanced(self, shown):
         """Show the enhanced volume in place of the CT, or the CT again."""
-        enhanced = enhanced_of(slicer.mrmlScene, self._volume)
+        enhanced = enhanced_of(*self._result)
         self._act(lambda: show_in_slices(slicer.mrmlScene, enhanced if shown else self._volume))
 
     def onDensity(self, shown):
@@ -186,11 +184,21 @@ class LookingSection(VTKObservationMixin):
         before = show_layout(layoutNode)
         if before != LAYOUT_ID:
             self._parameterNode.layoutBefore = before
-        show_table_and_chart(
-            slicer.mrmlScene,
-            self._parameterNode.outputTable,
-            lobe_chart_of(slicer.mrmlScene, self._volume) if self._volume else None,
-        )
+        self._showTableAndChart()
+        self._show()
+
+    def showChosen(self):
+        """Show the volume and the result of the chosen parameter set, and no other set's."""
+        volume, segmentation = self._volume, self._segmentation
+        for other in self._logic.parameterSets():
+            if other.inputVolume is not volume or other.outputSegmentation is not segmentation:
+                self._hide(other)
+        if volume is not None:
+            slicer.util.setSliceViewerLayers(background=volume, fit=True)
+        if segmentation is not None:
+            segmentation.SetDisplayVisibility(True)
+        if _layoutNode() is not None and is_layout_shown(_layoutNode()):
+            self._showTableAndChart()
         self._show()
 
     def onLayoutBefore(self):
@@ -200,6 +208,29 @@ class LookingSection(VTKObservationMixin):
             layoutNode, self._parameterNode.layoutBefore or layoutNode.SlicerLayoutFourUpView
         )
         self._show()
+
+    def _hide(self, other):
+        """Take the result of another parameter set out of the views."""
+        scene, volume, segmentation = slicer.mrmlScene, other.inputVolume, other.outputSegmentation
+        if None in (volume, segmentation):
+            return
+        for node in {part.node for part in structures_of(scene, volume, segmentation).values()}:
+            node.SetDisplayVisibility(False)
+        show_density(scene, volume, segmentation, None, False)
+        show_volume_rendering(_renderingLogic(), scene, volume, None, False)
+
+    def _showTableAndChart(self):
+        show_table_and_chart(
+            slicer.mrmlScene,
+            self._parameterNode.outputTable,
+            lobe_chart_of(*self._result) if self._result else None,
+        )
+
+    @property
+    def _result(self):
+        """What finds the nodes of the result; empty where there is none."""
+        nodes = (self._volume, self._segmentation)
+        return () if None in nodes else (slicer.mrmlScene, *nodes)
 
     @property
     def _volume(self):
@@ -245,7 +276,7 @@ class LookingSection(VTKObservationMixin):
         if before is not None and before.shape == labels.shape and (before == labels).all():
             return
         lobes = None
-        lobesNode = self._parameterNode.lobes or lobes_of(slicer.mrmlScene, self._volume)
+        lobesNode = self._parameterNode.lobes or lobes_of(*self._result)
         if lobesNode is not None:
             try:
                 lobes, _warnings = lobes_from_node(lobesNode, self._volume)
@@ -312,7 +343,7 @@ class LookingSection(VTKObservationMixin):
             box.enabled = hasResult
             box.checked = isOn
         ui.densityScaleLabel.visible = ui.densityCheckBox.checked
-        enhanced = None if volume is None else enhanced_of(scene, volume)
+        enhanced = enhanced_of(*self._result) if self._result else None
         ui.enhancedCheckBox.enabled = enhanced is not None
         ui.enhancedCheckBox.checked = enhanced is not None and is_in_slices(scene, enhanced)
         self._showLesion(hasResult)
@@ -347,8 +378,8 @@ class LookingSection(VTKObservationMixin):
     def _showFindings(self, enhanced):
         """Say what was measured of airways, vessels and the enhanced volume."""
         nodes = [enhanced]
-        if self._volume is not None:
-            nodes.insert(0, airways_and_vessels_of(slicer.mrmlScene, self._volume))
+        if self._result:
+            nodes.insert(0, airways_and_vessels_of(*self._result))
         texts = [node.GetDescription() for node in nodes if node is not None]
         text = "\n".join(text for text in texts if text)
         self.ui.findingsLabel.text = text

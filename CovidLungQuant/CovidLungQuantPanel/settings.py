@@ -1,6 +1,7 @@
-"""The section "Settings": a model file by hand, where models lie, and what "Automatic" means here.
+"""The section "Settings": parameter sets, a model file by hand, where models lie, the device.
 
-The model belongs to the scene; the rest to this computer and is kept in the application's settings.
+Parameter sets and the model belong to the scene; the rest to this computer and is kept in the
+application's settings.
 """
 
 import os
@@ -59,11 +60,21 @@ class SettingsSection:
         self.ui.modelFilePathLineEdit.connect("currentPathChanged(QString)", self.onModelFile)
         self.ui.modelsFolderPathLineEdit.connect("currentPathChanged(QString)", self.onModelsFolder)
         self.ui.automaticDeviceComboBox.connect("currentIndexChanged(int)", self.onDevice)
+        selector = self.ui.parameterSetSelector
+        # Slicer hides such nodes from the lists, and every module has its own.
+        selector.showHidden = True
+        selector.addAttribute("vtkMRMLScriptedModuleNode", "ModuleName", self._logic.moduleName)
+        selector.baseName = self._logic.moduleName
+        selector.setMRMLScene(slicer.mrmlScene)
+        selector.connect("currentNodeChanged(vtkMRMLNode*)", self.onParameterSet)
 
     def update(self, parameterNode):
         """Show the model's file where it is one; None lets go of the node."""
         self._parameterNode = parameterNode
-        if parameterNode is None or parameterNode.model == self._shownModel:
+        if parameterNode is None:
+            return
+        self.ui.parameterSetSelector.setCurrentNode(self._logic.chosenParameterSet())
+        if parameterNode.model == self._shownModel:
             return
         self._shownModel = parameterNode.model
         # A name is shown by the selector of models.
@@ -78,6 +89,14 @@ class SettingsSection:
     def cleanup(self):
         """Let go of the scene."""
         self.update(None)
+
+    def onParameterSet(self):
+        """Show the parameter set that was chosen in the list."""
+        node = self.ui.parameterSetSelector.currentNode()
+        # While a scene closes or loads, or a set is deleted, the selector is empty for a moment.
+        isSettled = node is not None and not slicer.mrmlScene.IsBatchProcessing()
+        if self._parameterNode is not None and isSettled:
+            self._panel.chooseParameterSet(node)
 
     def onModelFile(self, path):
         """Take a model file that was chosen or typed, if it is one."""

@@ -28,13 +28,19 @@ LOBE_COLUMN = "Lobe"
 SERIES = ((GGO, "ggo_percent"), (HIGH_OPACITY, "high_opacity_percent"))
 
 
-def lobe_chart_to_node(scene: Any, quantification: Quantification, volume_node: Any) -> Any | None:
+def lobe_chart_to_node(
+    scene: Any,
+    quantification: Quantification,
+    volume_node: Any,
+    segmentation_node: Any | None = None,
+) -> Any | None:
     """Write the chart of a volume's lobes, or renew it, and return the chart node.
 
     Args:
         scene: the MRML scene.
         quantification: what to draw; without lobes nothing is written and None is returned.
         volume_node: the volume it belongs to.
+        segmentation_node: the result it belongs to, where the volume has several.
     """
     rows = quantification.measurements.lobes
     if not rows:
@@ -42,9 +48,13 @@ def lobe_chart_to_node(scene: Any, quantification: Quantification, volume_node: 
     with no_new_nodes_on_error(scene):
         name = volume_node.GetName()
         mine = (volume_node, CHART_REFERENCE_ROLE)
-        table_node = node_in_role(scene, TABLE_CLASS, *mine, f"{name} lesion by lobe")
+        table_node = node_in_role(
+            scene, TABLE_CLASS, *mine, f"{name} lesion by lobe", segmentation_node
+        )
         _fill_table(table_node, rows)
-        chart_node = node_in_role(scene, CHART_CLASS, *mine, f"{name} lobe chart")
+        chart_node = node_in_role(
+            scene, CHART_CLASS, *mine, f"{name} lobe chart", segmentation_node
+        )
         chart_node.SetTitle(f"{name}: lesion by lobe")
         chart_node.SetXAxisTitle("Lobe")
         chart_node.SetYAxisTitle("% of the lobe")
@@ -58,9 +68,11 @@ def lobe_chart_to_node(scene: Any, quantification: Quantification, volume_node: 
     return chart_node
 
 
-def lobe_chart_of(scene: Any, volume_node: Any) -> Any | None:
-    """Return the chart made for a volume; None if there is none."""
-    return newest_referring(scene, CHART_CLASS, volume_node, CHART_REFERENCE_ROLE)
+def lobe_chart_of(scene: Any, volume_node: Any, segmentation_node: Any | None = None) -> Any | None:
+    """Return the chart made for a volume, or for one of its results; None if there is none."""
+    return newest_referring(
+        scene, CHART_CLASS, volume_node, CHART_REFERENCE_ROLE, segmentation_node
+    )
 
 
 def series_of(scene: Any, chart_node: Any, name: str) -> Any:

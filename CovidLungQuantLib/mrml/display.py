@@ -64,15 +64,16 @@ def structures_of(scene: Any, volume_node: Any, segmentation_node: Any) -> dict[
     """
     if volume_node is None:
         return {}
-    tubes_node = airways_and_vessels_of(scene, volume_node)
+    mine = (scene, volume_node, segmentation_node)
+    tubes_node = airways_and_vessels_of(*mine)
     candidates: dict[str, tuple[Any, tuple[Label, ...]]] = {
         "normal lung": (segmentation_node, (NORMAL_LUNG,)),
         "GGO": (segmentation_node, (GGO,)),
         "high opacity": (segmentation_node, (HIGH_OPACITY,)),
-        "lobes": (lobes_of(scene, volume_node), LOBES),
+        "lobes": (lobes_of(*mine), LOBES),
         "airways": (tubes_node, (AIRWAYS,)),
         "vessels": (tubes_node, (VESSELS,)),
-        "sub-visual lesions": (sub_visual_of(scene, volume_node), (SUB_VISUAL_LESION,)),
+        "sub-visual lesions": (sub_visual_of(*mine), (SUB_VISUAL_LESION,)),
     }
     found = {}
     for name, (node, labels) in candidates.items():

@@ -64,9 +64,14 @@ def lobes_to_node(
     )
 
 
-def lobes_of(scene: Any, volume_node: Any) -> Any | None:
-    """Return the lobes node made for a volume by an earlier run; None if there is none."""
-    return newest_referring(scene, SEGMENTATION_CLASS, volume_node, LOBES_REFERENCE_ROLE)
+def lobes_of(scene: Any, volume_node: Any, segmentation_node: Any | None = None) -> Any | None:
+    """Return the lobes node made for a volume by an earlier run; None if there is none.
+
+    With `segmentation_node` those of that result, where the volume has several.
+    """
+    return newest_referring(
+        scene, SEGMENTATION_CLASS, volume_node, LOBES_REFERENCE_ROLE, segmentation_node
+    )
 
 
 def lobes_from_node(

@@ -19,6 +19,7 @@ from CovidLungQuantLib.mrml.nodes import (
     newest_referring,
     no_new_nodes_on_error,
     place_beside,
+    remember_result,
     remember_volume,
 )
 from CovidLungQuantLib.mrml.segmentation import (
@@ -31,7 +32,11 @@ SEGMENTATION_CLASS = "vtkMRMLSegmentationNode"
 
 
 def machine_labels_to_node(
-    scene: Any, labels: np.ndarray, volume_node: Any, model_name: str | None
+    scene: Any,
+    labels: np.ndarray,
+    volume_node: Any,
+    model_name: str | None,
+    segmentation_node: Any | None = None,
 ) -> Any:
     """Keep the machine's label map of a volume, in the place of an earlier one; return its node.
 
@@ -40,9 +45,10 @@ def machine_labels_to_node(
         labels: label map (z, y, x) on the volume's grid; values as in `labels.py`.
         volume_node: the scalar volume node that was segmented.
         model_name: the network that made it; None if it is not known.
+        segmentation_node: the result it belongs to, where the volume has several.
     """
     segments = make_segments(labels, LABELS, model_name, volume_node)
-    node = _node_of(scene, volume_node)
+    node = _node_of(scene, volume_node, segmentation_node)
     with no_new_nodes_on_error(scene):
         if node is None:
             node = scene.AddNewNodeByClass(
@@ -51,6 +57,8 @@ def machine_labels_to_node(
             place_beside(scene, node, volume_node)
             node.SetHideFromEditors(True)
             remember_volume(node, volume_node, MACHINE_REFERENCE_ROLE)
+        if segmentation_node is not None:
+            remember_result(node, segmentation_node)
         segmentation = node.GetSegmentation()
         old_ids = [name for name in segments if segmentation.GetSegment(name) is not None]
         replace_segments(node, volume_node, old_ids, segments)
@@ -60,9 +68,14 @@ def machine_labels_to_node(
     return node
 
 
-def machine_labels_of(scene: Any, volume_node: Any) -> np.ndarray | None:
-    """Return the machine's label map (z, y, x) of a volume; None if none is kept or it is empty."""
-    node = _node_of(scene, volume_node)
+def machine_labels_of(
+    scene: Any, volume_node: Any, segmentation_node: Any | None = None
+) -> np.ndarray | None:
+    """Return the machine's label map (z, y, x) of a volume; None if none is kept or it is empty.
+
+    With `segmentation_node` that of this result, where the volume has several.
+    """
+    node = _node_of(scene, volume_node, segmentation_node)
     if node is None:
         return None
     try:
@@ -72,5 +85,7 @@ def machine_labels_of(scene: Any, volume_node: Any) -> np.ndarray | None:
         return None
 
 
-def _node_of(scene: Any, volume_node: Any) -> Any | None:
-    return newest_referring(scene, SEGMENTATION_CLASS, volume_node, MACHINE_REFERENCE_ROLE)
+def _node_of(scene: Any, volume_node: Any, segmentation_node: Any | None) -> Any | None:
+    return newest_referring(
+        scene, SEGMENTATION_CLASS, volume_node, MACHINE_REFERENCE_ROLE, segmentation_node
+    )

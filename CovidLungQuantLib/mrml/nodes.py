@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,8 @@ SUB_VISUAL_REFERENCE_ROLE = "CovidLungQuant.volumeOfSubVisualLesions"
 ENHANCED_REFERENCE_ROLE = "CovidLungQuant.volumeOfEnhanced"
 DENSITY_REFERENCE_ROLE = "CovidLungQuant.volumeOfLesionDensity"
 RENDERED_REFERENCE_ROLE = "CovidLungQuant.volumeOfLungsIn3D"
+# The segmentation a node belongs to, where one volume has several results.
+RESULT_REFERENCE_ROLE = "CovidLungQuant.result"
 
 
 @contextmanager
@@ -45,12 +47,20 @@ def hierarchy_item(scene: Any, node: Any) -> int:
     return item if item else hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
 
 
-def results_of(scene: Any, volume_node: Any) -> tuple[Any | None, Any | None]:
-    """Return the newest (segmentation node, table node) made for a volume; None where missing."""
-    return (
-        newest_referring(scene, "vtkMRMLSegmentationNode", volume_node),
-        newest_referring(scene, "vtkMRMLTableNode", volume_node),
-    )
+def results_of(
+    scene: Any, volume_node: Any, taken: Iterable[Any] = ()
+) -> tuple[Any | None, Any | None]:
+    """Return the newest (segmentation node, table node) made for a volume; None where missing.
+
+    Nodes in `taken` are passed over.
+    """
+    taken = tuple(taken)
+
+    def newest(class_name: str) -> Any | None:
+        nodes = _referring(scene, class_name, volume_node, VOLUME_REFERENCE_ROLE)
+        return next((node for node in reversed(nodes) if node not in taken), None)
+
+    return newest("vtkMRMLSegmentationNode"), newest("vtkMRMLTableNode")
 
 
 def remember_volume(node: Any, volume_node: Any, role: str = VOLUME_REFERENCE_ROLE) -> None:
@@ -58,24 +68,54 @@ def remember_volume(node: Any, volume_node: Any, role: str = VOLUME_REFERENCE_RO
     node.SetNodeReferenceID(role, volume_node.GetID())
 
 
+def remember_result(node: Any, segmentation_node: Any) -> None:
+    """Let a node belong to one of several results of its volume."""
+    if node.GetNodeReferenceID(RESULT_REFERENCE_ROLE) != segmentation_node.GetID():
+        node.SetNodeReferenceID(RESULT_REFERENCE_ROLE, segmentation_node.GetID())
+
+
+def result_of(node: Any) -> Any | None:
+    """Return the segmentation a node belongs to; None where that is not known or is gone."""
+    return node.GetNodeReference(RESULT_REFERENCE_ROLE)
+
+
 def newest_referring(
-    scene: Any, class_name: str, volume_node: Any, role: str = VOLUME_REFERENCE_ROLE
+    scene: Any,
+    class_name: str,
+    volume_node: Any,
+    role: str = VOLUME_REFERENCE_ROLE,
+    segmentation_node: Any | None = None,
 ) -> Any | None:
-    """Return the newest node of a class that was made for a volume; None if there is none."""
-    nodes = [scene.GetNthNodeByClass(i, class_name) for i in range(_count(scene, class_name))]
-    for node in reversed(nodes):
-        if node.GetNodeReferenceID(role) == volume_node.GetID():
-            return node
-    return None
+    """Return the newest node of a class that was made for a volume; None if there is none.
+
+    With `segmentation_node` only what belongs to that result counts, or to none that is known.
+    """
+    nodes = _referring(scene, class_name, volume_node, role)
+    if segmentation_node is not None:
+        mine = [node for node in nodes if result_of(node) is segmentation_node]
+        nodes = mine or [node for node in nodes if result_of(node) is None]
+    return nodes[-1] if nodes else None
 
 
-def node_in_role(scene: Any, class_name: str, owner: Any, role: str, name: str) -> Any:
-    """The newest node of a class that was made for `owner` in that role, or a new one beside it."""
-    node = newest_referring(scene, class_name, owner, role)
+def node_in_role(
+    scene: Any,
+    class_name: str,
+    owner: Any,
+    role: str,
+    name: str,
+    segmentation_node: Any | None = None,
+) -> Any:
+    """The newest node of a class that was made for `owner` in that role, or a new one beside it.
+
+    `segmentation_node` as in `newest_referring`; a node then belongs to it.
+    """
+    node = newest_referring(scene, class_name, owner, role, segmentation_node)
     if node is None:
         node = scene.AddNewNodeByClass(class_name, name)
         place_beside(scene, node, owner)
         remember_volume(node, owner, role)
+    if segmentation_node is not None:
+        remember_result(node, segmentation_node)
     return node
 
 
@@ -88,8 +128,10 @@ def _remove(scene: Any, node: Any) -> None:
         hierarchy.RemoveItem(item, False)
 
 
-def _count(scene: Any, class_name: str) -> int:
-    return scene.GetNumberOfNodesByClass(class_name)
+def _referring(scene: Any, class_name: str, volume_node: Any, role: str) -> list[Any]:
+    count = scene.GetNumberOfNodesByClass(class_name)
+    nodes = (scene.GetNthNodeByClass(index, class_name) for index in range(count))
+    return [node for node in nodes if node.GetNodeReferenceID(role) == volume_node.GetID()]
 
 
 def _nodes(scene: Any) -> list[Any]:

@@ -32,6 +32,7 @@ from CovidLungQuantLib.mrml.nodes import (
     newest_referring,
     no_new_nodes_on_error,
     place_beside,
+    remember_result,
     remember_volume,
 )
 from CovidLungQuantLib.mrml.segmentation import (
@@ -145,14 +146,25 @@ def enhanced_to_node(
     return node
 
 
-def structures_to_nodes(scene: Any, quantification: Quantification, volume_node: Any) -> None:
-    """Write all that the run has found; nodes of an earlier run are renewed, others are kept."""
+def structures_to_nodes(
+    scene: Any,
+    quantification: Quantification,
+    volume_node: Any,
+    segmentation_node: Any | None = None,
+) -> None:
+    """Write all that the run has found; nodes of an earlier run of the same result are renewed.
+
+    `segmentation_node` is the result, where the volume has several.
+    """
     for write, find in (
         (airways_and_vessels_to_node, airways_and_vessels_of),
         (sub_visual_to_node, sub_visual_of),
         (enhanced_to_node, enhanced_of),
     ):
-        write(scene, quantification, volume_node, find(scene, volume_node))
+        earlier = find(scene, volume_node, segmentation_node)
+        node = write(scene, quantification, volume_node, earlier)
+        if None not in (node, segmentation_node):
+            remember_result(node, segmentation_node)
 
 
 def airways_and_vessels_from_node(
@@ -174,19 +186,27 @@ def airways_and_vessels_from_node(
     return labels, tuple(dict.fromkeys(warnings))
 
 
-def airways_and_vessels_of(scene: Any, volume_node: Any) -> Any | None:
+def airways_and_vessels_of(
+    scene: Any, volume_node: Any, segmentation_node: Any | None = None
+) -> Any | None:
     """Return the node of airways and vessels of a volume; None if there is none."""
-    return newest_referring(scene, SEGMENTATION_CLASS, volume_node, TUBES_REFERENCE_ROLE)
+    return newest_referring(
+        scene, SEGMENTATION_CLASS, volume_node, TUBES_REFERENCE_ROLE, segmentation_node
+    )
 
 
-def sub_visual_of(scene: Any, volume_node: Any) -> Any | None:
+def sub_visual_of(scene: Any, volume_node: Any, segmentation_node: Any | None = None) -> Any | None:
     """Return the node of sub-visual lesions of a volume; None if there is none."""
-    return newest_referring(scene, SEGMENTATION_CLASS, volume_node, SUB_VISUAL_REFERENCE_ROLE)
+    return newest_referring(
+        scene, SEGMENTATION_CLASS, volume_node, SUB_VISUAL_REFERENCE_ROLE, segmentation_node
+    )
 
 
-def enhanced_of(scene: Any, volume_node: Any) -> Any | None:
+def enhanced_of(scene: Any, volume_node: Any, segmentation_node: Any | None = None) -> Any | None:
     """Return the enhanced volume node of a volume; None if there is none."""
-    return newest_referring(scene, VOLUME_CLASS, volume_node, ENHANCED_REFERENCE_ROLE)
+    return newest_referring(
+        scene, VOLUME_CLASS, volume_node, ENHANCED_REFERENCE_ROLE, segmentation_node
+    )
 
 
 def _segments_to_node(

@@ -10,7 +10,7 @@ import slicer
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, LOBES, NORMAL_LUNG
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
 from Testing.slicer_stand_in import application
@@ -51,6 +51,22 @@ def draw_segments(
             volume_node,
         )
     return labels
+
+
+def draw_lobes(volume_node: Any) -> tuple[Any, np.ndarray]:
+    """A label map node of the user's with five lobes that cover the lungs of the synthetic chest.
+
+    The right lung lies at low x; the back at high y, the head at high z.
+    """
+    z, y, x = np.indices(ct_from_node(volume_node).hu.shape)
+    is_lower = z - 20 < y - 31
+    right = np.where(is_lower, LOBES[2].value, np.where(z < 20, LOBES[1].value, LOBES[0].value))
+    left = np.where(is_lower, LOBES[4].value, LOBES[3].value)
+    lobes = np.where(x < 32, right, left).astype(np.uint8)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "My lobes")
+    node.CopyOrientation(volume_node)
+    slicer.util.updateVolumeFromArray(node, lobes)
+    return node, lobes
 
 
 def errors(stand_in: application.StandIn) -> list[str]:

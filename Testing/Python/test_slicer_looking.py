@@ -47,7 +47,7 @@ def tick(box: Any) -> None:
 
 
 def parameters() -> Any:
-    return slicer.mrmlScene.GetSingletonNode("CovidLungQuant", "vtkMRMLScriptedModuleNode")
+    return slicer.modules.CovidLungQuantWidget.logic.chosenParameterSet()
 
 
 # Advanced

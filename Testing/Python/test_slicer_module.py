@@ -22,6 +22,7 @@ from PySide6.QtCore import QTimer
 from slicer_panel import (
     MODULE_FILE,
     MODULE_NAME,
+    draw_lobes,
     draw_segments,
     errors,
     label_map,
@@ -111,7 +112,7 @@ def test_the_panel_shows_the_disclaimer(panel: Any) -> None:
 def test_the_choices_are_kept_in_the_parameter_node(panel: Any, chest: Any) -> None:
     panel.ui.deviceComboBox.setCurrentIndex(panel.ui.deviceComboBox.findData("auto"))
     panel.ui.modelComboBox.setCurrentIndex(panel.ui.modelComboBox.findData(""))
-    node = slicer.mrmlScene.GetSingletonNode(MODULE_NAME, "vtkMRMLScriptedModuleNode")
+    node = panel.logic.chosenParameterSet()
     assert node.GetParameter("device") == "auto"
     assert node.GetParameter("model") == ""
     assert node.GetNodeReference("inputVolume") is chest
@@ -123,7 +124,7 @@ def test_every_way_to_tell_opacities_apart_is_offered_and_kept(panel: Any) -> No
     assert [box.itemData(index) for index in range(box.count)] == list(KIND_CHOICES)
     assert box.currentData == Options().kinds == panel._parameterNode.kinds
     box.setCurrentIndex(box.findData("artery"))
-    node = slicer.mrmlScene.GetSingletonNode(MODULE_NAME, "vtkMRMLScriptedModuleNode")
+    node = panel.logic.chosenParameterSet()
     assert node.GetParameter("kinds") == "artery"
 
 
@@ -387,22 +388,6 @@ def test_an_output_deleted_during_the_run_is_made_anew(panel: Any, chest: Any) -
 
 
 # Lobes
-
-
-def draw_lobes(volume_node: Any) -> tuple[Any, np.ndarray]:
-    """A label map node of the user's with five lobes that cover the lungs of the synthetic chest.
-
-    The right lung lies at low x; the back at high y, the head at high z.
-    """
-    z, y, x = np.indices(ct_from_node(volume_node).hu.shape)
-    is_lower = z - 20 < y - 31
-    right = np.where(is_lower, LOBES[2].value, np.where(z < 20, LOBES[1].value, LOBES[0].value))
-    left = np.where(is_lower, LOBES[4].value, LOBES[3].value)
-    lobes = np.where(x < 32, right, left).astype(np.uint8)
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "My lobes")
-    node.CopyOrientation(volume_node)
-    slicer.util.updateVolumeFromArray(node, lobes)
-    return node, lobes
 
 
 def test_lobes_are_found_where_none_are_chosen(panel: Any, chest: Any) -> None:

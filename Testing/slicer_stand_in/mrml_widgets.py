@@ -56,6 +56,7 @@ class _NodeComboBox(QtWidgets.QComboBox):
     removeEnabled = _option("removeEnabled", bool, True)
     renameEnabled = _option("renameEnabled", bool, False)
     baseName = _option("baseName", str, "")
+    selectNodeUponCreation = _option("selectNodeUponCreation", bool, True)
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -65,6 +66,7 @@ class _NodeComboBox(QtWidgets.QComboBox):
             standInRequested=None,
             standInNodes=[],
             standInObserverTags=[],
+            standInAttributes=[],
         )
         QtWidgets.QComboBox.setSizeAdjustPolicy(
             self, QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -121,12 +123,28 @@ class _NodeComboBox(QtWidgets.QComboBox):
 
     def addNode(self) -> Any:
         """Create a node of the first type, as "Create new" does."""
-        node = self.standInScene.AddNewNodeByClass(
-            self.nodeTypes[0], self.standInScene.GenerateUniqueName(self.baseName)
-        )
-        self.standInSelect(node)
+        scene = self.standInScene
+        node = scene.CreateNodeByClass(self.nodeTypes[0])
+        node.UnRegister(None)
+        node.SetName(scene.GenerateUniqueName(self.baseName))
+        for class_name, name, value in self.standInAttributes:
+            if class_name == self.nodeTypes[0]:
+                node.SetAttribute(name, value)
+        node = scene.AddNode(node)
+        if self.selectNodeUponCreation:
+            self.standInSelect(node)
         self.nodeAddedByUser.emit(node)
         return node
+
+    def addAttribute(self, class_name: str, name: str, value: str) -> None:
+        """List only nodes of a class that have this attribute; new ones are given it."""
+        self.standInAttributes.append((class_name, name, value))
+        if self.standInScene is not None:
+            self.standInRefresh()
+
+    def removeCurrentNode(self) -> None:
+        """Take the selected node out of the scene, as "Delete current" does."""
+        self.standInScene.RemoveNode(self.standInNode)
 
     def standInSelectOnceListed(self, node: Any) -> None:
         self.standInSelect(node if node in self.standInNodes else None)
@@ -152,18 +170,37 @@ class _NodeComboBox(QtWidgets.QComboBox):
             for node in _nodes_by_class(self.standInScene, class_name)
             if (self.showChildNodeTypes or node.GetClassName() == class_name)
             and (self.showHidden or not node.GetHideFromEditors())
+            and all(
+                node.GetAttribute(name) == value
+                for of_class, name, value in self.standInAttributes
+                if of_class == class_name
+            )
         ]
         QtWidgets.QComboBox.clear(self)
         texts = [self.noneDisplay] if self.noneEnabled else []
         texts += [node.GetName() or "" for node in self.standInNodes]
-        texts += ["Create new"] if self.addEnabled else []
+        texts += [text for text, _action in self.standInActions()]
         QtWidgets.QComboBox.addItems(self, texts)
-        self.standInSelectOnceListed(self.standInNode or self.standInRequested)
+        wanted = self.standInNode or self.standInRequested
+        if self.standInNode is not None and not self.noneEnabled and self.standInNodes:
+            # A Qt list falls back to a neighbour of a row that is gone.
+            wanted = wanted if wanted in self.standInNodes else self.standInNodes[0]
+        self.standInSelectOnceListed(wanted)
+
+    def standInActions(self) -> list[tuple[str, Any]]:
+        """What stands below the nodes; renaming asks in a dialog, which the stand-in has not."""
+        offered = (
+            ("Create new", self.addEnabled, self.addNode),
+            ("Rename current", self.renameEnabled, lambda: None),
+            ("Delete current", self.removeEnabled, self.removeCurrentNode),
+        )
+        return [(text, action) for text, is_offered, action in offered if is_offered]
 
     def standInOnActivated(self, row: int) -> None:
         index = row - (1 if self.noneEnabled else 0)
-        if index == len(self.standInNodes):
-            self.addNode()
+        actions = self.standInActions()
+        if index >= len(self.standInNodes):
+            actions[index - len(self.standInNodes)][1]()
         else:
             self.standInSelect(self.standInNodes[index] if index >= 0 else None)
 

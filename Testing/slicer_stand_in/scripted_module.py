@@ -78,25 +78,37 @@ class ScriptedLoadableModuleWidget:
 
 
 class ScriptedLoadableModuleLogic:
-    """Base of the logic: finds or makes the module's one parameter node."""
+    """Base of the logic: finds or makes the module's parameter nodes."""
 
     def __init__(self, parent: Any = None) -> None:
         self.moduleName = _strip(type(self).__name__, "Logic")
         self.isSingletonParameterNode = True
 
     def getParameterNode(self) -> Any:
-        """Return the scene's parameter node of this module; made where there is none."""
-        node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+        """Return the scene's first parameter node of this module; made where there is none."""
+        if self.isSingletonParameterNode:
+            node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+        else:
+            node = next(iter(self.getAllParameterNodes()), None)
         if node is None:
             node = slicer.mrmlScene.AddNode(self.createParameterNode())
-        node.SetAttribute("ModuleName", self.moduleName)
+        # Closing the scene takes it away from a node that stays.
+        if node.GetAttribute("ModuleName") != self.moduleName:
+            node.SetAttribute("ModuleName", self.moduleName)
         return node
+
+    def getAllParameterNodes(self) -> list[Any]:
+        """Return the scene's parameter nodes of this module."""
+        nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
+        return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
 
     def createParameterNode(self) -> Any:
         """Return a new parameter node that is not in the scene yet."""
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
         node.UnRegister(None)
-        node.SetSingletonTag(self.moduleName)
+        if self.isSingletonParameterNode:
+            node.SetSingletonTag(self.moduleName)
+        node.SetAttribute("ModuleName", self.moduleName)
         node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
         return node
 
