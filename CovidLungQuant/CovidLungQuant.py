@@ -126,6 +126,7 @@ MODULE_NAME = "CovidLungQuant"
 TORCH_VERSION_REQUIREMENT = ">=2.2"
 # Columns and rows of the results table in the .ui file: regions; measures with their decimals.
 SHOWN_REGIONS = (BOTH_LUNGS_REGION, RIGHT_LUNG_REGION, LEFT_LUNG_REGION)
+    patient_count,
 SHOWN_MEASURES = (
     ("volume_ml", 0),
     ("normal_ml", 0),
@@ -1211,6 +1212,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
 
         :param datasetFolder: made if it does not exist; nothing in it is overwritten.
         :param reader: who corrected; stands in the manifest as given.
+        samePatientAs=None,
         :param layout: "covidlungquant" or "nnunet"; None is that of the set.
         :param newVersion: add a scan that is there already; the earlier version is kept.
         :raises CovidLungQuantError: nothing was written then.
@@ -1218,11 +1220,20 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         with self._exclusively() as worker:
             self._pipeline(progress)
             ct = ct_from_node(volumeNode)
+        :param samePatientAs: a case of the set that is of the same patient; None is a new patient.
             labels, _warnings = segmentation_from_node(segmentationNode, volumeNode)
             machineLabels = machine_labels_of(slicer.mrmlScene, volumeNode, segmentationNode)
             provenance = provenance_of(segmentationNode)
             worker.work = lambda report: export_training_case(
-                datasetFolder, ct, labels, machineLabels, provenance, reader, layout, newVersion
+                datasetFolder,
+                ct,
+                labels,
+                machineLabels,
+                provenance,
+                reader,
+                layout,
+                newVersion,
+                samePatientAs,
             )
             return self._wait(worker, progress)
 
@@ -1241,6 +1252,11 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         return layout_of(Path(datasetFolder).expanduser())
 
     def fineTune(
+    def trainingPatientCount(self, datasetFolder):
+        """Return how many patients the cases of a training set are of."""
+        datasetFolder = Path(datasetFolder).expanduser()
+        return patient_count(datasetFolder) if self.layoutOfTrainingSet(datasetFolder) else 0
+
         self,
         datasetFolder,
         model=None,
@@ -1259,7 +1275,8 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         :param name: of the new model; None makes one from the old one's.
         :param epochs: how long to train; None is a few epochs.
         :param heldBack: cases to compare on; none takes those of every fifth patient.
-        :param samePatient: lists of cases of one patient, which are never parted.
+        :param samePatient: lists of cases of one patient, which are never parted; nor are those
+            that were exported as of one patient.
         :return: `training.fine_tuning_runs.FineTuning`, with `status()` and `cancel()`.
         :raises CovidLungQuantError: too few cases, no such model, a name that is taken.
         """

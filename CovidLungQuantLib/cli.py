@@ -293,6 +293,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--reader", metavar="NAME", help="who corrected, for the manifest")
     export.add_argument(
+        "--same-patient-as",
+        metavar="CASE",
+        help="a case of the training set that is of the same patient (default: a new patient); "
+        "train and fine-tune never part them",
+    )
+    export.add_argument(
         "--list", type=Path, metavar="CASES.csv", help="instead of one scan, a list; see below"
     )
     export.add_argument(
@@ -367,17 +373,18 @@ OUT holds agreement.csv (one row a pair of observers), agreement.json and agreem
 {DISCLAIMER}"""
 
 _EXPORT_EPILOG = f"""\
-A list has one line a scan; paths are taken from the folder of the list, the last three columns may
-be left out:
+A list has one line a scan; paths are taken from the folder of the list, the last four columns may
+be left out. Scans of one patient share any word in the last one, which is not copied:
 
-  ct,segmentation,machine,reader,series
-  scans/a,corrected/a.seg.nrrd,results/a,AB,
-  scans/b.nrrd,corrected/b.seg.nrrd,results/b,AB,
+  ct,segmentation,machine,reader,series,patient
+  scans/a,corrected/a.seg.nrrd,results/a,AB,,1
+  scans/b.nrrd,corrected/b.seg.nrrd,results/b,AB,,1
 
 Cases are numbered (case_0001, …). They hold voxels, geometry and labels only: no name, id, date,
 UID or path of the scan is copied. manifest.csv says for each when, who, which model with its
-SHA-256, how much was changed (voxels, mL, Dice), and the SHA-256 of the files. A scan that is there
-already is refused, unless --new-version is given. Nothing is overwritten.
+SHA-256, how much was changed (voxels, mL, Dice), which cases are of one patient, and the SHA-256 of
+the files. A scan that is there already is refused, unless --new-version is given. Nothing is
+overwritten.
 
 {DISCLAIMER}"""
 

@@ -34,10 +34,11 @@ class TeachingSection:
         self._run = None
         self._isFollowed = False
         self._isStopping = False
-        self._caseCount = 0
+        self._patientCount = 0
         self._widget, self.ui = panel.addSection("Teaching")
         for layout, text in self._logic.trainingSetLayouts().items():
             self.ui.layoutComboBox.addItem(text, layout)
+        _showText(self.ui.addedLabel, "")
         self.ui.readerLineEdit.text = slicer.util.settingsValue(READER_SETTING, "")
         self.ui.comparisonTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         self.ui.comparisonTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.Fixed)
@@ -93,10 +94,13 @@ class TeachingSection:
                 layout=self.ui.layoutComboBox.currentData,
                 newVersion=self.ui.newVersionCheckBox.checked,
                 progress=self._panel.showProgress,
+                samePatientAs=self.ui.samePatientComboBox.currentData or None,
             )
         )
         if case is not None:
+            # The next scan is another one.
             self.ui.newVersionCheckBox.checked = False
+            self.ui.samePatientComboBox.setCurrentIndex(0)
             text = _("Added as {case}: voxels, labels and a row in manifest.csv; no patient data.")
             _showText(self.ui.addedLabel, text.format(case=case))
         self._showTrainingSet()
@@ -150,12 +154,11 @@ class TeachingSection:
         try:
             cases = self._logic.trainingCases(folder) if folder else []
             layout = self._logic.layoutOfTrainingSet(folder) if cases else None
-            text = _("{count} cases in this training set.").format(count=len(cases))
+            patientCount = self._logic.trainingPatientCount(folder) if cases else 0
+            text = _describeCount(len(cases), patientCount)
             tip = ", ".join(cases)
         except CovidLungQuantError as reason:
-            cases, layout, text, tip = [], None, str(reason), ""
-        if len(cases) == 1:
-            text = _("1 case in this training set.")
+            cases, layout, patientCount, text, tip = [], None, 0, str(reason), ""
         if not folder:
             text = _("Choose a folder; it need not exist yet.")
         _showText(self.ui.casesLabel, text)
@@ -164,7 +167,21 @@ class TeachingSection:
         if layout is not None:
             layouts = list(self._logic.trainingSetLayouts())
             self.ui.layoutComboBox.setCurrentIndex(layouts.index(layout))
-        self._caseCount = len(cases)
+        self._offerCases(cases)
+        self._patientCount = patientCount
+
+    def _offerCases(self, cases):
+        """List the cases that the scan may be of the same patient as; the first is none."""
+        box = self.ui.samePatientComboBox
+        if [box.itemData(index) for index in range(box.count)] == ["", *cases]:
+            return
+        chosen = box.currentData
+        box.clear()
+        box.addItem(_("A new patient"), "")
+        for case in cases:
+            box.addItem(case, case)
+        box.setCurrentIndex(1 + cases.index(chosen) if chosen in cases else 0)
+        box.enabled = bool(cases)
 
     def _showFineTuning(self):
         """Show the newest fine-tuning; look again as long as it goes on."""
@@ -243,11 +260,11 @@ class TeachingSection:
                 "Write the CT and the segments as they are now as a new case; nothing is"
                 " overwritten, and neither name, id nor dates of the patient are copied."
             )
-        enoughCases = hasFolder and self._caseCount >= 2
-        tune.enabled = enoughCases and not self._isFollowed and not self._isRunning
+        enoughPatients = hasFolder and self._patientCount >= 2
+        tune.enabled = enoughPatients and not self._isFollowed and not self._isRunning
         if self._isFollowed:
             tune.toolTip = _("A fine-tuning is on; wait for it or cancel it.")
-        elif not enoughCases:
+        elif not enoughPatients:
             tune.toolTip = _(
                 "Add scans of two patients at least: some are held back to compare the new model"
                 " with the old one."
@@ -259,8 +276,20 @@ class TeachingSection:
             )
         _showText(
             self.ui.tooFewLabel,
-            _("Fine-tuning needs scans of two patients at least.") if not enoughCases else "",
+            _("Fine-tuning needs scans of two patients at least.") if not enoughPatients else "",
         )
+
+
+def _describeCount(caseCount, patientCount):
+    """Say how many cases there are; of how many patients where that is another number."""
+    if caseCount == 1:
+        return _("1 case in this training set.")
+    if patientCount == 1:
+        return _("{count} cases of 1 patient in this training set.").format(count=caseCount)
+    if patientCount < caseCount:
+        text = _("{count} cases of {patients} patients in this training set.")
+        return text.format(count=caseCount, patients=patientCount)
+    return _("{count} cases in this training set.").format(count=caseCount)
 
 
 def _readComparison(file):

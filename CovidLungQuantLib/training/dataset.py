@@ -1,7 +1,10 @@
-"""Where the cases of a training set lie; needs no PyTorch."""
+"""Where the cases of a training set lie, and which are of one patient; needs no PyTorch."""
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from CovidLungQuantLib.errors import BadInputError
@@ -9,6 +12,10 @@ from CovidLungQuantLib.training.nnunet import is_nnunet_dataset, nnunet_case_nam
 
 CT_FILE_NAME = "ct.nrrd"
 LABELS_FILE_NAME = "labels.nrrd"
+MANIFEST_FILE_NAME = "manifest.csv"
+CASE_COLUMN = "case"
+# A case of the same patient; a patient's first case stands there for itself.
+PATIENT_COLUMN = "patient_group"
 
 COVIDLUNGQUANT_LAYOUT = "covidlungquant"
 NNUNET_LAYOUT = "nnunet"
@@ -37,3 +44,50 @@ def case_names(dataset: Path) -> list[str]:
             "give the folder that holds one folder for each case."
         )
     return names
+
+
+def patient_groups(
+    dataset: Path | str, same_patient: Sequence[Sequence[str]] = ()
+) -> list[list[str]]:
+    """Cases of one patient, as the dataset's manifest and `same_patient` say, sorted.
+
+    Groups do not overlap: what shares a case is one patient. Cases that are in no group are a
+    patient each. A manifest that does not tell of patients, or none, adds nothing.
+
+    Raises:
+        BadInputError: the manifest cannot be read.
+    """
+    groups: list[set[str]] = []
+    for cases in (*same_patient, *_patient_group_of_case(Path(dataset)).items()):
+        joined = set(cases)
+        for other in [group for group in groups if group & joined]:
+            joined |= other
+            groups.remove(other)
+        groups.append(joined)
+    return sorted(sorted(group) for group in groups if len(group) > 1)
+
+
+def patient_count(dataset: Path) -> int:
+    """How many patients the cases of a dataset are of; raises as `case_names`."""
+    names = case_names(dataset)
+    together = [len(set(group) & set(names)) for group in patient_groups(dataset)]
+    return len(names) - sum(count - 1 for count in together if count)
+
+
+def _patient_group_of_case(dataset: Path) -> dict[str, str]:
+    """Case → patient group of its newest version; empty where the manifest does not tell."""
+    file = dataset / MANIFEST_FILE_NAME
+    if not file.exists():
+        return {}
+    try:
+        rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, csv.Error) as error:
+        raise BadInputError(
+            f"{MANIFEST_FILE_NAME} of {dataset.name} cannot be read; correct it or choose another "
+            "dataset folder."
+        ) from error
+    return {
+        row[CASE_COLUMN]: row[PATIENT_COLUMN]
+        for row in rows
+        if row.get(CASE_COLUMN) and row.get(PATIENT_COLUMN)
+    }

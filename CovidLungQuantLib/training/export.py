@@ -35,11 +35,15 @@ from CovidLungQuantLib.measures.correction import correction_of
 from CovidLungQuantLib.measures.volumes import check_labels
 from CovidLungQuantLib.outputs.folder import writing_error
 from CovidLungQuantLib.training.dataset import (
+    CASE_COLUMN,
     COVIDLUNGQUANT_LAYOUT,
     CT_FILE_NAME,
     LABELS_FILE_NAME,
     LAYOUTS,
+    MANIFEST_FILE_NAME,
     NNUNET_LAYOUT,
+    PATIENT_COLUMN,
+    case_names,
     layout_of,
 )
 from CovidLungQuantLib.training.nnunet import (
@@ -52,7 +56,6 @@ from CovidLungQuantLib.training.nnunet import (
 if TYPE_CHECKING:
     from CovidLungQuantLib.pipeline import Provenance
 
-MANIFEST_FILE_NAME = "manifest.csv"
 EARLIER_FOLDER_NAME = "earlier"
 # nnU-Net looks at none of these; they keep the record of each case.
 RECORDS_FOLDER_NAME = "cases"
@@ -81,11 +84,14 @@ def export_training_case(
     reader: str | None = None,
     layout: str | None = None,
     new_version: bool = False,
+    same_patient_as: str | None = None,
 ) -> str:
     """Add a scan and its labels to a dataset; written whole or not at all.
 
     The dataset's `manifest.csv` receives a row: case, version, when, reader, model and SHA-256,
     what was changed against the machine's labels (voxels, mL, Dice), and SHA-256 of the files.
+    Scans of one patient share a `patient_group`, the name of a case, so that nothing is trained and
+    compared on the same patient.
 
     Args:
         dataset_folder: made if it does not exist.
@@ -96,13 +102,15 @@ def export_training_case(
         reader: who corrected, exactly as that person typed it.
         layout: one of `LAYOUTS`; None takes the dataset's, and `covidlungquant` for a new one.
         new_version: add a scan that is there already; the earlier version is kept in `earlier`.
+        same_patient_as: a case of the dataset that is of the same patient; None says that it is of
+            a patient of its own, or leaves a new version with the patient of the earlier one.
 
     Returns:
         the case's name, such as "case_0007".
 
     Raises:
         BadInputError: the labels do not fit the scan or are empty, the dataset has another layout
-            or holds the scan already, or it cannot be written.
+            or holds the scan already, there is no case `same_patient_as`, or it cannot be written.
         OutOfResourcesError: the disk is full.
     """
     dataset = Path(dataset_folder).expanduser().absolute()
@@ -110,6 +118,7 @@ def export_training_case(
     if not np.any(labels != BACKGROUND_VALUE):
         raise BadInputError("The segmentation is empty; mark the lungs before adding the case.")
     layout = check_layout(dataset, layout)
+    check_same_patient(dataset, same_patient_as)
     changes = _changes(machine_labels, labels, ct.geometry.voxel_volume_ml)
     voxels_sha256 = _voxels_sha256(ct)
     rows = _manifest_rows(dataset)
@@ -120,7 +129,9 @@ def export_training_case(
             "new version of it."
         )
     name = present or _next_name(dataset, layout, rows)
-    version = 1 + sum(row["case"] == name for row in rows)
+    version = 1 + sum(row[CASE_COLUMN] == name for row in rows)
+    groups = {row[CASE_COLUMN]: row[PATIENT_COLUMN] for row in rows}
+    fellow = same_patient_as or name
     try:
         dataset.mkdir(parents=True, exist_ok=True)
         with _unfinished_folder(dataset) as folder:
@@ -129,8 +140,9 @@ def export_training_case(
             write_image(unfinished.labels, labels.astype(np.uint8), ct.geometry)
             final = _files(dataset, layout, name)
             record = {
-                "case": name,
+                CASE_COLUMN: name,
                 "version": version,
+                PATIENT_COLUMN: groups.get(fellow, fellow),
                 "exported_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "reader": (reader or "").strip(),
                 "model_name": (provenance and provenance.model_name) or "",
@@ -173,6 +185,20 @@ def check_layout(dataset: Path, layout: str | None) -> str:
             "folder."
         )
     return present
+
+
+def check_same_patient(dataset: Path, case: str | None) -> None:
+    """Refuse a case that is not in the dataset; None is fine.
+
+    Raises:
+        BadInputError: there is no such case.
+    """
+    if case is None:
+        return
+    names = case_names(dataset) if layout_of(dataset) is not None else []
+    if case not in names:
+        there_are = f"give one of {', '.join(names)}" if names else "it holds no case yet"
+        raise BadInputError(f"There is no case {case} in {dataset.name}; {there_are}.")
 
 
 def _files(folder: Path, layout: str, name: str) -> _CaseFiles:
@@ -227,7 +253,15 @@ def _manifest_rows(dataset: Path) -> list[dict[str, str]]:
         return []
     try:
         rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
-        return [{"case": row["case"], "ct_voxels_sha256": row["ct_voxels_sha256"]} for row in rows]
+        return [
+            {
+                CASE_COLUMN: row[CASE_COLUMN],
+                "ct_voxels_sha256": row["ct_voxels_sha256"],
+                # Earlier versions of this software did not ask.
+                PATIENT_COLUMN: row.get(PATIENT_COLUMN) or row[CASE_COLUMN],
+            }
+            for row in rows
+        ]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise BadInputError(
             f"{MANIFEST_FILE_NAME} of {dataset.name} was not written by this software or was "
@@ -240,16 +274,16 @@ def _present_case(
 ) -> str | None:
     """Name of the case that holds the scan, if its files are still there."""
     for row in rows:
-        labels_file = _files(dataset, layout, row["case"]).labels
+        labels_file = _files(dataset, layout, row[CASE_COLUMN]).labels
         if row["ct_voxels_sha256"] == voxels_sha256 and labels_file.exists():
-            return row["case"]
+            return row[CASE_COLUMN]
     return None
 
 
 def _next_name(dataset: Path, layout: str, rows: list[dict[str, str]]) -> str:
     """A number above all that are or were there."""
     folder = dataset / LABELS_FOLDER_NAME if layout == NNUNET_LAYOUT else dataset
-    names = [row["case"] for row in rows]
+    names = [row[CASE_COLUMN] for row in rows]
     if folder.is_dir():
         names += [entry.name.partition(".")[0] for entry in folder.iterdir()]
     numbers = [int(match[1]) for name in names if (match := CASE_NAME.fullmatch(name))]
@@ -351,11 +385,15 @@ def _append_to_manifest(dataset: Path, record: dict[str, Any]) -> None:
         writer.writerow(record)
     else:
         with file.open(newline="", encoding="utf-8") as content:
-            if next(csv.reader(content)) != list(record):
-                raise BadInputError(
-                    f"{MANIFEST_FILE_NAME} of {dataset.name} has other columns than this version "
-                    "of the software writes; choose another dataset folder."
-                )
+            header = next(csv.reader(content))
+        if header == [column for column in record if column != PATIENT_COLUMN]:
+            _add_patient_column(file)
+            length = file.stat().st_size
+        elif header != list(record):
+            raise BadInputError(
+                f"{MANIFEST_FILE_NAME} of {dataset.name} has other columns than this version of "
+                "the software writes; choose another dataset folder."
+            )
     writer.writerow(record.values())
     try:
         with file.open("a", newline="", encoding="utf-8") as content:
@@ -366,3 +404,16 @@ def _append_to_manifest(dataset: Path, record: dict[str, Any]) -> None:
         if length == 0:
             file.unlink()
         raise
+
+
+def _add_patient_column(file: Path) -> None:
+    """Let a manifest of an earlier version tell of patients: every case is one of its own."""
+    with file.open(newline="", encoding="utf-8") as content:
+        header, *rows = csv.reader(content)
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow([*header[:2], PATIENT_COLUMN, *header[2:]])
+    writer.writerows([*row[:2], row[0], *row[2:]] for row in rows)
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(written.getvalue(), encoding="utf-8", newline="")
+    partial.replace(file)

@@ -6,7 +6,7 @@ import argparse
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from CovidLungQuantLib.ct import read_ct
@@ -14,21 +14,29 @@ from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantErr
 from CovidLungQuantLib.outputs.folder import RESULT_FILE, SEGMENTATION_FILE
 from CovidLungQuantLib.outputs.segmentation import read_segmentation
 from CovidLungQuantLib.pipeline import Provenance
-from CovidLungQuantLib.training.export import check_layout, export_training_case
+from CovidLungQuantLib.training.export import (
+    check_layout,
+    check_same_patient,
+    export_training_case,
+)
 
 NEEDED_COLUMNS = ("ct", "segmentation")
-OPTIONAL_COLUMNS = ("machine", "reader", "series")
+OPTIONAL_COLUMNS = ("machine", "reader", "series", "patient")
 
 
 @dataclass(frozen=True)
 class ExportItem:
-    """One scan to add: paths as for `covidlungquant export`, None where not given."""
+    """One scan to add: paths as for `covidlungquant export`, None where not given.
+
+    `patient` is any word that scans of one patient share in a list; it is not written anywhere.
+    """
 
     ct: Path
     segmentation: Path
     machine: Path | None = None
     reader: str | None = None
     series: str | None = None
+    patient: str | None = None
 
 
 def run(chosen: argparse.Namespace, progress: Callable[[float, str], None]) -> list[str]:
@@ -41,11 +49,14 @@ def run(chosen: argparse.Namespace, progress: Callable[[float, str], None]) -> l
     """
     items = _items(chosen)
     layout = check_layout(chosen.output, chosen.layout)
+    check_same_patient(Path(chosen.output).expanduser().absolute(), chosen.same_patient_as)
     names: list[str] = []
+    case_of_patient: dict[str | None, str | None] = {None: chosen.same_patient_as}
     for index, item in enumerate(items):
         progress(index / len(items), f"Adding scan {index + 1} of {len(items)}")
         try:
-            names.append(export_item(item, chosen.output, layout, chosen.new_version))
+            fellow = case_of_patient.get(item.patient)
+            names.append(export_item(item, chosen.output, layout, chosen.new_version, fellow))
         except Cancelled:
             raise
         except CovidLungQuantError as error:
@@ -53,6 +64,7 @@ def run(chosen: argparse.Namespace, progress: Callable[[float, str], None]) -> l
                 raise
             print(f"Left out: {item.ct.name}: {error}")
         else:
+            case_of_patient.setdefault(item.patient, names[-1])
             print(f"{names[-1]}  {item.ct.name}")
     progress(1.0, "Added")
     if len(names) < len(items):
@@ -63,7 +75,13 @@ def run(chosen: argparse.Namespace, progress: Callable[[float, str], None]) -> l
     return names
 
 
-def export_item(item: ExportItem, dataset: Path, layout: str | None, new_version: bool) -> str:
+def export_item(
+    item: ExportItem,
+    dataset: Path,
+    layout: str | None,
+    new_version: bool,
+    same_patient_as: str | None = None,
+) -> str:
     """Read one scan with its segmentations and add it; raises as `export_training_case`."""
     ct = read_ct(item.ct, item.series)
     labels, _ = read_segmentation(_segmentation_file(item.segmentation), ct.geometry)
@@ -79,6 +97,7 @@ def export_item(item: ExportItem, dataset: Path, layout: str | None, new_version
         item.reader,
         layout,
         new_version,
+        same_patient_as,
     )
 
 
@@ -132,6 +151,7 @@ def read_list(file: Path) -> list[ExportItem]:
                 file.parent / machine if machine else None,
                 cells.get("reader") or None,
                 cells.get("series") or None,
+                cells.get("patient") or None,
             )
         )
     if not items:
@@ -146,18 +166,14 @@ def _items(chosen: argparse.Namespace) -> list[ExportItem]:
         return [
             ExportItem(chosen.ct, chosen.segmentation, chosen.machine, chosen.reader, chosen.series)
         ]
-    if chosen.ct is not None or chosen.machine is not None or chosen.series is not None:
+    for_one = (chosen.ct, chosen.machine, chosen.series, chosen.same_patient_as)
+    if any(given is not None for given in for_one):
         raise BadInputError(
-            "With --list, scans, segmentations and series stand in the list; leave them out of the "
-            "command."
+            "With --list, scans, segmentations, series and patients stand in the list; leave them "
+            "out of the command."
         )
     items = read_list(chosen.list)
-    return [
-        ExportItem(
-            item.ct, item.segmentation, item.machine, item.reader or chosen.reader, item.series
-        )
-        for item in items
-    ]
+    return [replace(item, reader=item.reader or chosen.reader) for item in items]
 
 
 def _segmentation_file(path: Path) -> Path:

@@ -44,7 +44,7 @@ from CovidLungQuantLib.lesions.unet import UNetConfig
 from CovidLungQuantLib.lesions.weights import LoadedModel, load_model, save_model
 from CovidLungQuantLib.training import command
 from CovidLungQuantLib.training.data import fold_names, patients, read_case
-from CovidLungQuantLib.training.dataset import case_names
+from CovidLungQuantLib.training.dataset import case_names, patient_groups
 from CovidLungQuantLib.training.evaluation import CaseAgreement, evaluate_case
 from CovidLungQuantLib.training.fine_tuning_runs import (
     ALIVE_FILE_NAME,
@@ -130,7 +130,8 @@ def start_fine_tuning(
         name: of the new model; None makes one from the old one's.
         models_folder: where it goes; None is the user's (see `lesions.models`).
         device: where to train.
-        same_patient: cases of one patient, kept together, as for `train`.
+        same_patient: cases of one patient, kept together, as for `train`; those that the dataset's
+            manifest names are, anyway.
         config: how to train; None is `fine_tuning_config`.
         python: program to run; None is the one that runs now.
         held_back: cases to compare on, with the others of their patients; none means those of
@@ -148,6 +149,7 @@ def start_fine_tuning(
     config = config or fine_tuning_config(load_model(str(start_from)).config)
     config = replace(config, epochs=config.epochs if epochs is None else epochs)
     dataset = Path(dataset).expanduser().absolute()
+    same_patient = patient_groups(dataset, same_patient)
     trained_on, held_back = _split(dataset, held_back, same_patient)
     plan = FineTuningPlan(
         dataset=str(dataset),
@@ -157,7 +159,7 @@ def start_fine_tuning(
         device=device,
         held_back=held_back,
         trained_on=trained_on,
-        same_patient=[list(group) for group in same_patient],
+        same_patient=same_patient,
         epochs=config.epochs,
     )
     run_folder = folder / RUNS_FOLDER_NAME / plan.name

@@ -57,7 +57,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def add_same_patient_option(parser: argparse.ArgumentParser) -> None:
     """Add `--same-patient`, wherever cases are split."""
-    _add_cases_option(parser, "--same-patient", "cases of one patient, kept in one fold")
+    _add_cases_option(
+        parser,
+        "--same-patient",
+        "cases of one patient, kept in one fold, as those are that the manifest names",
+    )
 
 
 def add_fine_tuning_options(parser: argparse.ArgumentParser) -> None:

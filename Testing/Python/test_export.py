@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,8 @@ from CovidLungQuantLib.training.dataset import (
     LAYOUTS,
     NNUNET_LAYOUT,
     case_names,
+    patient_count,
+    patient_groups,
 )
 from CovidLungQuantLib.training.export import (
     MANIFEST_FILE_NAME,
@@ -295,3 +298,96 @@ def test_a_command_that_cannot_be_followed_is_explained(
     Path("cases.csv").write_text("scan,segmentation\na,b\n")
     assert main(["export", *arguments, "-o", "set"]) == 2
     assert says in capsys.readouterr().err
+
+
+# Scans of one patient
+
+
+def a_scan(number: int) -> CTVolume:
+    ct = a_ct()
+    return CTVolume(ct.hu + np.int16(number), ct.geometry)
+
+
+def add(dataset: Path, number: int, **options: Any) -> str:
+    return export_training_case(dataset, a_scan(number), a_label_map(), **options)
+
+
+def groups_in(dataset: Path) -> list[str]:
+    return [row["patient_group"] for row in manifest(dataset)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_cases_of_one_patient_share_the_name_of_a_case(tmp_path: Path, layout: str):
+    add(tmp_path, 0, layout=layout)
+    add(tmp_path, 1)
+    assert patient_groups(tmp_path) == []
+    add(tmp_path, 2, same_patient_as="case_0001")
+    add(tmp_path, 3, same_patient_as="case_0003")
+    assert groups_in(tmp_path) == ["case_0001", "case_0002", "case_0001", "case_0001"]
+    assert patient_groups(tmp_path) == [["case_0001", "case_0003", "case_0004"]]
+    assert patient_count(tmp_path) == 2
+
+
+def test_a_new_version_stays_with_its_patient_unless_it_is_said_otherwise(tmp_path: Path):
+    for number in range(3):
+        add(tmp_path, number, same_patient_as="case_0001" if number == 1 else None)
+    add(tmp_path, 1, new_version=True)
+    assert patient_groups(tmp_path) == [["case_0001", "case_0002"]]
+    add(tmp_path, 1, new_version=True, same_patient_as="case_0003")
+    assert patient_groups(tmp_path) == [["case_0002", "case_0003"]]
+    assert patient_count(tmp_path) == 2
+
+
+def test_a_patient_of_a_case_that_is_not_there_is_refused(tmp_path: Path):
+    with pytest.raises(BadInputError, match="it holds no case yet"):
+        add(tmp_path / "set", 0, same_patient_as="case_0001")
+    assert not (tmp_path / "set").exists()
+    add(tmp_path / "set", 0)
+    before = contents(tmp_path / "set")
+    with pytest.raises(BadInputError, match="no case Doe in set; give one of case_0001"):
+        add(tmp_path / "set", 1, same_patient_as="Doe")
+    assert contents(tmp_path / "set") == before
+
+
+def test_groups_that_share_a_case_are_one_patient(tmp_path: Path):
+    for number in range(4):
+        add(tmp_path, number, same_patient_as="case_0001" if number == 1 else None)
+    told = [["case_0002", "case_0003"], ["case_0004"]]
+    assert patient_groups(tmp_path, told) == [["case_0001", "case_0002", "case_0003"]]
+    assert patient_groups(tmp_path / "elsewhere", told) == [["case_0002", "case_0003"]]
+
+
+def test_a_manifest_of_an_earlier_version_goes_on(tmp_path: Path):
+    add(tmp_path, 0)
+    add(tmp_path, 1)
+    file = tmp_path / MANIFEST_FILE_NAME
+    with file.open(newline="", encoding="utf-8") as content:
+        rows = [row[:2] + row[3:] for row in csv.reader(content)]
+    assert "patient_group" not in rows[0]
+    file.write_text("\n".join(",".join(row) for row in rows) + "\n", encoding="utf-8")
+    assert patient_groups(tmp_path) == []
+    add(tmp_path, 2, same_patient_as="case_0002")
+    assert groups_in(tmp_path) == ["case_0001", "case_0002", "case_0002"]
+    assert [row["version"] for row in manifest(tmp_path)] == ["1", "1", "1"]
+    assert all(len(row["labels_file_sha256"]) == 64 for row in manifest(tmp_path))
+
+
+def test_the_command_line_names_a_case_and_a_list_any_word(tmp_path: Path, capsys):
+    for number in range(4):
+        scan = a_scan(number)
+        write_image(tmp_path / f"{number}.nrrd", scan.hu, scan.geometry)
+    write_segmentation(tmp_path / "corrected.seg.nrrd", a_label_map(), a_ct().geometry)
+    corrected, dataset = str(tmp_path / "corrected.seg.nrrd"), str(tmp_path / "set")
+    assert main(["export", str(tmp_path / "0.nrrd"), corrected, "-o", dataset]) == 0
+    options = ["-o", dataset, "--same-patient-as", "case_0001"]
+    assert main(["export", str(tmp_path / "1.nrrd"), corrected, *options]) == 0
+    (tmp_path / "cases.csv").write_text(
+        "ct,segmentation,patient\n2.nrrd,corrected.seg.nrrd,Doe\n3.nrrd,corrected.seg.nrrd,Doe\n",
+        encoding="utf-8",
+    )
+    listed = ["export", "--list", str(tmp_path / "cases.csv")]
+    assert main([*listed, *options]) == 2
+    assert "patients stand in the list" in capsys.readouterr().err
+    assert main([*listed, "-o", dataset]) == 0
+    assert groups_in(tmp_path / "set") == ["case_0001", "case_0001", "case_0003", "case_0003"]
+    assert b"Doe" not in (tmp_path / "set" / MANIFEST_FILE_NAME).read_bytes()

@@ -228,6 +228,23 @@ def test_all_scans_of_a_patient_are_held_back_with_the_one_named(
     assert run.plan.trained_on == ["case_0001", "case_0003"]
 
 
+def test_scans_added_as_of_one_patient_are_never_parted(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(fine_tune, "_start_process", lambda python, run_folder: None)
+    folder = tmp_path / "three"
+    case = chest_phantom((20, 40, 48), (8.0, 8.0, 15.0))
+    for shift, fellow in enumerate((None, None, "case_0001")):
+        ct = CTVolume(case.ct.hu + np.int16(shift), case.ct.geometry)
+        export_training_case(folder, ct, case.labels, same_patient_as=fellow)
+    run = start_fine_tuning(folder, "small", held_back=["case_0001"])
+    assert run.plan.held_back == ["case_0001", "case_0003"]
+    # The process that trains is told, too.
+    assert run.plan.same_patient == [["case_0001", "case_0003"]]
+    with pytest.raises(BadInputError, match="one patient only"):
+        start_fine_tuning(folder, "small", name="x", same_patient=[["case_0002", "case_0003"]])
+
+
 def test_a_name_is_free_again_after_a_failure(
     dataset: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ):

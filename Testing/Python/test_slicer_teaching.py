@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ import SimpleITK as sitk
 import slicer
 from PySide6.QtCore import QSettings
 from PySide6.QtTest import QTest
-from slicer_panel import draw_segments, errors, label_map, press
+from slicer_panel import draw_lobes, draw_segments, errors, label_map, press
 from small_model import SMALL_CONFIG
 
 from CovidLungQuantLib.ct import CTVolume
@@ -306,6 +307,52 @@ def test_a_fine_tuning_is_cancelled_by_its_button(
     assert list(models.glob("*.pt")) == []
     assert found.ui.fineTuneButton.enabled
     assert not found.ui.comparisonTable.visible
+
+
+def test_a_scan_of_a_patient_who_is_in_the_set_is_added_as_such(
+    panel: Any,
+    chest: Any,
+    two_cases: Path,
+    tmp_path: Path,
+    stand_in: Any,
+) -> None:
+    panel._parameterNode.lobes, _lobes = draw_lobes(chest)
+    press(panel.ui.segmentButton)
+    folder = tmp_path / "set"
+    shutil.copytree(two_cases, folder)
+    found = open_section(panel, folder)
+    box = found.ui.samePatientComboBox
+    assert [box.itemText(index) for index in range(box.count)] == [
+        "A new patient",
+        "case_0001",
+        "case_0002",
+    ]
+    assert box.currentData == ""
+    box.setCurrentIndex(2)
+    found.update(panel._parameterNode)
+    assert box.currentData == "case_0002"
+    press(found.ui.addCaseButton)
+    assert errors(stand_in) == []
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        groups = [row["patient_group"] for row in csv.DictReader(file)]
+    assert groups == ["case_0001", "case_0002", "case_0002"]
+    assert found.ui.casesLabel.text == "3 cases of 2 patients in this training set."
+    # The next scan is of a new patient again, until it is said otherwise.
+    assert box.currentData == ""
+    assert found.ui.fineTuneButton.enabled
+
+
+def test_two_scans_of_one_patient_are_too_few_to_fine_tune(panel: Any, training_set: Path) -> None:
+    case = chest_phantom((40, 72, 88), (4.6, 4.6, 7.5))
+    found = open_section(panel, training_set)
+    assert not found.ui.samePatientComboBox.enabled
+    export_training_case(training_set, case.ct, case.labels)
+    other = CTVolume(case.ct.hu + np.int16(1), case.ct.geometry)
+    export_training_case(training_set, other, case.labels, same_patient_as="case_0001")
+    found.update(panel._parameterNode)
+    assert found.ui.casesLabel.text == "2 cases of 1 patient in this training set."
+    assert not found.ui.fineTuneButton.enabled
+    assert found.ui.tooFewLabel.text == "Fine-tuning needs scans of two patients at least."
 
 
 def test_scans_of_one_patient_only_are_refused_in_one_sentence(

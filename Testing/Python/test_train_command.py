@@ -176,3 +176,21 @@ def test_two_processes_train_one_network(tmp_path):
     assert any(
         not value.equal(together.state_dict()[name]) for name, value in alone.state_dict().items()
     )
+
+
+def test_a_fold_leaves_out_all_scans_of_a_patient_that_the_manifest_names(tmp_path, monkeypatch):
+    dataset = a_dataset(tmp_path / "data")
+    manifest = "case,patient_group\none,one\nthree,three\ntwo,one\n"
+    (dataset / "manifest.csv").write_text(manifest, encoding="utf-8")
+    trained_on = []
+
+    def train_nothing(cases, *arguments):
+        trained_on.append([case.name for case in cases])
+        raise BadInputError("Enough is known.")
+
+    monkeypatch.setattr("CovidLungQuantLib.training.command.train", train_nothing)
+    for fold in (0, 1):
+        config_file = str(a_config_file(tmp_path, small_training(1)))
+        run = ["train", str(dataset), "-o", str(tmp_path / "run"), "--config", config_file]
+        assert main([*run, "--folds", "2", "--fold", str(fold)]) == 2
+    assert trained_on == [["three"], ["one", "two"]]
