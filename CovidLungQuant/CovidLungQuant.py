@@ -88,10 +88,13 @@ from CovidLungQuantLib.mrml.nodes import (
     result_of,
     results_of,
 )
+    LOBES_REFERENCE_ROLE,
+    is_made_from_a_scan,
 from CovidLungQuantLib.mrml.segmentation import (
     labels_after_stroke,
     note_edits,
     segmentation_from_node,
+    set_aside,
     segmentation_to_node,
 )
 from CovidLungQuantLib.mrml.structures import (
@@ -663,7 +666,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         taken = [other.inputVolume for other in self._otherSets()]
             # Label maps are of a class derived from it.
             isPlain = volumeNode.GetClassName() == "vtkMRMLScalarVolumeNode"
-            if isPlain and not volumeNode.GetHideFromEditors() and volumeNode not in taken:
+            isScan = isPlain and not is_made_from_a_scan(volumeNode)
+            if isScan and not volumeNode.GetHideFromEditors() and volumeNode not in taken:
                 self._parameterNode.inputVolume = volumeNode
                 return
 
@@ -1551,7 +1555,11 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         machineLabels = machine_labels_of(slicer.mrmlScene, volumeNode, segmentationNode)
         record, _notices = _readTable(_present(tableNode))
         earlier = None if record is None else record.provenance
-        isOurs = record is not None and result_of(tableNode) is segmentationNode
+        countedFrom = None if record is None else result_of(tableNode)
+        # The command line's scenes do not name it.
+        isOurs = countedFrom is segmentationNode or (
+            countedFrom is None and (segmentationNode, tableNode) == self.resultsOf(volumeNode)
+        )
         if machineLabels is None or not isOurs or not earlier or not earlier["model_name"]:
             return quantification
         provenance = quantification.provenance
@@ -1568,11 +1576,16 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         )
 
     def _writeLobes(self, quantification, volumeNode, segmentationNode):
-        """Write the lobes, hidden, and their chart; earlier ones of the result are renewed."""
+        """Write the lobes, hidden, and their chart; earlier ones of the result are renewed.
+
+        Where there are no lobes, earlier ones are set aside.
+        """
         scene = slicer.mrmlScene
         earlier = lobes_of(scene, volumeNode, segmentationNode)
         lobesNode = lobes_to_node(scene, quantification, volumeNode, earlier)
         if None not in (lobesNode, segmentationNode):
+        if lobesNode is None and earlier is not None:
+            set_aside(scene, earlier, volumeNode, LOBES_REFERENCE_ROLE)
             remember_result(lobesNode, segmentationNode)
         lobe_chart_to_node(scene, quantification, volumeNode, segmentationNode)
 

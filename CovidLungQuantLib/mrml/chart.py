@@ -14,6 +14,7 @@ from CovidLungQuantLib.mrml.nodes import (
     newest_referring,
     no_new_nodes_on_error,
     node_in_role,
+    remove,
 )
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ def lobe_chart_to_node(
 
     Args:
         scene: the MRML scene.
-        quantification: what to draw; without lobes nothing is written and None is returned.
+        quantification: what to draw; without lobes None is returned, and an earlier chart of the
+            same result is taken out of the scene: its numbers are no longer those of the result.
         volume_node: the volume it belongs to.
         segmentation_node: the result it belongs to, where the volume has several.
     """
     rows = quantification.measurements.lobes
     if not rows:
+        _remove_chart(scene, volume_node, segmentation_node)
         return None
     with no_new_nodes_on_error(scene):
         name = volume_node.GetName()
@@ -73,6 +76,20 @@ def lobe_chart_of(scene: Any, volume_node: Any, segmentation_node: Any | None = 
     return newest_referring(
         scene, CHART_CLASS, volume_node, CHART_REFERENCE_ROLE, segmentation_node
     )
+
+
+def _remove_chart(scene: Any, volume_node: Any, segmentation_node: Any | None) -> None:
+    chart_node = lobe_chart_of(scene, volume_node, segmentation_node)
+    table_node = newest_referring(
+        scene, TABLE_CLASS, volume_node, CHART_REFERENCE_ROLE, segmentation_node
+    )
+    series_nodes = []
+    if chart_node is not None:
+        count = chart_node.GetNumberOfPlotSeriesNodes()
+        series_nodes = [chart_node.GetNthPlotSeriesNode(index) for index in range(count)]
+    for node in (chart_node, *series_nodes, table_node):
+        if node is not None:
+            remove(scene, node)
 
 
 def series_of(scene: Any, chart_node: Any, name: str) -> Any:

@@ -18,6 +18,12 @@ DENSITY_REFERENCE_ROLE = "CovidLungQuant.volumeOfLesionDensity"
 RENDERED_REFERENCE_ROLE = "CovidLungQuant.volumeOfLungsIn3D"
 # The segmentation a node belongs to, where one volume has several results.
 RESULT_REFERENCE_ROLE = "CovidLungQuant.result"
+# Stays where the scan, and with it the reference, is gone; its value is the role.
+MADE_FROM_A_SCAN_ATTRIBUTE = "CovidLungQuant.madeFromAScan"
+# Behind a role: of a run whose result was replaced by one without such a node.
+OF_EARLIER_RUN = "OfEarlierRun"
+EARLIER_RUN_SUFFIX = " (earlier run)"
+EARLIER_RUN_NOTE = "Of an earlier run; the result that is shown now was made without it."
 
 
 @contextmanager
@@ -29,7 +35,7 @@ def no_new_nodes_on_error(scene: Any) -> Iterator[None]:
     except BaseException:
         for node in _nodes(scene):
             if node not in before and scene.IsNodePresent(node):
-                _remove(scene, node)
+                remove(scene, node)
         raise
 
 
@@ -65,6 +71,8 @@ def results_of(
 
 def remember_volume(node: Any, volume_node: Any, role: str = VOLUME_REFERENCE_ROLE) -> None:
     """Let `newest_referring` find `node` again, also after the scene was saved and loaded."""
+    if role != VOLUME_REFERENCE_ROLE:
+        node.SetAttribute(MADE_FROM_A_SCAN_ATTRIBUTE, role)
     node.SetNodeReferenceID(role, volume_node.GetID())
 
 
@@ -72,6 +80,11 @@ def remember_result(node: Any, segmentation_node: Any) -> None:
     """Let a node belong to one of several results of its volume."""
     if node.GetNodeReferenceID(RESULT_REFERENCE_ROLE) != segmentation_node.GetID():
         node.SetNodeReferenceID(RESULT_REFERENCE_ROLE, segmentation_node.GetID())
+
+
+def is_made_from_a_scan(volume_node: Any) -> bool:
+    """Whether a volume is no scan but was made here from one, also when that is gone."""
+    return volume_node.GetAttribute(MADE_FROM_A_SCAN_ATTRIBUTE) is not None
 
 
 def result_of(node: Any) -> Any | None:
@@ -119,7 +132,25 @@ def node_in_role(
     return node
 
 
-def _remove(scene: Any, node: Any) -> None:
+def set_aside(scene: Any, node: Any, volume_node: Any, role: str) -> None:
+    """Keep a node that the newest run has no successor for, but as one of an earlier run.
+
+    It is hidden, says in its name and description what it is, and is found in `role` no more. Of
+    each role one such node is kept for a result.
+    """
+    earlier_role = f"{role}{OF_EARLIER_RUN}"
+    older = newest_referring(scene, node.GetClassName(), volume_node, earlier_role, result_of(node))
+    if older is not None:
+        remove(scene, older)
+    node.RemoveNodeReferenceIDs(role)
+    remember_volume(node, volume_node, earlier_role)
+    node.SetName(f"{node.GetName()}{EARLIER_RUN_SUFFIX}")
+    node.SetDescription("\n".join(filter(None, (EARLIER_RUN_NOTE, node.GetDescription()))))
+    node.SetDisplayVisibility(False)
+
+
+def remove(scene: Any, node: Any) -> None:
+    """Take a node out of the scene and of the subject hierarchy."""
     hierarchy = scene.GetSubjectHierarchyNode()
     item = hierarchy.GetItemByDataNode(node)
     scene.RemoveNode(node)

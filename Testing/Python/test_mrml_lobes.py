@@ -208,6 +208,15 @@ def test_the_chart_shows_ggo_and_high_opacity_of_each_lobe(scene, volume_node, r
     )
 
 
+def test_a_result_without_lobes_takes_an_earlier_chart_away(scene, volume_node, run):
+    before = scene.GetNumberOfNodes()
+    lobe_chart_to_node(scene, run, volume_node)
+    without = measure(run.ct, run.labels)
+    assert lobe_chart_to_node(scene, without, volume_node) is None
+    assert lobe_chart_of(scene, volume_node) is None
+    assert scene.GetNumberOfNodes() == before
+
+
 def test_drawing_the_chart_again_adds_no_node(scene, volume_node, run):
     chart_node = lobe_chart_to_node(scene, run, volume_node)
     nodes_before = scene.GetNumberOfNodes()

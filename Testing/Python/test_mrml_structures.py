@@ -11,7 +11,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
 
 from CovidLungQuantLib.labels import AIRWAYS_AND_VESSELS, SUB_VISUAL_LESION  # noqa: E402
-from CovidLungQuantLib.mrml.nodes import results_of  # noqa: E402
+from CovidLungQuantLib.mrml.nodes import is_made_from_a_scan, results_of  # noqa: E402
 from CovidLungQuantLib.mrml.scene_file import write_scene  # noqa: E402
 from CovidLungQuantLib.mrml.segmentation import segment_mask, segmentation_to_node  # noqa: E402
 from CovidLungQuantLib.mrml.structures import (  # noqa: E402
@@ -131,10 +131,46 @@ def test_a_second_run_renews_the_nodes_of_the_first(scene, volume_node, run):
     assert scene.GetNumberOfNodes() == count
     assert [find(scene, volume_node) for find in (airways_and_vessels_of, sub_visual_of)] == nodes
 
-    # A run that did not look for them takes nothing away.
+
+def test_a_run_without_them_sets_those_of_the_first_aside(scene, volume_node, run):
+    """They stay in the scene, but hidden, named as what they are, and part of no result."""
+    finds = (airways_and_vessels_of, sub_visual_of, enhanced_of)
     plain = replace(run, airways_and_vessels=None, enhancement=None)
+    structures_to_nodes(scene, run, volume_node)
+    first = [find(scene, volume_node) for find in finds]
+    for node in first:
+        node.CreateDefaultDisplayNodes()
+        node.SetDisplayVisibility(True)
+    described = first[0].GetDescription()
     structures_to_nodes(scene, plain, volume_node)
-    assert scene.GetNumberOfNodes() == count
+    assert [find(scene, volume_node) for find in finds] == [None, None, None]
+    for node in first:
+        assert scene.IsNodePresent(node)
+        assert node.GetName().endswith(" (earlier run)")
+        assert node.GetDescription().startswith("Of an earlier run")
+        assert not node.GetDisplayVisibility()
+    assert first[0].GetDescription().endswith(described)
+    assert is_made_from_a_scan(first[2])
+    assert not is_made_from_a_scan(volume_node)
+
+    # What is found next is new, and takes the place of the old when it is set aside itself.
+    structures_to_nodes(scene, run, volume_node)
+    second = [find(scene, volume_node) for find in finds]
+    assert not set(first) & set(second)
+    structures_to_nodes(scene, plain, volume_node)
+    assert not any(scene.IsNodePresent(node) for node in first)
+    assert all(scene.IsNodePresent(node) for node in second)
+
+
+def test_a_run_leaves_those_of_another_result_of_the_scan_alone(scene, volume_node, run):
+    plain = replace(run, airways_and_vessels=None, enhancement=None)
+    mine, others = (segmentation_to_node(scene, run, volume_node) for _ in range(2))
+    structures_to_nodes(scene, run, volume_node, mine)
+    node = airways_and_vessels_of(scene, volume_node, mine)
+    structures_to_nodes(scene, plain, volume_node, others)
+    assert airways_and_vessels_of(scene, volume_node, mine) is node
+    assert airways_and_vessels_of(scene, volume_node, others) is None
+    assert airways_and_vessels_of(scene, volume_node) is node
 
 
 def test_airways_and_vessels_are_read_back_as_they_are(scene, volume_node, run):

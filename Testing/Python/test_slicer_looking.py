@@ -14,14 +14,14 @@ import slicer
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
-from slicer_panel import errors, label_map, press
+from slicer_panel import draw_lobes, errors, label_map, press
 from small_tubes import an_enhanced_quantification
 
 from CovidLungQuantLib.labels import HIGH_OPACITY
 from CovidLungQuantLib.mrml.chart import lobe_chart_of
 from CovidLungQuantLib.mrml.display import are_surfaces_shown, show_in_slices
 from CovidLungQuantLib.mrml.layout import LAYOUT_ID
-from CovidLungQuantLib.mrml.nodes import results_of
+from CovidLungQuantLib.mrml.nodes import ENHANCED_REFERENCE_ROLE, remember_volume, results_of
 from CovidLungQuantLib.mrml.segmentation import segmentation_to_node
 from CovidLungQuantLib.mrml.structures import (
     airways_and_vessels_from_node,
@@ -164,6 +164,33 @@ def test_without_a_result_there_is_nothing_to_look_at(panel: Any) -> None:
     assert not any(getattr(ui, name).enabled for name in offered)
     assert not ui.largestLesionButton.enabled
     assert not ui.lesionLabel.visible
+
+
+def test_a_new_run_does_not_pass_off_what_an_earlier_one_found(
+    panel: Any, chest: Any, slice_views: list[Any], stand_in: Any
+) -> None:
+    ui = section(panel, "LookingSection").ui
+    panel._parameterNode.lobes, _lobes = draw_lobes(chest)
+    panel._parameterNode.airwaysAndVessels = "find"
+    press(panel.ui.segmentButton)
+    assert errors(stand_in) == []
+    assert ui.vesselsCheckBox.visible and "Vessels" in ui.findingsLabel.text
+    # The untrained network leaves too little normal lung to enhance.
+    enhanced = slicer.util.addVolumeFromArray(ct_from_node(chest).hu, name="Enhanced")
+    remember_volume(enhanced, chest, ENHANCED_REFERENCE_ROLE)
+    show_in_slices(slicer.mrmlScene, enhanced)
+    assert ui.enhancedCheckBox.enabled
+
+    panel._parameterNode.airwaysAndVessels = "none"
+    press(panel.ui.segmentButton)
+    assert not (ui.vesselsCheckBox.visible or ui.airwaysCheckBox.visible)
+    assert not (ui.enhancedCheckBox.enabled or ui.enhancedCheckBox.checked)
+    assert not ui.findingsLabel.visible
+    assert enhanced.GetName() == "Enhanced (earlier run)"
+    assert slice_views[0].GetBackgroundVolumeID() == chest.GetID()
+    # Nor is it offered as a scan.
+    slicer.mrmlScene.RemoveNode(chest)
+    assert panel._parameterNode.inputVolume is None
 
 
 def test_one_click_shows_or_hides_each_segment(looking: SimpleNamespace) -> None:
