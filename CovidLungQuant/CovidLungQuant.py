@@ -40,6 +40,11 @@ if importlib.util.find_spec("CovidLungQuantLib") is None:
     # In a source checkout the library lies one folder up; installed, it lies beside this file.
     sys.path.append(str(Path(__file__).resolve().parent.parent))
 
+if "CovidLungQuantPanel" in sys.modules:
+    # Slicer's Reload runs this file alone again; the panel's files are to come anew with it.
+    for name in [name for name in sys.modules if name.startswith("CovidLungQuantPanel")]:
+        del sys.modules[name]
+
 from CovidLungQuantPanel.advanced import AdvancedSection
 from CovidLungQuantPanel.follow_up import FollowUpSection
 from CovidLungQuantPanel.looking import LookingSection, registerLayout
@@ -83,18 +88,18 @@ from CovidLungQuantLib.mrml.follow_up import change_table_of, follow_up_to_node,
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of, lobes_to_node
 from CovidLungQuantLib.mrml.machine_labels import machine_labels_of, machine_labels_to_node
 from CovidLungQuantLib.mrml.nodes import (
+    LOBES_REFERENCE_ROLE,
+    is_made_from_a_scan,
     no_new_nodes_on_error,
     remember_result,
     result_of,
     results_of,
+    set_aside,
 )
-    LOBES_REFERENCE_ROLE,
-    is_made_from_a_scan,
 from CovidLungQuantLib.mrml.segmentation import (
     labels_after_stroke,
     note_edits,
     segmentation_from_node,
-    set_aside,
     segmentation_to_node,
 )
 from CovidLungQuantLib.mrml.structures import (
@@ -121,6 +126,7 @@ from CovidLungQuantLib.training.dataset import (
     NNUNET_LAYOUT,
     case_names,
     layout_of,
+    patient_count,
 )
 from CovidLungQuantLib.training.export import export_training_case
 from CovidLungQuantLib.training.fine_tuning_runs import fine_tunings
@@ -129,7 +135,6 @@ MODULE_NAME = "CovidLungQuant"
 TORCH_VERSION_REQUIREMENT = ">=2.2"
 # Columns and rows of the results table in the .ui file: regions; measures with their decimals.
 SHOWN_REGIONS = (BOTH_LUNGS_REGION, RIGHT_LUNG_REGION, LEFT_LUNG_REGION)
-    patient_count,
 SHOWN_MEASURES = (
     ("volume_ml", 0),
     ("normal_ml", 0),
@@ -223,8 +228,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._uiWidget = None
         self._parameterNode = None
-        self._parameterNodeGuiTag = None
         self._shownSet = None
+        self._parameterNodeGuiTag = None
         self._lastInputVolumeID = None
         self._observedTable = None
         self._observedSegmentations = []
@@ -292,15 +297,11 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             layout.insertWidget(layout.indexOf(self.ui.disclaimerLabel), section)
         return section, slicer.util.childWidgetVariables(section)
 
-    def onReload(self):
-        """The developer's Reload button: load the sections' files anew too."""
-        for name in [name for name in sys.modules if name.startswith(f"{MODULE_NAME}Panel")]:
-            del sys.modules[name]
-        ScriptedLoadableModuleWidget.onReload(self)
-
     def cleanup(self):
         """Let go of the scene; Slicer calls it at its end and before a reload."""
         self._removed = True
+        if self._recountTimer is not None:
+            self._recountTimer.stop()
         if self.logic is not None:
             self.logic.cancel()
         self._observeSegmentations([])
@@ -379,8 +380,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameterNodeModified
             )
         self._parameterNode = parameterNode
-        if parameterNode is None:
         self._shownSet = None if parameterNode is None else self.logic.chosenParameterSet()
+        if parameterNode is None:
             self._observeTable(None)
             for section in self._sections:
                 section.update(None)
@@ -485,8 +486,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self._mayOverwrite(volumeNode, chosen.outputSegmentation):
             return
         nodes = self._run(
-            lambda: self.logic.segment(
             chosen,
+            lambda: self.logic.segment(
                 volumeNode,
                 chosen.outputSegmentation,
                 chosen.outputTable,
@@ -511,8 +512,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Measure the selected segmentation as it is now."""
         chosen = self._parameterNode
         self._run(
-            lambda: self.logic.measure(
             chosen,
+            lambda: self.logic.measure(
                 chosen.inputVolume,
                 chosen.outputSegmentation,
                 chosen.outputTable,
@@ -662,8 +663,8 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _selectFirstVolume(self):
         if self._parameterNode.inputVolume is not None:
             return
-        for volumeNode in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
         taken = [other.inputVolume for other in self._otherSets()]
+        for volumeNode in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
             # Label maps are of a class derived from it.
             isPlain = volumeNode.GetClassName() == "vtkMRMLScalarVolumeNode"
             isScan = isPlain and not is_made_from_a_scan(volumeNode)
@@ -686,7 +687,6 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode.lobes = None
         self._parameterNode.shownLesion = 0
 
-    def _updatePanel(self):
     def _otherSets(self):
         return [
             CovidLungQuantParameterNode(node)
@@ -694,6 +694,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if node is not self._shownSet
         ]
 
+    def _updatePanel(self):
         if self._parameterNode is None:
             return
         self.updateModels()
@@ -913,9 +914,9 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
-        self._worker = None
         # A scene may hold several parameter sets.
         self.isSingletonParameterNode = False
+        self._worker = None
         self._running = None
         self.isWriting = False
 
@@ -1211,20 +1212,20 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         layout=None,
         newVersion=False,
         progress=None,
+        samePatientAs=None,
     ):
         """Add a scan with its segments as they are now to a training set; return the case's name.
 
         :param datasetFolder: made if it does not exist; nothing in it is overwritten.
         :param reader: who corrected; stands in the manifest as given.
-        samePatientAs=None,
         :param layout: "covidlungquant" or "nnunet"; None is that of the set.
         :param newVersion: add a scan that is there already; the earlier version is kept.
+        :param samePatientAs: a case of the set that is of the same patient; None is a new patient.
         :raises CovidLungQuantError: nothing was written then.
         """
         with self._exclusively() as worker:
             self._pipeline(progress)
             ct = ct_from_node(volumeNode)
-        :param samePatientAs: a case of the set that is of the same patient; None is a new patient.
             labels, _warnings = segmentation_from_node(segmentationNode, volumeNode)
             machineLabels = machine_labels_of(slicer.mrmlScene, volumeNode, segmentationNode)
             provenance = provenance_of(segmentationNode)
@@ -1251,16 +1252,16 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         layout = self.layoutOfTrainingSet(datasetFolder)
         return [] if layout is None else case_names(datasetFolder)
 
-    def layoutOfTrainingSet(self, datasetFolder):
-        """Return the layout of a training set that has cases, otherwise None."""
-        return layout_of(Path(datasetFolder).expanduser())
-
-    def fineTune(
     def trainingPatientCount(self, datasetFolder):
         """Return how many patients the cases of a training set are of."""
         datasetFolder = Path(datasetFolder).expanduser()
         return patient_count(datasetFolder) if self.layoutOfTrainingSet(datasetFolder) else 0
 
+    def layoutOfTrainingSet(self, datasetFolder):
+        """Return the layout of a training set that has cases, otherwise None."""
+        return layout_of(Path(datasetFolder).expanduser())
+
+    def fineTune(
         self,
         datasetFolder,
         model=None,
@@ -1583,9 +1584,9 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         scene = slicer.mrmlScene
         earlier = lobes_of(scene, volumeNode, segmentationNode)
         lobesNode = lobes_to_node(scene, quantification, volumeNode, earlier)
-        if None not in (lobesNode, segmentationNode):
         if lobesNode is None and earlier is not None:
             set_aside(scene, earlier, volumeNode, LOBES_REFERENCE_ROLE)
+        if None not in (lobesNode, segmentationNode):
             remember_result(lobesNode, segmentationNode)
         lobe_chart_to_node(scene, quantification, volumeNode, segmentationNode)
 
@@ -1593,6 +1594,9 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         tableNode = measurements_to_node(
             slicer.mrmlScene, quantification, volumeNode, _present(tableNode)
         )
+        if segmentationNode is not None:
+            remember_result(tableNode, segmentationNode)
+        return tableNode
 
 
 def _nodeID(node):
@@ -1610,9 +1614,6 @@ def _withWarnings(quantification, warnings):
 
 def _isSame(volumeNode, ct, modifiedBefore):
     """Whether a volume still has the voxels and geometry of `ct`, which was read from it."""
-        if segmentationNode is not None:
-            remember_result(tableNode, segmentationNode)
-        return tableNode
     image = volumeNode.GetImageData()
     if image is None or (geometry_of(volumeNode).ijk_to_lps != ct.geometry.ijk_to_lps).any():
         return False

@@ -67,9 +67,9 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def panel(stand_in: StandIn, module: ModuleType, model_path: str) -> Iterator[Any]:
-    """The open panel above an empty scene, with the small network selected."""
+    """The panel, all sections open, above an empty scene, with the small network selected."""
     import slicer
-    from slicer_panel import MODULE_NAME, use_small_model
+    from slicer_panel import MODULE_NAME, open_sections, use_small_model
 
     slicer.mrmlScene = stand_in.scene
     slicer.mrmlScene.Clear(0)
@@ -77,6 +77,7 @@ def panel(stand_in: StandIn, module: ModuleType, model_path: str) -> Iterator[An
     stand_in.confirm_answer = True
     widget = stand_in.open_panel(MODULE_NAME)
     use_small_model(widget, model_path)
+    open_sections(widget)
     yield widget
     stand_in.close_panel(MODULE_NAME)
     slicer.mrmlScene.Clear(0)

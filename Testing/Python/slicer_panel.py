@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import slicer
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QObject, Qt
 from PySide6.QtTest import QTest
 
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, LOBES, NORMAL_LUNG
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
 from Testing.slicer_stand_in import application
+from Testing.slicer_stand_in.pythonqt import ctkCollapsibleButton
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE_FILE = ROOT / "CovidLungQuant" / "CovidLungQuant.py"
@@ -23,6 +24,13 @@ MODULE_NAME = "CovidLungQuant"
 def use_small_model(widget: Any, model_path: str) -> None:
     widget._parameterNode.model = model_path
     widget._parameterNode.device = "cpu"
+
+
+def open_sections(widget: Any) -> None:
+    """Open all that is folded away at first, as a user does who works there."""
+    representation = slicer.modules.covidlungquant.widgetRepresentation()
+    for section in QObject.findChildren(representation, ctkCollapsibleButton):
+        section.collapsed = False
 
 
 def press(button: Any) -> None:

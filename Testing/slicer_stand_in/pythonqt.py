@@ -91,6 +91,8 @@ def pythonqt_namespace(pyside_class: type, class_name: str) -> dict[str, Any]:
     def write(self: QObject, name: str, value: Any) -> None:
         if name.startswith("standIn"):
             self.__dict__[name] = value
+        elif name == "visible":
+            set_wanted_visible(self, value)
         elif name in writable:
             QObject.setProperty(self, name, value)
         elif isinstance(value, QObject) and QObject.objectName(value) == name:
@@ -173,8 +175,25 @@ QGroupBox::title { subcontrol-origin: margin; subcontrol-position: top left; lef
 """
 
 
+# The header bar and, as the real widget leaves it, an edge of the frame below.
+_FOLDED_HEIGHT_PX = 32
+# Qt's own QWIDGETSIZE_MAX, which PySide6 does not offer.
+_UNLIMITED_PX = (1 << 24) - 1
+
+
+def set_wanted_visible(widget: QtWidgets.QWidget, wanted: bool) -> None:
+    """Show or hide a widget; in a section that is folded away, once that is opened."""
+    widget.__dict__["standInWantedVisible"] = bool(wanted)
+    parent = QObject.parent(widget)
+    is_folded = isinstance(parent, _CollapsibleButton) and parent.collapsed
+    QtWidgets.QWidget.setVisible(widget, bool(wanted) and not is_folded)
+
+
 class _CollapsibleButton(QtWidgets.QGroupBox):
-    """What `ctkCollapsibleButton` needs from Qt: a title, and contents that fold away."""
+    """What `ctkCollapsibleButton` needs from Qt: a title, and contents that fold away.
+
+    As there, what was hidden on its own stays hidden when the section is opened.
+    """
 
     contentsCollapsed = Signal(bool)
 
@@ -183,10 +202,10 @@ class _CollapsibleButton(QtWidgets.QGroupBox):
         QtWidgets.QWidget.setStyleSheet(self, _SECTION_STYLE)
 
     def _text(self) -> str:
-        return QtWidgets.QGroupBox.title(self).lstrip("▾ ")
+        return QtWidgets.QGroupBox.title(self).lstrip("▾▸ ")
 
     def _set_text(self, text: str) -> None:
-        QtWidgets.QGroupBox.setTitle(self, f"▾ {text}")
+        _set_title(self, text)
 
     def _is_collapsed(self) -> bool:
         return self.__dict__.get("standInCollapsed", False)
@@ -195,11 +214,20 @@ class _CollapsibleButton(QtWidgets.QGroupBox):
         self.__dict__["standInCollapsed"] = collapsed
         for child in QObject.children(self):
             if isinstance(child, QtWidgets.QWidget):
-                QtWidgets.QWidget.setVisible(child, not collapsed)
+                hidden = QtWidgets.QWidget.isHidden(child)
+                wanted = child.__dict__.setdefault("standInWantedVisible", not hidden)
+                QtWidgets.QWidget.setVisible(child, wanted and not collapsed)
+        _set_title(self, self.text)
+        height = _FOLDED_HEIGHT_PX if collapsed else _UNLIMITED_PX
+        QtWidgets.QWidget.setMaximumHeight(self, height)
         self.contentsCollapsed.emit(collapsed)
 
     text = Property(str, _text, _set_text)
     collapsed = Property(bool, _is_collapsed, _set_collapsed)
+
+
+def _set_title(section: _CollapsibleButton, text: str) -> None:
+    QtWidgets.QGroupBox.setTitle(section, f"{'▸' if section.collapsed else '▾'} {text}")
 
 
 ctkCollapsibleButton = dress(_CollapsibleButton, "ctkCollapsibleButton")
@@ -242,6 +270,10 @@ class UiLoader(QtUiTools.QUiLoader):
         widget = super().load(buffer, parent)
         if self._errors:
             raise self._errors[0]
+        sections = QObject.findChildren(widget, _CollapsibleButton)
+        for section in [widget, *sections] if isinstance(widget, _CollapsibleButton) else sections:
+            # The property came before the contents.
+            section.collapsed = section.collapsed
         for connection in connections if connections is not None else ():
             _connect_in_ui(widget, connection)
         return widget

@@ -84,7 +84,7 @@ def take_pictures(ct: CTVolume, folder: Path) -> None:
     import slicer
 
     panel = stand_in.open_panel(MODULE_NAME)
-    camera = _Camera(slicer.modules.covidlungquant.widgetRepresentation(), panel, folder)
+    camera = _Camera(slicer.modules.covidlungquant.widgetRepresentation(), folder)
     volume_node = ct_to_node(slicer.mrmlScene, ct)
     volume_node.SetName(FIRST_NAME)
 
@@ -121,9 +121,8 @@ def take_pictures(ct: CTVolume, folder: Path) -> None:
 class _Camera:
     """Presses what the panel shows, and photographs its sections."""
 
-    def __init__(self, representation: Any, panel: Any, folder: Path) -> None:
+    def __init__(self, representation: Any, folder: Path) -> None:
         self._representation = representation
-        self._panel = panel
         self._folder = folder
         QtWidgets.QWidget.show(representation)
 
@@ -159,8 +158,6 @@ class _Camera:
     def take(self, name: str, section: str, until: str | None = None) -> None:
         """Save a picture of a section of the panel, and of what follows `until` another."""
         self.find(section).collapsed = False
-        # The stand-in shows all that unfolds, also what the section hides.
-        self._panel._updatePanel()
         QtWidgets.QApplication.processEvents()
         whole = picture(self._representation)
         upper, lower = self._edges(section)
