@@ -1,4 +1,4 @@
-"""Photograph the panel after a run, as wide as Slicer shows it at 1366×768.
+"""Photograph the panel after a run, as wide as Slicer shows it at 1366×768, folded as at first.
 
     python -m Testing.slicer_stand_in.screenshot SCAN [--model MODEL] [--output FILE]
 
@@ -45,6 +45,8 @@ def main() -> int:
     if problems:
         sys.stderr.write("\n".join(problems) + "\n")
         return 1
+    # It says how long the run took here, which is no news to whoever sees the picture.
+    panel.showStatus("")
     picture(slicer.modules.covidlungquant.widgetRepresentation()).save(str(arguments.output))
     stand_in.close_panel("CovidLungQuant")
     sys.stdout.write(f"{arguments.output}\n")
