@@ -37,7 +37,7 @@ bench: $(DEMO_ENVIRONMENT)
 
 # DATASET: a folder with one folder for each case (ct.nrrd, labels.nrrd).
 train: $(DEMO_ENVIRONMENT)
-	$(BIN)/covidlungquant train "$(DATASET)" --recipe short --output runs/model
+	$(BIN)/covidlungquant train "$(DATASET)" --recipe unet-attention --output runs/model
 
 screenshot: $(TEST_ENVIRONMENT) $(PHANTOM)
 	$(BIN)/python -m Testing.slicer_stand_in.screenshot $(PHANTOM)

@@ -14,7 +14,7 @@ from CovidLungQuantLib.errors import BadInputError
 MODELS_FOLDER = Path(__file__).resolve().parent.parent / "resources" / "models"
 MODEL_SUFFIX = ".pt"
 CHECKSUM_SUFFIX = ".pt.sha256"
-DEFAULT_MODEL_NAME = "convlstm-attention-3"
+DEFAULT_MODEL_NAME = "convlstm-attention-4"
 USER_MODELS_VARIABLE = "COVIDLUNGQUANT_MODELS"
 
 

@@ -61,6 +61,9 @@ LIMITS_SECTION = """## Limits
 """
 
 
+# With fewer pairs a Wilcoxon test can show nothing at the 5 % level.
+FEWEST_FOR_A_TEST = 6
+
 # How the other models differ; their cross-validation tables lie beside the cards.
 OTHER_MODELS = {
     "convlstm-attention-2": "one slice at 256×256 pixels, crops, half RMI in the loss, no scans "
@@ -146,15 +149,26 @@ def other_models_section(tables: Sequence[Path], mine: Sequence[Row]) -> str:
         first, second, counted = _sources(rows)
         same = [row for row in mine if row["case"] in {row["case"] for row in counted}]
         name = table.name.split(".")[0]
-        figures = (_mean(group, "lesion_dice") for group in (first, second, counted, same))
+        figures = [_mean(group, "lesion_dice") for group in (first, second, counted, same)]
+        figures.append(_number(_paired_p(counted, same)))
         lines.append(f"| {name}: {OTHER_MODELS[name]} | {len(counted)} | {' | '.join(figures)} |")
     if not lines:
         return ""
     return (
-        "Other models, cross-validated on the same folds (some on part of them):\n\n"
-        "| model | n | first source | second source | all | this model on these cases |\n"
-        "|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n\n"
+        "Other models, cross-validated on the same folds; mean lesion Dice, and p of the paired "
+        "Wilcoxon test against this model:\n\n"
+        "| model | n | first source | second source | all | this model on these cases | p |\n"
+        "|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n\n"
     )
+
+
+def _paired_p(others: Sequence[Row], mine: Sequence[Row]) -> float:
+    """P of the Wilcoxon test between lesion Dice of the same cases; NaN where they are too few."""
+    if len(others) < FEWEST_FOR_A_TEST:
+        return math.nan
+    by_case = {row["case"]: row["lesion_dice"] for row in mine}
+    pairs = [(row["lesion_dice"], by_case[row["case"]]) for row in others]
+    return float(stats.wilcoxon(*zip(*pairs, strict=True)).pvalue)
 
 
 def costs_section(table: Path | None) -> str:

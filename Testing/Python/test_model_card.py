@@ -43,13 +43,20 @@ def test_other_models_are_compared_on_the_cases_they_were_tested_on(tmp_path):
     )
     row = other_models_section([other], read_table(mine)).splitlines()[-2]
     assert row.startswith("| unet-1: ")
-    assert row.endswith("| 2 | 0.500 | 0.600 | 0.550 | 0.750 |")
+    assert row.endswith("| 2 | 0.500 | 0.600 | 0.550 | 0.750 | – |")
+
+
+def test_six_cases_that_all_differ_one_way_have_the_smallest_p_there_is(tmp_path):
+    mine = a_table(tmp_path / "mine.csv", {f"covid1{n}": 0.8 + n / 100 for n in range(6)})
+    other = a_table(tmp_path / "unet-1.csv", {f"covid1{n}": 0.7 - n / 100 for n in range(6)})
+    # Of the 64 ways to sign six differences two are as one-sided.
+    assert other_models_section([other], read_table(mine)).splitlines()[-2].endswith("| 0.031 |")
 
 
 def test_a_source_without_cases_has_no_mean(tmp_path):
     table = a_table(tmp_path / "unet-1.csv", {"covid10": 0.6})
     row = other_models_section([table], read_table(table)).splitlines()[-2]
-    assert row.endswith("| 1 | – | 0.600 | 0.600 | 0.600 |")
+    assert row.endswith("| 1 | – | 0.600 | 0.600 | 0.600 | – |")
 
 
 def test_costs_are_those_of_the_benchmarks_table(tmp_path):

@@ -22,7 +22,7 @@ from CovidLungQuantLib.phantom import chest_phantom
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "Docs" / "scripting.md"
-SHIPPED_MODEL = '"convlstm-attention-3"'
+SHIPPED_MODEL = '"convlstm-attention-4"'
 
 
 def blocks(language: str) -> list[str]:
