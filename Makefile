@@ -50,6 +50,7 @@ clean:
 	rm -rf $(VENV) build $(DEMO_OUTPUT)
 
 $(PHANTOM): $(DEMO_ENVIRONMENT)
+	@rm -f $@
 	$(BIN)/covidlungquant phantom --output $@
 
 $(DEMO_ENVIRONMENT): requirements/demo.txt requirements/environment.sh pyproject.toml
