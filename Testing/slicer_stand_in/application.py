@@ -8,6 +8,7 @@ module's own code, not Slicer's.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import sys
@@ -33,6 +34,23 @@ from .sample_data import make_sample_data_module
 from .scripted_module import make_scripted_module_module
 
 PANEL_WIDTH_PX = 390
+# Since this Python `None` cannot be freed.
+IMMORTAL_NONE_VERSION = (3, 12)
+REFERENCES_TO_SPARE = 1 << 40
+
+
+def _keep_none_alive() -> None:
+    """Lend `None` references to lose, where a Python counts them.
+
+    PySide6 6.12 gives one back too many with each call that returns None; after some tens of
+    thousands of calls Python would free None and abort.
+    """
+    if sys.version_info < IMMORTAL_NONE_VERSION:
+        # The count comes first in CPython's objects.
+        ctypes.c_ssize_t.from_address(id(None)).value += REFERENCES_TO_SPARE
+
+
+_keep_none_alive()
 
 
 class _Application:
