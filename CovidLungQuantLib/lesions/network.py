@@ -53,7 +53,8 @@ class NetworkConfig:
             of DenseNet-121's first block.
         level_channels: channels at 1/2, 1/4, 1/8 and 1/16 of the resolution around the block.
         full_channels: channels at the full resolution, beside the block; 0 leaves that level out.
-        main_branch: "dense" or "unet"; with the U-Net the five attributes above mean nothing.
+        main_branch: "dense" or "unet"; with the U-Net, `dense_layers` to `full_channels` mean
+            nothing.
         base_channels: width of the U-Net's finest level, doubled at every level below.
         head_channels: width of the attention branch's heads.
     """

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.weights import load_model
-from CovidLungQuantLib.training.data import AnnotatedScan, fold_names, read_case
-from CovidLungQuantLib.training.dataset import case_names
+from CovidLungQuantLib.training.data import AnnotatedScan, fold_of_dataset, read_case
 from CovidLungQuantLib.training.options import add_same_patient_option
 from CovidLungQuantLib.training.robustness import lesion_dice
 
@@ -59,8 +58,8 @@ def main() -> None:
     models = dict(arguments.models)
     if WHOLE_RECIPE not in models:
         raise BadInputError(f"Name the model of the whole recipe: {WHOLE_RECIPE}=MODEL.pt")
-    _, test = fold_names(
-        case_names(arguments.dataset), arguments.fold, arguments.folds, arguments.same_patient
+    _, test = fold_of_dataset(
+        arguments.dataset, arguments.fold, arguments.folds, arguments.same_patient
     )
     rows = ablation_table([read_case(arguments.dataset, name) for name in test], models)
     with arguments.output.open("w", newline="", encoding="utf-8") as file:

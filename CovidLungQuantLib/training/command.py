@@ -15,7 +15,12 @@ from CovidLungQuantLib.lesions.models import MODEL_SUFFIX
 from CovidLungQuantLib.lesions.unet import UNet, UNetConfig
 from CovidLungQuantLib.lesions.weights import load_model, save_model
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
-from CovidLungQuantLib.training.data import fold_names, read_case, read_healthy_scan
+from CovidLungQuantLib.training.data import (
+    fold_names,
+    fold_of_dataset,
+    read_case,
+    read_healthy_scan,
+)
 from CovidLungQuantLib.training.dataset import case_names, patient_groups
 from CovidLungQuantLib.training.trainer import RECIPES, TrainingConfig, train
 from CovidLungQuantLib.training.workers import is_first_process
@@ -40,15 +45,16 @@ def run(chosen: argparse.Namespace) -> None:
         rest = config.epochs - config.main_branch_epochs
         config = replace(config, epochs=rest, main_branch_epochs=0)
     training = case_names(chosen.dataset)
-    same_patient = patient_groups(chosen.dataset, chosen.same_patient)
     if chosen.fold is not None:
         if not 0 <= chosen.fold < chosen.folds:
             raise BadInputError(f"There is no fold {chosen.fold} of {chosen.folds}; count from 0.")
-        training, _ = fold_names(training, chosen.fold, chosen.folds, same_patient)
+        fold = (chosen.fold, chosen.folds, chosen.same_patient)
+        training, _ = fold_of_dataset(chosen.dataset, *fold)
     left_out = [name for names in chosen.leave_out for name in names]
     training = [name for name in training if name not in left_out]
     validation: list[str] = []
     if config.schedule == "plateau":
+        same_patient = patient_groups(chosen.dataset, chosen.same_patient)
         training, validation = fold_names(training, 0, 5, same_patient)
     if not training:
         raise BadInputError("No case is left to train on; use fewer folds or add cases.")

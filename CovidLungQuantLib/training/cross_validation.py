@@ -18,8 +18,7 @@ import SimpleITK as sitk
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.lesions.weights import load_model
 from CovidLungQuantLib.measures.comparison import MINIMUM_EXTENT_PERCENT
-from CovidLungQuantLib.training.data import fold_names, labels_file, read_case
-from CovidLungQuantLib.training.dataset import case_names, patient_groups
+from CovidLungQuantLib.training.data import fold_of_dataset, labels_file, read_case
 from CovidLungQuantLib.training.evaluation import CaseAgreement, evaluate_case
 from CovidLungQuantLib.training.options import add_same_patient_option
 
@@ -33,10 +32,9 @@ def cross_validate(
 ) -> list[CaseAgreement]:
     """Figures for every case of `dataset`, each from the model that never saw it."""
     results = []
-    together = patient_groups(dataset, same_patient)
     for fold, model_file in enumerate(model_files):
         model = load_model(str(model_file))
-        _, test = fold_names(case_names(dataset), fold, len(model_files), together)
+        _, test = fold_of_dataset(dataset, fold, len(model_files), same_patient)
         for name in test:
             scan = read_case(dataset, name)
             anatomy = segment_lungs(scan.hu, scan.spacing_mm)

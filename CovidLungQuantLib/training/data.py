@@ -41,7 +41,12 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_slice,
     working_step_mm,
 )
-from CovidLungQuantLib.training.dataset import CT_FILE_NAME, LABELS_FILE_NAME
+from CovidLungQuantLib.training.dataset import (
+    CT_FILE_NAME,
+    LABELS_FILE_NAME,
+    case_names,
+    patient_groups,
+)
 from CovidLungQuantLib.training.nnunet import (
     is_nnunet_dataset,
     nnunet_case,
@@ -252,6 +257,16 @@ def fold_names(
     groups = patients(names, same_patient)
     test = [name for group in groups[fold::fold_count] for name in group]
     return [name for name in sorted(names) if name not in test], test
+
+
+def fold_of_dataset(
+    dataset: Path, fold: int, fold_count: int, same_patient: Sequence[Sequence[str]] = ()
+) -> tuple[list[str], list[str]]:
+    """Training and test cases of one fold of a dataset, as `fold_names`.
+
+    Cases are of one patient if `same_patient` or the dataset's manifest says so.
+    """
+    return fold_names(case_names(dataset), fold, fold_count, patient_groups(dataset, same_patient))
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,9 +157,16 @@ def other_models_section(tables: Sequence[Path], mine: Sequence[Row]) -> str:
     return (
         "Other models, cross-validated on the same folds; mean lesion Dice, and p of the paired "
         "Wilcoxon test against this model:\n\n"
-        "| model | n | first source | second source | all | this model on these cases | p |\n"
-        "|---|---|---|---|---|---|---|\n" + "\n".join(lines) + "\n\n"
+        + _table(
+            "| model | n | first source | second source | all | this model on these cases | p |",
+            lines,
+        )
     )
+
+
+def _table(heading: str, lines: Sequence[str]) -> str:
+    """A Markdown table and the empty line behind it."""
+    return "\n".join([heading, f"|{'---|' * (heading.count('|') - 1)}", *lines]) + "\n\n"
 
 
 def _paired_p(others: Sequence[Row], mine: Sequence[Row]) -> float:
@@ -182,9 +189,7 @@ def costs_section(table: Path | None) -> str:
         ]
     return (
         "What they cost on one scan on a CPU, lungs found beforehand (time as a ratio to the first "
-        "row):\n\n| model | parameters | time | peak memory, MiB |\n|---|---|---|---|\n"
-        + "\n".join(lines)
-        + "\n\n"
+        "row):\n\n" + _table("| model | parameters | time | peak memory, MiB |", lines)
     )
 
 
@@ -205,8 +210,7 @@ def ablation_section(table: Path | None) -> str:
         "## Ablation\n\nLesion Dice of the U-Net on the cases one fold left out, trained for 20 epochs "
         "with the whole recipe, and without one part of it. One training each: differences below "
         "about 0.02 are within what another seed does.\n\n"
-        f"| left out | {' | '.join(cases)} | mean | change |\n"
-        f"|{'---|' * (len(cases) + 3)}\n" + "\n".join(lines) + "\n\n"
+        + _table(f"| left out | {' | '.join(cases)} | mean | change |", lines)
     )
 
 
@@ -228,9 +232,7 @@ def fine_tuning_section(comparisons: Sequence[Path]) -> str:
         "## Fine-tuning with one more case\n\n`covidlungquant fine-tune`, begun from the network of "
         "the fold that left out covid02 and covid03 (one patient), on that fold's training cases and "
         "one of the two, compared on the other.\n\n"
-        "| held back | cases trained on | lesion Dice before | after |\n|---|---|---|---|\n"
-        + "\n".join(lines)
-        + "\n\n"
+        + _table("| held back | cases trained on | lesion Dice before | after |", lines)
     )
 
 
@@ -247,7 +249,7 @@ def robustness_section(table: Path | None) -> str:
     return (
         f"## Robustness\n\nFall of lesion Dice on {len(rows)} left-out cases "
         f"({', '.join(str(row['case']) for row in rows)}) when the scan is changed.\n\n"
-        "| change | mean fall | largest fall |\n|---|---|---|\n" + "\n".join(lines) + "\n\n"
+        + _table("| change | mean fall | largest fall |", lines)
     )
 
 

@@ -18,8 +18,7 @@ from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.weights import LoadedModel, load_model
 from CovidLungQuantLib.measures.comparison import LESION, structure_mask
 from CovidLungQuantLib.measures.overlap import dice
-from CovidLungQuantLib.training.data import AnnotatedScan, fold_names, read_case
-from CovidLungQuantLib.training.dataset import case_names, patient_groups
+from CovidLungQuantLib.training.data import AnnotatedScan, fold_of_dataset, read_case
 from CovidLungQuantLib.training.options import add_same_patient_option
 from CovidLungQuantLib.training.perturbations import PERTURBATIONS
 
@@ -46,10 +45,9 @@ def left_out_cases(
     wanted: Sequence[str] | None = None,
 ) -> Iterator[tuple[AnnotatedScan, LoadedModel]]:
     """Every case (or those wanted) with the model that never saw it."""
-    together = patient_groups(dataset, same_patient)
     for fold, model_file in enumerate(model_files):
         model = load_model(str(model_file))
-        _, test = fold_names(case_names(dataset), fold, len(model_files), together)
+        _, test = fold_of_dataset(dataset, fold, len(model_files), same_patient)
         for name in test:
             if wanted is None or name in wanted:
                 yield read_case(dataset, name), model

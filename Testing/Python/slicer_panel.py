@@ -51,6 +51,12 @@ def draw_segments(
     if with_lesions:
         labels[18:22, 28:34, 18:22] = GGO.value
         labels[12:14, 34:36, 42:44] = HIGH_OPACITY.value
+    write_segments(segmentation_node, volume_node, labels)
+    return labels
+
+
+def write_segments(segmentation_node: Any, volume_node: Any, labels: np.ndarray) -> None:
+    """Give the segments other voxels, as an editor does that tells nobody."""
     for label in LABELS:
         slicer.util.updateSegmentBinaryLabelmapFromArray(
             (labels == label.value).astype(np.uint8),
@@ -58,7 +64,6 @@ def draw_segments(
             label.segment_id,
             volume_node,
         )
-    return labels
 
 
 def draw_lobes(volume_node: Any) -> tuple[Any, np.ndarray]:

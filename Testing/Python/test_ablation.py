@@ -33,6 +33,20 @@ def test_the_table_holds_each_models_dice_on_the_fold(tmp_path, monkeypatch):
         assert float(rows[0][name]) == expected
 
 
+def test_cases_of_one_patient_are_left_out_together(tmp_path, monkeypatch):
+    dataset = a_dataset(tmp_path / "data", ("one", "two", "three"))
+    (dataset / "manifest.csv").write_text(
+        "case,patient_group\none,one\nthree,one\ntwo,two\n", encoding="utf-8"
+    )
+    save_model(tmp_path / "model.pt", small_model().network)
+    arguments = ["ablation", str(dataset), "--fold", "0", "--folds", "2"]
+    arguments += ["-o", str(tmp_path / "table.csv"), f"everything={tmp_path / 'model.pt'}"]
+    monkeypatch.setattr("sys.argv", arguments)
+    ablation.main()
+    with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["case"] for row in csv.DictReader(file)] == ["one", "three"]
+
+
 def test_without_the_whole_recipe_nothing_is_written(tmp_path, monkeypatch):
     dataset = a_dataset(tmp_path / "data", ("one", "two", "three"))
     arguments = ["ablation", str(dataset), "--fold", "1", "-o", str(tmp_path / "table.csv")]

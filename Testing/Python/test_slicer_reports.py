@@ -16,13 +16,13 @@ import SimpleITK as sitk
 import slicer
 from dicom_series import write_series
 from PySide6.QtWidgets import QApplication
-from slicer_panel import draw_segments, errors, label_map, press
+from slicer_panel import draw_segments, errors, label_map, press, write_segments
 from test_mrml_dicom_source import Database, uid_of
 
 from CovidLungQuantLib.ct import read_ct
 from CovidLungQuantLib.ct.dicom import slice_files
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import DISCLAIMER, GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG
+from CovidLungQuantLib.labels import DISCLAIMER, GGO, HIGH_OPACITY, NORMAL_LUNG
 from CovidLungQuantLib.mrml.dicom_source import INSTANCE_UIDS_ATTRIBUTE
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node, segmentation_to_node
 from CovidLungQuantLib.mrml.table import measurements_to_node, record_from_node, table_text
@@ -56,13 +56,7 @@ def change_a_voxel(volume_node: Any, segmentation_node: Any) -> None:
     """A stroke that nobody has told the panel of."""
     labels = label_map(segmentation_node, volume_node)
     labels[18:22, 29:34, 18:22] = HIGH_OPACITY.value
-    for label in LABELS:
-        slicer.util.updateSegmentBinaryLabelmapFromArray(
-            (labels == label.value).astype(np.uint8),
-            segmentation_node,
-            label.segment_id,
-            volume_node,
-        )
+    write_segments(segmentation_node, volume_node, labels)
 
 
 def read_labels(file: Path) -> np.ndarray:
