@@ -18,7 +18,13 @@ from torch import Tensor
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, HIGH_OPACITY, NORMAL_LUNG
+from CovidLungQuantLib.labels import (
+    BACKGROUND_VALUE,
+    CLASS_COUNT,
+    GGO,
+    HIGH_OPACITY,
+    NORMAL_LUNG,
+)
 from CovidLungQuantLib.lesions.architectures import LesionNetwork
 from CovidLungQuantLib.lesions.consolidation import dense_lung_beside_lesions
 from CovidLungQuantLib.lesions.network import class_probabilities
@@ -119,13 +125,57 @@ def segment_lesions(
     runner = _WindowRunner(model.network, choose_device(device), mirror)
     box = in_plane_box(hu, anatomy.lungs > 0, spacing_mm, model.config)
     network_labels = np.zeros(hu.shape, np.uint8)
-    for index, labels in _native_slices(hu, spacing_mm, anatomy, box, runner, progress):
-        network_labels[index][box.slices] = labels
+    for index, probabilities in _native_slices(hu, spacing_mm, anatomy, box, runner, progress):
+        network_labels[index][box.slices] = decide_labels(probabilities).numpy()
     progress(1.0, "Joining lungs and lesions")
+    labels = finished_labels(network_labels, hu, anatomy, spacing_mm)
+    return LesionSegmentation(labels, tuple(runner.warnings), runner.device)
+
+
+def lesion_probabilities(
+    hu: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    anatomy: LungAnatomy,
+    model: LoadedModel,
+    device: str = "auto",
+    mirror: bool = False,
+) -> np.ndarray:
+    """How probable each class is, as the network alone sees it; arguments as `segment_lesions`.
+
+    Returns:
+        float16 (z, class, y, x), classes by their values in `labels.py`; background where the
+        network did not look.
+    """
+    runner = _WindowRunner(model.network, choose_device(device), mirror)
+    box = in_plane_box(hu, anatomy.lungs > 0, spacing_mm, model.config)
+    result = np.zeros((len(hu), CLASS_COUNT, *hu.shape[1:]), np.float16)
+    result[:, BACKGROUND_VALUE] = 1.0
+    for index, probabilities in _native_slices(hu, spacing_mm, anatomy, box, runner, no_progress):
+        result[index][(..., *box.slices)] = probabilities.numpy()
+    return result
+
+
+def finished_labels(
+    network_labels: np.ndarray,
+    hu: np.ndarray,
+    anatomy: LungAnatomy,
+    spacing_mm: tuple[float, float, float],
+) -> np.ndarray:
+    """The network's labels joined with the lungs, and what it overlooked beside its lesions.
+
+    Args:
+        network_labels: uint8 (z, y, x), from `decide_labels`.
+        hu: int16 (z, y, x).
+        anatomy: of the same grid.
+        spacing_mm: voxel size (x, y, z).
+
+    Returns:
+        uint8 (z, y, x), values of `labels.py`.
+    """
     labels = reconcile(network_labels, anatomy, spacing_mm)
     overlooked = dense_lung_beside_lesions(hu, anatomy.lungs > 0, labels >= GGO.value, spacing_mm)
     labels[overlooked] = HIGH_OPACITY.value
-    return LesionSegmentation(labels, tuple(runner.warnings), runner.device)
+    return labels
 
 
 def reconcile(
@@ -175,10 +225,10 @@ def decide_labels(probabilities: Tensor) -> Tensor:
     """Background, normal lung or lesion by `LESION_MARGIN`; then the more probable kind of lesion.
 
     Args:
-        probabilities: (classes, height, width).
+        probabilities: (classes, …), such as (classes, y, x).
 
     Returns:
-        uint8 (height, width).
+        uint8 (…).
     """
     lesion = probabilities[GGO.value] + probabilities[HIGH_OPACITY.value]
     kind = torch.where(
@@ -204,8 +254,8 @@ def _native_slices(
     box: InPlaneBox,
     runner: _WindowRunner,
     progress: ProgressCallback,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (slice index, uint8 labels of the box) for every native slice near the lungs.
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield (slice index, probabilities (classes, y, x) of the box) for slices near the lungs.
 
     Native slices between the centres of two working slices take the linear mix of both.
     """
@@ -248,7 +298,7 @@ def _native_slices(
             else:
                 weight = (native - previous[0]) / (centre - previous[0])
                 mixed = torch.lerp(previous[1], plane, weight)
-            yield native, decide_labels(mixed).numpy()
+            yield native, mixed
         next_native = max(next_native, stop)
         previous = (centre, plane)
 

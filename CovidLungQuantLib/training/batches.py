@@ -16,6 +16,7 @@ from CovidLungQuantLib.training.data import (
     AnnotatedScan,
     HealthyScan,
     Sample,
+    TaughtScan,
     TrainingCase,
     draw_sample,
     draw_slice,
@@ -43,7 +44,7 @@ class CaseVariants:
 
     def __init__(
         self,
-        scans: Sequence[AnnotatedScan],
+        scans: Sequence[AnnotatedScan | TaughtScan],
         network: LesionNetworkConfig,
         healthy: Sequence[HealthyScan] = (),
         painted_variants: int = 0,

@@ -22,7 +22,8 @@ from CovidLungQuantLib.training.data import (
     read_healthy_scan,
 )
 from CovidLungQuantLib.training.dataset import case_names, patient_groups
-from CovidLungQuantLib.training.trainer import RECIPES, TrainingConfig, train
+from CovidLungQuantLib.training.self_training import read_taught_scan
+from CovidLungQuantLib.training.trainer import RECIPES, SCANS_KEY, TrainingConfig, train
 from CovidLungQuantLib.training.workers import is_first_process
 
 
@@ -39,6 +40,12 @@ def run(chosen: argparse.Namespace) -> None:
         if getattr(chosen, name) is not None
     }
     config = replace(config, **changes)
+    if bool(chosen.unlabelled) != bool(chosen.teacher):
+        raise BadInputError(
+            "Scans without labels need a teacher, and a teacher needs scans: give --unlabelled and "
+            "--teacher together, or neither."
+        )
+    teachers = [load_model(model) for model in chosen.teacher]
     start = load_model(chosen.start_from).network if chosen.start_from else None
     if isinstance(start, UNet) and not isinstance(config.network, UNetConfig):
         # What the main branch would learn alone, it knows.
@@ -58,6 +65,7 @@ def run(chosen: argparse.Namespace) -> None:
         training, validation = fold_names(training, 0, 5, same_patient)
     if not training:
         raise BadInputError("No case is left to train on; use fewer folds or add cases.")
+    device = choose_device(chosen.device)
     network = train(
         [read_case(chosen.dataset, name) for name in training],
         config,
@@ -65,8 +73,9 @@ def run(chosen: argparse.Namespace) -> None:
         [read_case(chosen.dataset, name) for name in validation],
         chosen.imagenet,
         start,
-        choose_device(chosen.device),
+        device,
         [read_healthy_scan(path) for path in chosen.healthy],
+        [read_taught_scan(path, teachers, device) for path in chosen.unlabelled],
     )
     if not is_first_process():
         return
@@ -88,6 +97,7 @@ def read_config(path: Path) -> TrainingConfig:
         }
         names = {field.name for field in fields(TrainingConfig)} - {"network", "augmentation"}
         rest = {key: value for key, value in values.items() if key in names}
+        values.pop(SCANS_KEY, None)
         if unknown := set(values) - names - {"network", "augmentation"}:
             raise KeyError(min(unknown))
         return TrainingConfig(

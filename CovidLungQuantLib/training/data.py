@@ -73,6 +73,37 @@ class AnnotatedScan:
     labels: np.ndarray
     spacing_mm: tuple[float, float, float]
 
+    def class_shares(self, bounds: tuple[int, int], box: InPlaneBox) -> np.ndarray:
+        """Share of each class in the mean of some slices, float32 (TARGET_CHANNELS, y, x)."""
+        labels = self.labels[slice(*bounds)][(..., *box.slices)]
+        return np.stack(
+            [(labels == value).astype(np.float32).mean(axis=0) for value in range(TARGET_CHANNELS)]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TaughtScan:
+    """A scan without a reader's labels, as other networks see it; see `self_training`.
+
+    Attributes:
+        name: of the scan.
+        hu: int16 (z, y, x).
+        labels: uint8 (z, y, x), the class they find.
+        probabilities: float16 (z, CLASS_COUNT, y, x), their mean.
+        spacing_mm: voxel size (x, y, z).
+    """
+
+    name: str
+    hu: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+    spacing_mm: tuple[float, float, float]
+
+    def class_shares(self, bounds: tuple[int, int], box: InPlaneBox) -> np.ndarray:
+        """As of an `AnnotatedScan`, with probabilities for shares."""
+        shares = self.probabilities[slice(*bounds)][(..., *box.slices)].mean(0, dtype=np.float32)
+        return np.pad(shares, [(0, TARGET_CHANNELS - CLASS_COUNT), (0, 0), (0, 0)])
+
 
 @dataclass(frozen=True, eq=False)
 class HealthyScan:
@@ -193,26 +224,28 @@ def _annotated_scan(name: str, ct_image: sitk.Image, labels: np.ndarray) -> Anno
 
 
 def training_case(
-    scan: AnnotatedScan, config: LesionNetworkConfig, first_slice: int = 0
+    scan: AnnotatedScan | TaughtScan, config: LesionNetworkConfig, first_slice: int = 0
 ) -> TrainingCase:
     """Bring a scan to the network's grid by the rules of inference.
 
     Args:
-        scan: the annotated scan.
+        scan: the annotated or taught scan.
         config: of the network.
         first_slice: where grouping thin slices starts; training varies it.
     """
     box = in_plane_box(scan.hu, scan.labels > 0, scan.spacing_mm, config)
-    hu, labels = scan.hu[first_slice:], scan.labels[first_slice:]
     group = slices_per_group(scan.spacing_mm[2], config)
-    bounds = group_bounds(len(hu), group)
-    targets = np.stack([_target_shares(labels, bound, box, config) for bound in bounds])
+    bounds = [
+        (first_slice + start, first_slice + stop)
+        for start, stop in group_bounds(len(scan.hu) - first_slice, group)
+    ]
+    targets = np.stack([_target_shares(scan, bound, box, config) for bound in bounds])
     step_mm = working_step_mm(scan.spacing_mm[2], config)
     lesion_share = targets[:, [label.value for label in LESION_LABELS]].sum(axis=1)
     lesion_share = lesion_share + targets[:, UNCLASSIFIED_LESION_VALUE]
     return TrainingCase(
         name=scan.name,
-        slices=np.stack([working_slice(hu, bound, box, config) for bound in bounds]).astype(
+        slices=np.stack([working_slice(scan.hu, bound, box, config) for bound in bounds]).astype(
             np.float16
         ),
         targets=targets,
@@ -223,13 +256,12 @@ def training_case(
 
 
 def _target_shares(
-    labels: np.ndarray, bounds: tuple[int, int], box: InPlaneBox, config: LesionNetworkConfig
+    scan: AnnotatedScan | TaughtScan,
+    bounds: tuple[int, int],
+    box: InPlaneBox,
+    config: LesionNetworkConfig,
 ) -> np.ndarray:
-    rows, columns = box.slices
-    group = labels[bounds[0] : bounds[1], rows, columns]
-    shares = np.stack(
-        [(group == value).astype(np.float32).mean(axis=0) for value in range(TARGET_CHANNELS)]
-    )
+    shares = scan.class_shares(bounds, box)
     return resize_plane(shares, (config.working_size, config.working_size)).astype(np.float16)
 
 

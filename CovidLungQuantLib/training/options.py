@@ -49,6 +49,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="scan without lesions, to learn from as it is and with painted lesions; may be given "
         "several times",
     )
+    parser.add_argument(
+        "--unlabelled",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="CT",
+        help="scan without labels, to learn from as the teachers see it; may be given several "
+        "times",
+    )
+    parser.add_argument(
+        "--teacher",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="model name or file whose probabilities stand in for labels of those scans, the mean "
+        "of several if given several times; one that saw a left-out case spoils a comparison on it",
+    )
     parser.add_argument("--fold", type=int, help="leave out the cases of this fold, from 0")
     parser.add_argument("--folds", type=int, default=3, help="number of folds")
     _add_cases_option(parser, "--leave-out", "cases not to train on")

@@ -29,7 +29,13 @@ from CovidLungQuantLib.lesions.unet import UNetConfig
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
 from CovidLungQuantLib.training.curves import Curves
-from CovidLungQuantLib.training.data import AnnotatedScan, HealthyScan, TrainingCase, training_case
+from CovidLungQuantLib.training.data import (
+    AnnotatedScan,
+    HealthyScan,
+    TaughtScan,
+    TrainingCase,
+    training_case,
+)
 from CovidLungQuantLib.training.imagenet import start_from_imagenet
 from CovidLungQuantLib.training.losses import segmentation_loss
 from CovidLungQuantLib.training.options import RECIPE_NAMES
@@ -37,6 +43,8 @@ from CovidLungQuantLib.training.workers import Workers
 
 CHECKPOINT_FILE_NAME = "checkpoint.pt"
 CONFIG_FILE_NAME = "config.json"
+# Names of the scans of a run, beside its options in the configuration.
+SCANS_KEY = "scans"
 
 CYCLE_RISE = 0.15
 
@@ -196,8 +204,9 @@ def train(
     start_from: LesionNetwork | None = None,
     device: str = "cpu",
     healthy_scans: Sequence[HealthyScan] = (),
+    taught_scans: Sequence[TaughtScan] = (),
 ) -> LesionNetwork:
-    """Train a network; resumes where `run_folder` has a checkpoint of the same configuration.
+    """Train a network; resumes where `run_folder` has a checkpoint of the same training.
 
     Under `torchrun` every process calls this; gradients are averaged between them, and the first
     process writes.
@@ -213,9 +222,10 @@ def train(
             main branch.
         device: "cpu", "cuda", "cuda:1" …
         healthy_scans: scans without lesions, to learn from as they are and with painted lesions.
+        taught_scans: scans without labels, to learn from as other networks see them.
 
     Raises:
-        BadInputError: `run_folder` holds a run of another configuration, or `start_from` has other
+        BadInputError: `run_folder` holds a run of other options or scans, or `start_from` has other
             sizes than the network.
     """
     run_folder = Path(run_folder)
@@ -227,14 +237,29 @@ def train(
     if imagenet_weights is not None:
         start_from_imagenet(network, imagenet_weights)
     if workers.first:
-        _claim(run_folder, config)
+        _claim(
+            run_folder,
+            config,
+            {
+                "cases": scans,
+                "validation": validation_scans,
+                "healthy": healthy_scans,
+                "unlabelled": taught_scans,
+            },
+        )
     network.to(workers.device)
     optimizer = _optimizer(network, config)
     scheduler = _scheduler(optimizer, config)
     first_epoch = _resume(run_folder, network, optimizer, scheduler)
     loss_of = workers.wrap(_LossOf(network, config), config.main_branch_epochs > 0)
     validation = [training_case(scan, config.network) for scan in validation_scans]
-    cases = CaseVariants(scans, config.network, healthy_scans, config.painted_variants, config.seed)
+    cases = CaseVariants(
+        [*scans, *taught_scans],
+        config.network,
+        healthy_scans,
+        config.painted_variants,
+        config.seed,
+    )
     with Curves(run_folder if workers.first else None) as curves:
         for epoch in range(first_epoch, config.epochs):
             random = np.random.default_rng([config.seed, epoch, *workers.seed])
@@ -321,19 +346,28 @@ def validation_loss(
     return float(np.mean(losses))
 
 
-def _claim(run_folder: Path, config: TrainingConfig) -> None:
-    """Write the configuration; refuse a folder whose checkpoint belongs to another."""
+def _claim(
+    run_folder: Path,
+    config: TrainingConfig,
+    scans: dict[str, Sequence[AnnotatedScan | HealthyScan | TaughtScan]],
+) -> None:
+    """Write the configuration and the names of the scans; refuse a folder with others."""
     config_file = run_folder / CONFIG_FILE_NAME
-    text = json.dumps({**asdict(config), "network": config_to_values(config.network)}, indent=2)
+    values = {
+        **asdict(config),
+        "network": config_to_values(config.network),
+        SCANS_KEY: {kind: [scan.name for scan in several] for kind, several in scans.items()},
+    }
+    text = json.dumps(values, indent=2, ensure_ascii=False)
     if (run_folder / CHECKPOINT_FILE_NAME).exists() and config_file.read_text(
         encoding="utf-8"
     ) != text:
         raise BadInputError(
-            f"{run_folder.name} holds a training run of another configuration; choose another "
-            "folder, or the same options to go on with it."
+            f"{run_folder.name} holds a training run of other options or scans; choose another "
+            "folder, or the same options and scans to go on with it."
         )
     run_folder.mkdir(parents=True, exist_ok=True)
-    config_file.write_text(text)
+    config_file.write_text(text, encoding="utf-8")
 
 
 def _start_from(network: LesionNetwork, start: LesionNetwork) -> None:

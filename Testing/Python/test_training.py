@@ -216,7 +216,7 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path):
 def test_a_run_folder_of_another_configuration_is_refused_and_left_alone(tmp_path):
     train([scan_with_lesion()], small_training(1), tmp_path)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    with pytest.raises(BadInputError, match="another configuration"):
+    with pytest.raises(BadInputError, match="other options or scans"):
         train([scan_with_lesion()], small_training(2), tmp_path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
