@@ -171,7 +171,9 @@ def _lobe_chart(rows: tuple[RegionMeasurement, ...]) -> str:
         parts.append(
             f'<text x="{left - 8}" y="{y + bar / 2 + 5:.1f}" text-anchor="end">'
             f"{lobe.short_name}</text>"
-            f'<text x="{x + 6:.1f}" y="{y + bar / 2 + 5:.1f}">'
+            # On a rim of paper, for the dashed edges run behind it.
+            f'<text x="{x + 6:.1f}" y="{y + bar / 2 + 5:.1f}" stroke="#fff" stroke-width="5" '
+            'paint-order="stroke">'
             f"{percent_text(row.lesion_percent)} %</text>"
         )
     return (
