@@ -9,7 +9,7 @@ raw layout of nnU-Net is read as well (`nnunet.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,9 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from CovidLungQuantLib.anatomy.lungs import segment_lungs
+from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs
 from CovidLungQuantLib.cohort.evaluation import forget_inferred_classes
-from CovidLungQuantLib.ct import lps_oriented, read_ct
+from CovidLungQuantLib.ct import CTVolume, lps_oriented, read_ct
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
     BACKGROUND_VALUE,
@@ -129,17 +129,24 @@ class HealthyScan:
         return AnnotatedScan(self.name, hu, labels, self.spacing_mm)
 
 
-def read_healthy_scan(path: Path) -> HealthyScan:
-    """Read a scan without lesions and find its lungs.
+def read_scan_and_lungs(path: Path) -> tuple[CTVolume, LungAnatomy]:
+    """Read a scan without labels, upright, and find its lungs.
+
+    A file named as in a case folder is named after the folder.
 
     Raises:
         BadInputError: it cannot be read, or no lungs were found.
     """
-    upright, _ = lps_oriented(read_ct(path))
-    anatomy = segment_lungs(upright.hu, upright.geometry.spacing_mm)
-    return HealthyScan(
-        upright.name, upright.hu, anatomy.lungs, anatomy.airways, upright.geometry.spacing_mm
-    )
+    scan, _ = lps_oriented(read_ct(path))
+    if Path(path).name == CT_FILE_NAME:
+        scan = replace(scan, name=Path(path).absolute().parent.name)
+    return scan, segment_lungs(scan.hu, scan.geometry.spacing_mm)
+
+
+def read_healthy_scan(path: Path) -> HealthyScan:
+    """Read a scan without lesions; raises as `read_scan_and_lungs`."""
+    scan, anatomy = read_scan_and_lungs(path)
+    return HealthyScan(scan.name, scan.hu, anatomy.lungs, anatomy.airways, scan.geometry.spacing_mm)
 
 
 @dataclass(frozen=True, eq=False)

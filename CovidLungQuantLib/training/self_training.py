@@ -13,8 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from CovidLungQuantLib.anatomy.lungs import segment_lungs
-from CovidLungQuantLib.ct import lps_oriented, read_ct
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, CLASS_COUNT
 from CovidLungQuantLib.lesions.inference import (
     decide_labels,
@@ -22,7 +20,7 @@ from CovidLungQuantLib.lesions.inference import (
     lesion_probabilities,
 )
 from CovidLungQuantLib.lesions.weights import LoadedModel
-from CovidLungQuantLib.training.data import TaughtScan
+from CovidLungQuantLib.training.data import TaughtScan, read_scan_and_lungs
 
 
 def read_taught_scan(path: Path, teachers: Sequence[LoadedModel], device: str) -> TaughtScan:
@@ -34,11 +32,10 @@ def read_taught_scan(path: Path, teachers: Sequence[LoadedModel], device: str) -
         device: "auto", "cpu", "cuda" or "mps".
 
     Raises:
-        BadInputError: it cannot be read, or no lungs were found.
+        BadInputError: as `read_scan_and_lungs`, or no such device.
     """
-    scan, _ = lps_oriented(read_ct(path))
+    scan, anatomy = read_scan_and_lungs(path)
     spacing_mm = scan.geometry.spacing_mm
-    anatomy = segment_lungs(scan.hu, spacing_mm)
     mean = np.zeros((len(scan.hu), CLASS_COUNT, *scan.hu.shape[1:]), np.float16)
     for teacher in teachers:
         mean += lesion_probabilities(

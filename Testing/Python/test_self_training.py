@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from CovidLungQuantLib.lesions.inference import (
 from CovidLungQuantLib.lesions.weights import load_model, save_model
 from CovidLungQuantLib.phantom import chest_phantom
 from CovidLungQuantLib.training.data import TARGET_CHANNELS, training_case
+from CovidLungQuantLib.training.dataset import CT_FILE_NAME
 from CovidLungQuantLib.training.self_training import agreed_with, read_taught_scan
 from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME
 
@@ -110,12 +112,16 @@ def test_the_command_learns_from_scans_without_labels(tmp_path, scan_file, capsy
     command = ["train", str(dataset), "--config", str(config), "--device", "cpu"]
     taught = ["--unlabelled", str(scan_file), "--teacher", str(tmp_path / "teacher.pt")]
     assert main([*command, "-o", str(tmp_path / "plain")]) == 0
+    other = tmp_path / "someone else" / CT_FILE_NAME
+    other.parent.mkdir()
+    shutil.copy(scan_file, other)
+    taught += ["--unlabelled", str(other)]
     assert main([*command, *taught, "-o", str(tmp_path / "taught")]) == 0
-    plain, other = (load_model(str(tmp_path / run / f"{run}.pt")) for run in ("plain", "taught"))
-    assert plain.sha256 != other.sha256
+    plain, wiser = (load_model(str(tmp_path / run / f"{run}.pt")) for run in ("plain", "taught"))
+    assert plain.sha256 != wiser.sha256
     values = json.loads((tmp_path / "taught" / CONFIG_FILE_NAME).read_text(encoding="utf-8"))
-    expected = {"cases": ["one"], "validation": [], "healthy": [], "unlabelled": ["someone"]}
-    assert values["scans"] == expected
+    names = {"cases": ["one"], "validation": [], "healthy": []}
+    assert values["scans"] == {**names, "unlabelled": ["someone", "someone else"]}
     capsys.readouterr()
     # The same folder without the scan would be another training.
     assert main([*command, "-o", str(tmp_path / "taught")]) == 2
