@@ -208,9 +208,9 @@ def ablation_section(table: Path | None) -> str:
         lines.append(f"| {name} | {figures} | {mean:.3f} | {change:+.3f} |")
     return (
         "## Ablation\n\nLesion Dice of the U-Net on the cases one fold left out, trained for 20 epochs "
-        "with the whole recipe, and without one part of it. One training each: differences below "
-        "about 0.02 are within what another seed does.\n\n"
-        + _table(f"| left out | {' | '.join(cases)} | mean | change |", lines)
+        "with the whole recipe, without one part of it, or with one more (+). One training each: "
+        "differences below about 0.02 are within what another seed does.\n\n"
+        + _table(f"| left out, or added (+) | {' | '.join(cases)} | mean | change |", lines)
     )
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from small_model import small_model
 
+from CovidLungQuantLib.ct.images import write_image
 from CovidLungQuantLib.lesions.weights import save_model
+from CovidLungQuantLib.phantom import chest_phantom
 
 if TYPE_CHECKING:
     from Testing.slicer_stand_in.application import StandIn
@@ -27,6 +29,15 @@ def test_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real scans here: set {TEST_DATA_VARIABLE} to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def coarse_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the phantom's chest on a coarse grid, quick to segment."""
+    ct = chest_phantom((40, 72, 88), (4.6, 4.6, 7.5)).ct
+    file = tmp_path_factory.mktemp("phantom") / "someone.nrrd"
+    write_image(file, ct.hu, ct.geometry)
+    return file
 
 
 @pytest.fixture

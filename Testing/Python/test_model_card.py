@@ -102,7 +102,7 @@ def test_ablation_shows_each_case_the_mean_and_the_change(tmp_path):
         "case,everything,painted lesions\ncovid01,0.8,0.7\ncovid02,0.6,0.65\n", encoding="utf-8"
     )
     lines = ablation_section(table).splitlines()
-    assert "| left out | covid01 | covid02 | mean | change |" in lines
+    assert "| left out, or added (+) | covid01 | covid02 | mean | change |" in lines
     assert "| everything | 0.800 | 0.600 | 0.700 | +0.000 |" in lines
     assert "| painted lesions | 0.700 | 0.650 | 0.675 | -0.025 |" in lines
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
 from small_model import SMALL_CONFIG, small_model
 from test_train_command import a_config_file, a_dataset
@@ -25,21 +23,10 @@ from CovidLungQuantLib.lesions.inference import (
     segment_lesions,
 )
 from CovidLungQuantLib.lesions.weights import load_model, save_model
-from CovidLungQuantLib.phantom import chest_phantom
 from CovidLungQuantLib.training.data import TARGET_CHANNELS, training_case
 from CovidLungQuantLib.training.dataset import CT_FILE_NAME
 from CovidLungQuantLib.training.self_training import agreed_with, read_taught_scan
 from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME
-
-
-@pytest.fixture(scope="module")
-def scan_file(tmp_path_factory) -> Path:
-    ct = chest_phantom((40, 72, 88), (4.6, 4.6, 7.5)).ct
-    image = sitk.GetImageFromArray(ct.hu)
-    image.SetSpacing(ct.geometry.spacing_mm)
-    file = tmp_path_factory.mktemp("scans") / "someone.nrrd"
-    sitk.WriteImage(image, str(file))
-    return file
 
 
 def labels_of(probabilities: np.ndarray) -> np.ndarray:
@@ -64,8 +51,8 @@ def test_probabilities_give_way_to_the_finished_labels_on_what_is_lung():
     assert probabilities[0, :, 0].T.tolist() == given
 
 
-def test_the_probabilities_are_those_that_segmenting_decides_by(scan_file):
-    scan, _ = lps_oriented(read_ct(scan_file))
+def test_the_probabilities_are_those_that_segmenting_decides_by(coarse_phantom):
+    scan, _ = lps_oriented(read_ct(coarse_phantom))
     spacing_mm = scan.geometry.spacing_mm
     anatomy = segment_lungs(scan.hu, spacing_mm)
     probabilities = lesion_probabilities(scan.hu, spacing_mm, anatomy, small_model(), "cpu")
@@ -77,10 +64,10 @@ def test_the_probabilities_are_those_that_segmenting_decides_by(scan_file):
     assert np.count_nonzero(found != segmented) <= 0.001 * np.count_nonzero(segmented)
 
 
-def test_a_taught_scan_is_the_mean_of_its_teachers(scan_file):
+def test_a_taught_scan_is_the_mean_of_its_teachers(coarse_phantom):
     models = [small_model(0), small_model(1)]
-    alone = [read_taught_scan(scan_file, [model], "cpu") for model in models]
-    together = read_taught_scan(scan_file, models, "cpu")
+    alone = [read_taught_scan(coarse_phantom, [model], "cpu") for model in models]
+    together = read_taught_scan(coarse_phantom, models, "cpu")
     assert together.name == "someone"
     shares = together.probabilities.astype(np.float32)
     assert np.abs(shares.sum(axis=1) - 1).max() < 0.005
@@ -92,8 +79,8 @@ def test_a_taught_scan_is_the_mean_of_its_teachers(scan_file):
     assert np.abs(mean - shares).transpose(0, 2, 3, 1)[agreeing].max() < 0.005
 
 
-def test_its_shares_are_the_targets(scan_file):
-    scan = read_taught_scan(scan_file, [small_model()], "cpu")
+def test_its_shares_are_the_targets(coarse_phantom):
+    scan = read_taught_scan(coarse_phantom, [small_model()], "cpu")
     case = training_case(scan, SMALL_CONFIG)
     assert case.targets.shape == (len(scan.hu), TARGET_CHANNELS, 64, 64)
     sums = case.targets.astype(np.float32).sum(axis=1)
@@ -105,16 +92,16 @@ def test_its_shares_are_the_targets(scan_file):
     )
 
 
-def test_the_command_learns_from_scans_without_labels(tmp_path, scan_file, capsys):
+def test_the_command_learns_from_scans_without_labels(tmp_path, coarse_phantom, capsys):
     dataset = a_dataset(tmp_path / "data", ("one",))
     save_model(tmp_path / "teacher.pt", small_model().network)
     config = a_config_file(tmp_path, replace(small_training(1), network=SMALL_CONFIG))
     command = ["train", str(dataset), "--config", str(config), "--device", "cpu"]
-    taught = ["--unlabelled", str(scan_file), "--teacher", str(tmp_path / "teacher.pt")]
+    taught = ["--unlabelled", str(coarse_phantom), "--teacher", str(tmp_path / "teacher.pt")]
     assert main([*command, "-o", str(tmp_path / "plain")]) == 0
     other = tmp_path / "someone else" / CT_FILE_NAME
     other.parent.mkdir()
-    shutil.copy(scan_file, other)
+    shutil.copy(coarse_phantom, other)
     taught += ["--unlabelled", str(other)]
     assert main([*command, *taught, "-o", str(tmp_path / "taught")]) == 0
     plain, wiser = (load_model(str(tmp_path / run / f"{run}.pt")) for run in ("plain", "taught"))

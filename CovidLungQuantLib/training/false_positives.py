@@ -1,0 +1,158 @@
+"""`python -m CovidLungQuantLib.training.false_positives MODEL CT CT … -o TABLE.csv`.
+
+What a model marks in scans without pneumonia, and where: at vessels, at fissures, at the lower edge
+of the lungs (diaphragm), at mediastinum and chest wall, or elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from CovidLungQuantLib.anatomy.lobes import segment_lobes
+from CovidLungQuantLib.anatomy.morphology import bounding_box
+from CovidLungQuantLib.anatomy.vessels import segment_vessels
+from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, LOBES, NORMAL_LUNG, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.lesions.inference import segment_lesions
+from CovidLungQuantLib.lesions.weights import LoadedModel, load_model
+from CovidLungQuantLib.training.data import read_scan_and_lungs
+
+Spacing = tuple[float, float, float]
+
+# Places and how near they reach, in millimetres; what is near two counts to the first.
+NEAR_MM = {
+    "vessels": 2.0,
+    "fissures": 3.0,
+    "lower edge": 8.0,
+    "mediastinum": 8.0,
+    "chest wall": 8.0,
+}
+ELSEWHERE = "elsewhere"
+PLACES = (*NEAR_MM, ELSEWHERE)
+
+
+def places_in_lungs(
+    lungs: np.ndarray, lobes: np.ndarray, vessels: np.ndarray, spacing_mm: Spacing
+) -> np.ndarray:
+    """What each voxel of the lungs is near to.
+
+    Args:
+        lungs: uint8 (z, y, x), upright, `LEFT_LUNG_VALUE` and `RIGHT_LUNG_VALUE`.
+        lobes: uint8 (z, y, x), values of `labels.LOBES`.
+        vessels: bool (z, y, x).
+        spacing_mm: voxel size (x, y, z).
+
+    Returns:
+        uint8 (z, y, x): 0 outside the lungs, else 1 + the index in `PLACES`.
+    """
+    inside = lungs > 0
+    between = _between_lungs(lungs)
+    marks = {
+        "vessels": vessels,
+        "fissures": _beside_another_lobe(lobes),
+        "lower edge": _lowest_of_columns(lungs),
+        "mediastinum": between,
+        "chest wall": ~inside & ~between,
+    }
+    places = np.where(inside, np.uint8(PLACES.index(ELSEWHERE) + 1), np.uint8(0))
+    for index in reversed(range(len(NEAR_MM))):
+        name = PLACES[index]
+        if not marks[name].any():
+            continue
+        distance_mm = ndimage.distance_transform_edt(~marks[name], sampling=spacing_mm[::-1])
+        places[inside & (distance_mm <= NEAR_MM[name])] = index + 1
+    return places
+
+
+def _between_lungs(lungs: np.ndarray) -> np.ndarray:
+    """Voxels with the right lung on their right and the left lung on their left, in their row."""
+    past_right = np.maximum.accumulate(lungs == RIGHT_LUNG_VALUE, axis=2)
+    before_left = np.maximum.accumulate((lungs == LEFT_LUNG_VALUE)[:, :, ::-1], axis=2)[:, :, ::-1]
+    return (lungs == 0) & past_right & before_left
+
+
+def _beside_another_lobe(lobes: np.ndarray) -> np.ndarray:
+    """Voxels of a lobe that touch a voxel of another one of the same lung."""
+    beside = np.zeros(lobes.shape, bool)
+    values_of_lung = {
+        side: [lobe.value for lobe in LOBES if lobe.lung_value == side]
+        for side in (RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE)
+    }
+    for values in values_of_lung.values():
+        own = np.where(np.isin(lobes, values), lobes, 0)
+        for axis in range(3):
+            first = np.moveaxis(own, axis, 0)[:-1]
+            second = np.moveaxis(own, axis, 0)[1:]
+            border = (first > 0) & (second > 0) & (first != second)
+            np.moveaxis(beside, axis, 0)[:-1] |= border
+            np.moveaxis(beside, axis, 0)[1:] |= border
+    return beside
+
+
+def _lowest_of_columns(lungs: np.ndarray) -> np.ndarray:
+    """The lowest voxel of each lung in every column along z."""
+    lowest = np.zeros(lungs.shape, bool)
+    for side in (RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE):
+        lung = lungs == side
+        rows, columns = np.nonzero(lung.any(axis=0))
+        lowest[lung.argmax(axis=0)[rows, columns], rows, columns] = True
+    return lowest
+
+
+def false_positives(path: Path, model: LoadedModel) -> dict[str, str | float]:
+    """One row of the table: what `model` marks in a scan without pneumonia.
+
+    Raises:
+        BadInputError: the scan cannot be read, or no lungs were found.
+    """
+    scan, anatomy = read_scan_and_lungs(path)
+    spacing_mm = scan.geometry.spacing_mm
+    labels = segment_lesions(scan.hu, spacing_mm, anatomy, model, "cpu").labels
+    lobes = segment_lobes(scan.hu, anatomy.lungs, spacing_mm).lobes
+    vessels = segment_vessels(scan.hu, anatomy, spacing_mm)
+    # Room for the nearest voxels outside the lungs; consolidation beyond them is counted as well.
+    box = tuple(
+        slice(max(part.start - 1, 0), part.stop + 1) for part in bounding_box(anatomy.lungs > 0)
+    )
+    places = places_in_lungs(anatomy.lungs[box], lobes[box], vessels[box], spacing_mm)
+    marked = labels > NORMAL_LUNG.value
+    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
+    row: dict[str, str | float] = {
+        "scan": scan.name,
+        "model": model.name,
+        "extent_percent": 100.0 * np.count_nonzero(marked) / np.count_nonzero(labels),
+        "lesion_ml": voxel_ml * np.count_nonzero(marked),
+    }
+    for index, name in enumerate(PLACES):
+        here = places == index + 1
+        key = name.replace(" ", "_")
+        share = np.count_nonzero(here) / np.count_nonzero(places)
+        row[f"{key}_lung_percent"] = 100.0 * share
+        row[f"{key}_ml"] = voxel_ml * np.count_nonzero(here & marked[box])
+    row["outside_lungs_ml"] = voxel_ml * np.count_nonzero(marked & (anatomy.lungs == 0))
+    return row
+
+
+def main() -> None:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(description="Measure what models mark in healthy lungs.")
+    parser.add_argument("model", help="model name or file")
+    parser.add_argument("scans", type=Path, nargs="+", metavar="CT")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="table to write (CSV)")
+    arguments = parser.parse_args()
+    model = load_model(arguments.model)
+    rows = [false_positives(path, model) for path in arguments.scans]
+    with arguments.output.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    for row in rows:
+        print(f"{row['scan']}: {row['extent_percent']:.2f} %, {row['lesion_ml']:.1f} mL")
+
+
+if __name__ == "__main__":
+    main()
