@@ -26,10 +26,12 @@ from CovidLungQuantLib.lesions.weights import LoadedModel, load_model
 from CovidLungQuantLib.measures.comparison import MINIMUM_EXTENT_PERCENT
 from CovidLungQuantLib.training.ablation import WHOLE_RECIPE
 from CovidLungQuantLib.training.command import read_config
+from CovidLungQuantLib.training.false_positives import PLACES
 from CovidLungQuantLib.training.robustness import UNCHANGED
 from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME
 
 Row = dict[str, str | float]
+NAME_COLUMNS = ("case", "scan", "model")
 
 DATA_SECTION = """## Data and licence
 
@@ -80,10 +82,10 @@ OTHER_MODELS = {
 
 
 def read_table(path: Path) -> list[Row]:
-    """Rows of a cross-validation table; numbers as floats."""
+    """Rows of a table by case or scan; numbers as floats."""
     with path.open(newline="", encoding="utf-8") as file:
         return [
-            {key: value if key == "case" else float(value) for key, value in row.items()}
+            {key: value if key in NAME_COLUMNS else float(value) for key, value in row.items()}
             for row in csv.DictReader(file)
         ]
 
@@ -253,6 +255,32 @@ def robustness_section(table: Path | None) -> str:
     )
 
 
+def false_positives_section(tables: Sequence[Path]) -> str:
+    """What is marked in scans without pneumonia, from tables of `training.false_positives`."""
+    rows = [row for table in tables for row in read_table(table)]
+    if not rows:
+        return ""
+    keys = [name.replace(" ", "_") for name in PLACES]
+    lines = [
+        f"| {row['scan']} | {row['model']} | {row['extent_percent']:.2f} | {row['lesion_ml']:.1f} | "
+        + " | ".join(f"{row[f'{key}_ml']:.1f}" for key in keys)
+        + f" | {row['outside_lungs_ml']:.1f} |"
+        for row in rows
+    ]
+    shares = " | ".join(
+        f"{np.mean([row[f'{key}_lung_percent'] for row in rows]):.0f} %" for key in keys
+    )
+    lines.append(f"| *share of the lungs* | | | | {shares} | |")
+    return (
+        "## False positives\n\nWhat is marked in scans without pneumonia: per cent of the lungs, mL, "
+        "and mL at each place (what is near two counts to the first).\n\n"
+        + _table(
+            f"| scan | network | % | mL | {' | '.join(PLACES)} | beyond the lungs |",
+            lines,
+        )
+    )
+
+
 def _sources(rows: Sequence[Row]) -> tuple[list[Row], list[Row], list[Row]]:
     """Rows of the first source, the second and both, of cases with enough lesion."""
     counted = [row for row in rows if row["reference_extent_percent"] > MINIMUM_EXTENT_PERCENT]
@@ -270,6 +298,7 @@ def model_card(
     fine_tunings: Sequence[Path] = (),
     pictures: str = "",
     ablations: Path | None = None,
+    false_positives: Sequence[Path] = (),
 ) -> str:
     """The card as Markdown.
 
@@ -283,6 +312,7 @@ def model_card(
         fine_tunings: comparisons written by `covidlungquant fine-tune`.
         pictures: name of the picture of the worst slices, beside the card.
         ablations: table from `training.ablation`.
+        false_positives: tables from `training.false_positives`.
     """
     first, second, counted = _sources(rows)
     sources = {
@@ -361,7 +391,7 @@ opacity by density (above −350 HU, Pan et al. 2021); the columns "own" are the
 
 Pixel spacing of these scans is nominal, so millilitres compare within a case only.
 
-{_pictures_section(pictures)}{ablation_section(ablations)}{robustness_section(robustness_table)}{fine_tuning_section(fine_tunings)}{LIMITS_SECTION}"""
+{_pictures_section(pictures)}{false_positives_section(false_positives)}{ablation_section(ablations)}{robustness_section(robustness_table)}{fine_tuning_section(fine_tunings)}{LIMITS_SECTION}"""
 
 
 def _network_text(model: LoadedModel) -> str:
@@ -458,6 +488,13 @@ def main() -> None:
         default=[],
         help="comparisons written by covidlungquant fine-tune",
     )
+    parser.add_argument(
+        "--false-positives",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="tables from training.false_positives",
+    )
     parser.add_argument("--ablations", type=Path, help="from training.ablation")
     parser.add_argument(
         "--main-branch-run", type=Path, help="run folder of the U-Net the training started from"
@@ -482,6 +519,7 @@ def main() -> None:
         arguments.fine_tunings,
         arguments.pictures,
         arguments.ablations,
+        arguments.false_positives,
     )
     arguments.model.with_suffix(".md").write_text(card, encoding="utf-8")
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from CovidLungQuantLib.lesions.architectures import config_to_values
 from CovidLungQuantLib.training.cross_validation import write_table
 from CovidLungQuantLib.training.evaluation import CaseAgreement
+from CovidLungQuantLib.training.false_positives import PLACES
 from CovidLungQuantLib.training.model_card import (
     ablation_section,
     class_means,
     costs_section,
+    false_positives_section,
     fine_tuning_section,
     other_models_section,
     read_table,
@@ -105,6 +107,25 @@ def test_ablation_shows_each_case_the_mean_and_the_change(tmp_path):
     assert "| left out, or added (+) | covid01 | covid02 | mean | change |" in lines
     assert "| everything | 0.800 | 0.600 | 0.700 | +0.000 |" in lines
     assert "| painted lesions | 0.700 | 0.650 | 0.675 | -0.025 |" in lines
+
+
+def test_false_positives_show_where_they_lie(tmp_path):
+    table = tmp_path / "false-positives.csv"
+    keys = [name.replace(" ", "_") for name in PLACES]
+    columns = [f"{key}_{what}" for key in keys for what in ("lung_percent", "ml")]
+    for scan, percents in (("one", range(10, 16)), ("two", range(20, 26))):
+        figures = [f"{percent},{percent / 10}" for percent in percents]
+        with table.open("a", encoding="utf-8") as file:
+            if scan == "one":
+                file.write(",".join(["scan,model,extent_percent,lesion_ml", *columns]))
+                file.write(",outside_lungs_ml\n")
+            file.write(f"{scan},m,0.254,12.34,{','.join(figures)},0.5\n")
+    lines = false_positives_section([table]).splitlines()
+    assert f"| scan | network | % | mL | {' | '.join(PLACES)} | beyond the lungs |" in lines
+    assert "| one | m | 0.25 | 12.3 | 1.0 | 1.1 | 1.2 | 1.3 | 1.4 | 1.5 | 0.5 |" in lines
+    assert "| two | m | 0.25 | 12.3 | 2.0 | 2.1 | 2.2 | 2.3 | 2.4 | 2.5 | 0.5 |" in lines
+    assert lines[-2].startswith("| *share of the lungs* | | | | 15 % | 16 % |")
+    assert false_positives_section([]) == ""
 
 
 def test_the_recipe_tells_how_the_main_branch_began():
