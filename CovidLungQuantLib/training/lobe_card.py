@@ -19,6 +19,7 @@ def lobe_card(
     dice: np.ndarray,
     folds: int,
     average: np.ndarray,
+    plausible: Sequence[bool],
 ) -> str:
     """The card as Markdown.
 
@@ -31,6 +32,7 @@ def lobe_card(
         dice: cross-validated, (mask, lobe in the order of `LOBES`).
         folds: of the cross-validation.
         average: the same by `training.lobe_average`, the average of the other folds' masks.
+        plausible: for each mask, whether its middle lobe lies in front of the upper lobe.
     """
     heading = " | ".join(lobe.short_name for lobe in LOBES)
     rows = [
@@ -39,11 +41,15 @@ def lobe_card(
             ("mean", dice.mean(axis=0)),
             ("median", np.median(dice, axis=0)),
             ("worst", dice.min(axis=0)),
+            ("mean of the plausible", dice[np.array(plausible)].mean(axis=0)),
             ("mean of the average mask", average.mean(axis=0)),
             *zip(masks, dice, strict=True),
         )
     ]
-    summary, each = "\n".join(rows[:4]), "\n".join(rows[4:])
+    summary, each = "\n".join(rows[:5]), "\n".join(rows[5:])
+    doubtful = [
+        mask for mask, is_plausible in zip(masks, plausible, strict=True) if not is_plausible
+    ]
     parameters = sum(parameter.numel() for parameter in network.parameters())
     grid = "×".join(map(str, network.config.grid))
     table = f"| mask | {heading} | all |\n|---|---|---|---|---|---|---|"
@@ -81,8 +87,9 @@ shipped weights saw all masks. Weights and figures are made by
 
     python -m CovidLungQuantLib.training.lobes DATASET --folds {folds} -o {name}.pt
 
-For comparison, the last row divides each lung as the other folds' masks are on average in their
-lung's bounding box (`python -m CovidLungQuantLib.training.lobe_average DATASET --folds {folds}`).
+{_doubtful_text(doubtful)}For comparison, the last row divides each lung as the other folds' masks
+are on average in their lung's bounding box
+(`python -m CovidLungQuantLib.training.lobe_average DATASET --folds {folds}`).
 
 {table}
 {summary}
@@ -92,3 +99,14 @@ Each mask:
 {table}
 {each}
 """
+
+
+def _doubtful_text(doubtful: Sequence[str]) -> str:
+    if not doubtful:
+        return ""
+    count = f"{len(doubtful)} mask{'s' if len(doubtful) > 1 else ''}"
+    return (
+        f"In {count} ({', '.join(doubtful)}) the middle lobe lies behind the upper lobe, as it does "
+        "in no lung: nothing that knows lungs can agree with that. The other masks are the plausible "
+        "ones.\n\n"
+    )

@@ -12,7 +12,13 @@ from CovidLungQuantLib.ct import orient_like
 from CovidLungQuantLib.ct.images import geometry_of_image
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, LOBES, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.labels import (
+    LEFT_LUNG_VALUE,
+    LOBES,
+    RIGHT_LUNG_VALUE,
+    RIGHT_MIDDLE_LOBE,
+    RIGHT_UPPER_LOBE,
+)
 
 Spacing = tuple[float, float, float]
 
@@ -56,6 +62,18 @@ def lungs_of(lobes: np.ndarray) -> np.ndarray:
     for lobe in LOBES:
         lungs[lobes == lobe.value] = lobe.lung_value
     return lungs
+
+
+def middle_lobe_in_front(lobes: np.ndarray) -> bool:
+    """Whether the middle lobe's centre lies before the upper lobe's, as in every right lung.
+
+    Args:
+        lobes: uint8 (z, y, x), upright, values of `LOBES`; both lobes are there.
+    """
+    middle, upper = (
+        np.nonzero(lobes == lobe.value)[1].mean() for lobe in (RIGHT_MIDDLE_LOBE, RIGHT_UPPER_LOBE)
+    )
+    return bool(middle < upper)
 
 
 def lobe_dice(found: np.ndarray, true: np.ndarray) -> list[float]:

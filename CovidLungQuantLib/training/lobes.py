@@ -37,6 +37,7 @@ from CovidLungQuantLib.training.lobe_masks import (
     LobeMask,
     lobe_dice,
     lungs_of,
+    middle_lobe_in_front,
     read_lobe_masks,
 )
 
@@ -449,6 +450,7 @@ def main() -> None:
             dice,
             arguments.folds,
             average_dice([mask.lobes for mask in masks], arguments.folds),
+            [middle_lobe_in_front(mask.lobes) for mask in masks],
         )
         arguments.output.with_suffix(".md").write_text(card, encoding="utf-8")
 

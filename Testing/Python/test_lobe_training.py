@@ -16,7 +16,12 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 from CovidLungQuantLib.training.lobe_average import average_dice
 from CovidLungQuantLib.training.lobe_card import lobe_card
-from CovidLungQuantLib.training.lobe_masks import LobeMask, lobe_dice, read_lobe_masks
+from CovidLungQuantLib.training.lobe_masks import (
+    LobeMask,
+    lobe_dice,
+    middle_lobe_in_front,
+    read_lobe_masks,
+)
 from CovidLungQuantLib.training.lobes import (
     LobeTrainingConfig,
     cross_validate,
@@ -117,13 +122,29 @@ def test_the_card_tells_every_figure():
     dice = np.array([[0.9, 0.5, 0.8, 0.7, 0.6], [0.7, 0.7, 0.8, 0.9, 1.0]])
     recipe = recipe_text(SMALL_TRAINING)
     card = lobe_card(
-        "n", "abc", LobeNetwork(SMALL_NETWORK), recipe, ["a", "b"], dice, 5, dice - 0.1
+        "n",
+        "abc",
+        LobeNetwork(SMALL_NETWORK),
+        recipe,
+        ["a", "b"],
+        dice,
+        5,
+        dice - 0.1,
+        [False, True],
     )
     assert "| mean | 0.800 | 0.600 | 0.800 | 0.800 | 0.800 | 0.760 |" in card
     assert "| worst | 0.700 | 0.500 | 0.800 | 0.700 | 0.600 | 0.660 |" in card
     assert "| mean of the average mask | 0.700 | 0.500 | 0.700 | 0.700 | 0.700 | 0.660 |" in card
     assert "| b | 0.700 | 0.700 | 0.800 | 0.900 | 1.000 | 0.820 |" in card
+    assert "| mean of the plausible | 0.700 | 0.700 | 0.800 | 0.900 | 1.000 | 0.820 |" in card
+    assert "In 1 mask (a) the middle" in card
     assert "12 steps of 2 lungs" in card and "`abc`" in card
+
+
+def test_a_middle_lobe_behind_the_upper_lobe_is_implausible():
+    lobes = small_lobes()
+    assert middle_lobe_in_front(lobes)
+    assert not middle_lobe_in_front(lobes[:, ::-1])
 
 
 def test_the_average_of_equal_masks_is_the_mask_and_lungs_of_another_size_are_stretched():
