@@ -106,7 +106,7 @@ def _doubtful_text(doubtful: Sequence[str]) -> str:
         return ""
     count = f"{len(doubtful)} mask{'s' if len(doubtful) > 1 else ''}"
     return (
-        f"In {count} ({', '.join(doubtful)}) the middle lobe lies behind the upper lobe, as it does "
-        "in no lung: nothing that knows lungs can agree with that. The other masks are the plausible "
-        "ones.\n\n"
+        f"In {count} ({', '.join(doubtful)}) the middle lobe lies behind the upper lobe, as it "
+        "does in no lung: nothing that knows lungs can agree with that. The others are the "
+        "plausible ones.\n\n"
     )
