@@ -20,9 +20,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         choices=RECIPE_NAMES,
         default="paper",
-        help="paper: Grodecki 2021; short: what the shipped weights were trained with; fine: short "
-        "on the box around the lungs, with a level at full resolution; unet: the network of "
-        "COVID-Lesion Net, trained as short; unet-attention: that U-Net as the main branch",
+        help="paper: Grodecki 2021; short: a narrower network and a schedule for one CPU; fine: "
+        "short on the box around the lungs, with a level at full resolution; unet: the network of "
+        "COVID-Lesion Net, trained as short; unet-attention: that U-Net as the main branch, as the "
+        "shipped weights were trained",
     )
     parser.add_argument(
         "--config", type=Path, help="config.json of a run, instead of a recipe; edit it at will"

@@ -96,10 +96,9 @@ class TrainingConfig:
     seed: int = 0
 
 
-# What the shipped weights were trained with, for a hundredth of the paper's data and no GPU: a
-# narrower dense block that sees a slice between its neighbours, a coarser working grid, soft Dice
-# in place of RMI, an optimiser that converges in a few hundred steps, and a main branch that has
-# seen many slices before the costly windows begin.
+# For a hundredth of the paper's data and no GPU: a narrower dense block that sees a slice between
+# its neighbours, a coarser working grid, soft Dice in place of RMI, an optimiser that converges in
+# a few hundred steps, and a main branch that has seen many slices before the costly windows begin.
 SHORT_TRAINING = TrainingConfig(
     network=NetworkConfig(
         working_size=192, context_slices=3, stem_channels=32, growth=16, bottleneck=64
@@ -143,7 +142,8 @@ UNET_TRAINING = replace(
     targets_per_sample=1,
 )
 
-# That U-Net as the main branch, trained like it, before the attention branch learns beside it.
+# That U-Net as the main branch, trained like it, before the attention branch learns beside it: the
+# shipped weights.
 UNET_ATTENTION_TRAINING = replace(
     SHORT_TRAINING,
     network=NetworkConfig(working_size=192, context_slices=3, main_branch=UNET_BRANCH),
