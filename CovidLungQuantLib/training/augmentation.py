@@ -12,6 +12,8 @@ from torch.nn import functional
 
 # About −860 HU on the default window (CLINICAL range −870…−830).
 NORMAL_LUNG_SCALED = 0.1
+# −20 HU on that window: blood without contrast medium lies above, fat and lung below.
+CONTRAST_ABOVE_SCALED = 0.62
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,9 @@ class AugmentationConfig:
         hu_shift, hu_gain: HU calibration, largest change as share of the HU window, and as factor.
         noise: largest SD of added noise, as share of the HU window.
         sharpness: largest strength of unsharp masking (positive) or blurring (negative).
+        thickness: largest share of its neighbours mixed into a slice, as thicker slices do.
+        contrast: largest factor, less one, by which tissue denser than `CONTRAST_ABOVE_SCALED` is
+            stretched, as contrast medium does.
         lesion_fade: range of how far lesions fade into the normal lung around them (1 is wholly;
             below 0 they grow denser), so that fainter and denser disease than the few cases' is
             seen.
@@ -39,6 +44,8 @@ class AugmentationConfig:
     hu_gain: float = 0.05
     noise: float = 0.02
     sharpness: float = 0.7
+    thickness: float = 0.0
+    contrast: float = 0.0
     lesion_fade: tuple[float, float] = (0.0, 0.0)
 
 
@@ -73,7 +80,23 @@ def augment(
     moved = functional.grid_sample(flat, grid, align_corners=False)[0]
     moved = moved.unflatten(0, targets.shape[:2])
     moved[:, 0] += outside[0]
+    if config.thickness:
+        slices = _thicken(slices, random.uniform(0.0, config.thickness))
+    if config.contrast:
+        slices = _enhance(slices, 1.0 + random.uniform(0.0, config.contrast))
     return _change_intensity(slices, config, random), moved
+
+
+def _thicken(slices: Tensor, share: float) -> Tensor:
+    """Mix the mean of its neighbours into every slice; channels are neighbouring slices."""
+    above = torch.cat([slices[:, :1], slices[:, :-1]], dim=1)
+    below = torch.cat([slices[:, 1:], slices[:, -1:]], dim=1)
+    return torch.lerp(slices, (above + below) / 2.0, share)
+
+
+def _enhance(slices: Tensor, factor: float) -> Tensor:
+    """Stretch what is denser than fat and lung by `factor`."""
+    return slices + (factor - 1.0) * (slices - CONTRAST_ABOVE_SCALED).clamp_min(0.0)
 
 
 def _fade_lesions(slices: Tensor, lesions: Tensor, share: float) -> Tensor:

@@ -19,6 +19,7 @@ from CovidLungQuantLib.lesions.network import UNET_BRANCH, ConvLSTMAttentionNetw
 from CovidLungQuantLib.lesions.preprocessing import lung_box, resize_plane
 from CovidLungQuantLib.lesions.unet import UNet, UNetConfig
 from CovidLungQuantLib.training.augmentation import (
+    CONTRAST_ABOVE_SCALED,
     NORMAL_LUNG_SCALED,
     AugmentationConfig,
     augment,
@@ -276,6 +277,33 @@ def test_faded_lesions_come_nearer_to_normal_lung_and_nothing_else_changes():
     expected = (before[inside] + NORMAL_LUNG_SCALED) / 2
     torch.testing.assert_close(after[inside], expected, atol=1e-3, rtol=0)
     torch.testing.assert_close(after[outside], before[outside], atol=1e-3, rtol=0)
+
+
+def changed_by(slices: torch.Tensor, **changes: float) -> torch.Tensor:
+    """One sample augmented by these changes alone, at a known place in their range."""
+    still = AugmentationConfig(0, 0, (1, 1), False, None, 0, 0, 0, 0)
+    nothing = torch.zeros(1, 5, *slices.shape[-2:])
+    draws = np.random.default_rng(3)
+    return augment(slices, nothing, torch.zeros_like(slices), replace(still, **changes), draws)[0]
+
+
+def test_thicker_slices_hold_their_neighbours():
+    # Three neighbouring slices; the outermost have a neighbour on one side only.
+    slices = torch.tensor([1.0, 0.0, 0.5])[None, :, None, None].expand(1, 3, 8, 8).contiguous()
+    first, middle, last = changed_by(slices, thickness=0.8)[0, :, 4, 4].tolist()
+    share = middle / 0.75
+    assert 0.0 < share < 0.8
+    assert [first, last] == pytest.approx([1.0 - share / 2, 0.5 - share / 4], abs=1e-5)
+
+
+def test_contrast_medium_makes_what_is_dense_denser():
+    values = torch.tensor([0.1, 0.5, CONTRAST_ABOVE_SCALED, 0.64, 0.66])
+    slices = values[:, None, None, None].expand(5, 1, 8, 8).contiguous()
+    after = changed_by(slices, contrast=1.5)[:, 0, 4, 4]
+    assert after[:3].tolist() == pytest.approx(values[:3].tolist(), abs=1e-5)
+    by = ((after - values) / (values - CONTRAST_ABOVE_SCALED))[3:]
+    assert 0.0 < float(by[0]) < 1.5
+    assert float(by[0]) == pytest.approx(float(by[1]), rel=1e-3)
 
 
 def test_a_crop_keeps_scale_and_stays_with_its_labels():
