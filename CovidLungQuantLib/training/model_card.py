@@ -76,6 +76,7 @@ OTHER_MODELS = {
     "convlstm-attention-4": "the same U-Net as the main branch beside the ConvLSTM (recipe "
     "`unet-attention`)",
     "convlstm-attention-4-mirror": "this network with `--mirror`, in twice the time",
+    "convlstm-attention-4-seed-1": "this recipe with another seed after the U-Net",
     "unet-1": "the 2D U-Net of COVID-Lesion Net (Pan 2021), which also stands for Bartoli 2022 "
     "(recipe `unet`)",
 }
