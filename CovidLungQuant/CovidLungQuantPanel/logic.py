@@ -30,9 +30,9 @@ from CovidLungQuantLib.mrml.nodes import (
     LOBES_REFERENCE_ROLE,
     no_new_nodes_on_error,
     remember_result,
+    renew_or_set_aside,
     result_of,
     results_of,
-    set_aside,
 )
 from CovidLungQuantLib.mrml.segmentation import (
     labels_after_stroke,
@@ -755,14 +755,9 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
 
         Where there are no lobes, earlier ones are set aside.
         """
-        scene = slicer.mrmlScene
-        earlier = lobes_of(scene, volumeNode, segmentationNode)
-        lobesNode = lobes_to_node(scene, quantification, volumeNode, earlier)
-        if lobesNode is None and earlier is not None:
-            set_aside(scene, earlier, volumeNode, LOBES_REFERENCE_ROLE)
-        if None not in (lobesNode, segmentationNode):
-            remember_result(lobesNode, segmentationNode)
-        lobe_chart_to_node(scene, quantification, volumeNode, segmentationNode)
+        result = (slicer.mrmlScene, quantification, volumeNode, segmentationNode)
+        renew_or_set_aside(*result, lobes_to_node, lobes_of, LOBES_REFERENCE_ROLE)
+        lobe_chart_to_node(*result)
 
     def _writeTable(self, quantification, volumeNode, segmentationNode, tableNode):
         tableNode = measurements_to_node(

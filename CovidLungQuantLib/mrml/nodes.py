@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from CovidLungQuantLib.pipeline import Quantification
 
 VOLUME_REFERENCE_ROLE = "CovidLungQuant.volume"
 # Roles of their own, so that `results_of` does not take lobes or chart for the results themselves.
@@ -147,6 +150,37 @@ def set_aside(scene: Any, node: Any, volume_node: Any, role: str) -> None:
     node.SetName(f"{node.GetName()}{EARLIER_RUN_SUFFIX}")
     node.SetDescription("\n".join(filter(None, (EARLIER_RUN_NOTE, node.GetDescription()))))
     node.SetDisplayVisibility(False)
+
+
+def renew_or_set_aside(
+    scene: Any,
+    quantification: Quantification,
+    volume_node: Any,
+    segmentation_node: Any | None,
+    write: Callable[..., Any | None],
+    find: Callable[..., Any | None],
+    role: str,
+) -> None:
+    """Write a part of a result in the place of the one of the run before.
+
+    What this run has not looked for, or not found, is set aside: it must not look like a part of
+    the new result.
+
+    Args:
+        scene: the MRML scene.
+        quantification: the run.
+        volume_node: the volume it belongs to.
+        segmentation_node: the result it belongs to, where the volume has several.
+        write: writes the part, such as `lobes.lobes_to_node`; None where the run has none.
+        find: finds that of the run before, such as `lobes.lobes_of`.
+        role: in which both refer to the volume.
+    """
+    earlier = find(scene, volume_node, segmentation_node)
+    node = write(scene, quantification, volume_node, earlier)
+    if node is None and earlier is not None:
+        set_aside(scene, earlier, volume_node, role)
+    if None not in (node, segmentation_node):
+        remember_result(node, segmentation_node)
 
 
 def remove(scene: Any, node: Any) -> None:

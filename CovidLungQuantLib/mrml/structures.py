@@ -32,9 +32,8 @@ from CovidLungQuantLib.mrml.nodes import (
     newest_referring,
     no_new_nodes_on_error,
     place_beside,
-    remember_result,
     remember_volume,
-    set_aside,
+    renew_or_set_aside,
 )
 from CovidLungQuantLib.mrml.segmentation import (
     hidden_segments_to_node,
@@ -153,22 +152,16 @@ def structures_to_nodes(
     volume_node: Any,
     segmentation_node: Any | None = None,
 ) -> None:
-    """Write all that the run has found; nodes of an earlier run of the same result are renewed.
+    """Write all that the run has found, each as `nodes.renew_or_set_aside` does.
 
-    What this run has not looked for, or not found, is set aside: it must not look like a part of
-    the new result. `segmentation_node` is the result, where the volume has several.
+    `segmentation_node` is the result, where the volume has several.
     """
     for write, find, role in (
         (airways_and_vessels_to_node, airways_and_vessels_of, TUBES_REFERENCE_ROLE),
         (sub_visual_to_node, sub_visual_of, SUB_VISUAL_REFERENCE_ROLE),
         (enhanced_to_node, enhanced_of, ENHANCED_REFERENCE_ROLE),
     ):
-        earlier = find(scene, volume_node, segmentation_node)
-        node = write(scene, quantification, volume_node, earlier)
-        if node is None and earlier is not None:
-            set_aside(scene, earlier, volume_node, role)
-        if None not in (node, segmentation_node):
-            remember_result(node, segmentation_node)
+        renew_or_set_aside(scene, quantification, volume_node, segmentation_node, write, find, role)
 
 
 def airways_and_vessels_from_node(

@@ -55,8 +55,9 @@ def run(chosen: argparse.Namespace) -> None:
     if chosen.fold is not None:
         if not 0 <= chosen.fold < chosen.folds:
             raise BadInputError(f"There is no fold {chosen.fold} of {chosen.folds}; count from 0.")
-        fold = (chosen.fold, chosen.folds, chosen.same_patient)
-        training, _ = fold_of_dataset(chosen.dataset, *fold)
+        training, _ = fold_of_dataset(
+            chosen.dataset, chosen.fold, chosen.folds, chosen.same_patient
+        )
     left_out = [name for names in chosen.leave_out for name in names]
     training = [name for name in training if name not in left_out]
     validation: list[str] = []
@@ -97,8 +98,7 @@ def read_config(path: Path) -> TrainingConfig:
         }
         names = {field.name for field in fields(TrainingConfig)} - {"network", "augmentation"}
         rest = {key: value for key, value in values.items() if key in names}
-        values.pop(SCANS_KEY, None)
-        if unknown := set(values) - names - {"network", "augmentation"}:
+        if unknown := set(values) - names - {"network", "augmentation", SCANS_KEY}:
             raise KeyError(min(unknown))
         return TrainingConfig(
             network=config_from_values(values["network"]),

@@ -11,12 +11,11 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.lobes import segment_lobes
-from CovidLungQuantLib.anatomy.morphology import bounding_box
+from CovidLungQuantLib.anatomy.morphology import bounding_box, dilate
 from CovidLungQuantLib.anatomy.vessels import segment_vessels
-from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, LOBES, NORMAL_LUNG, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, NORMAL_LUNG, RIGHT_LUNG_VALUE
 from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.weights import LoadedModel, load_model
 from CovidLungQuantLib.training.data import read_scan_and_lungs
@@ -53,7 +52,7 @@ def places_in_lungs(
     between = _between_lungs(lungs)
     marks = {
         "vessels": vessels,
-        "fissures": _beside_another_lobe(lobes),
+        "fissures": _beside_another_lobe(lobes, lungs),
         "lower edge": _lowest_of_columns(lungs),
         "mediastinum": between,
         "chest wall": ~inside & ~between,
@@ -61,10 +60,7 @@ def places_in_lungs(
     places = np.where(inside, np.uint8(PLACES.index(ELSEWHERE) + 1), np.uint8(0))
     for index in reversed(range(len(NEAR_MM))):
         name = PLACES[index]
-        if not marks[name].any():
-            continue
-        distance_mm = ndimage.distance_transform_edt(~marks[name], sampling=spacing_mm[::-1])
-        places[inside & (distance_mm <= NEAR_MM[name])] = index + 1
+        places[inside & dilate(marks[name], NEAR_MM[name], spacing_mm)] = index + 1
     return places
 
 
@@ -75,21 +71,14 @@ def _between_lungs(lungs: np.ndarray) -> np.ndarray:
     return (lungs == 0) & past_right & before_left
 
 
-def _beside_another_lobe(lobes: np.ndarray) -> np.ndarray:
-    """Voxels of a lobe that touch a voxel of another one of the same lung."""
+def _beside_another_lobe(lobes: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+    """Voxels that touch a voxel of another lobe of the same lung."""
     beside = np.zeros(lobes.shape, bool)
-    values_of_lung = {
-        side: [lobe.value for lobe in LOBES if lobe.lung_value == side]
-        for side in (RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE)
-    }
-    for values in values_of_lung.values():
-        own = np.where(np.isin(lobes, values), lobes, 0)
-        for axis in range(3):
-            first = np.moveaxis(own, axis, 0)[:-1]
-            second = np.moveaxis(own, axis, 0)[1:]
-            border = (first > 0) & (second > 0) & (first != second)
-            np.moveaxis(beside, axis, 0)[:-1] |= border
-            np.moveaxis(beside, axis, 0)[1:] |= border
+    for axis in range(3):
+        lobe, lung, touching = (np.moveaxis(array, axis, 0) for array in (lobes, lungs, beside))
+        border = (lung[1:] > 0) & (lung[1:] == lung[:-1]) & (lobe[1:] != lobe[:-1])
+        touching[1:] |= border
+        touching[:-1] |= border
     return beside
 
 
@@ -115,9 +104,7 @@ def false_positives(path: Path, model: LoadedModel) -> dict[str, str | float]:
     lobes = segment_lobes(scan.hu, anatomy.lungs, spacing_mm).lobes
     vessels = segment_vessels(scan.hu, anatomy, spacing_mm)
     # Room for the nearest voxels outside the lungs; consolidation beyond them is counted as well.
-    box = tuple(
-        slice(max(part.start - 1, 0), part.stop + 1) for part in bounding_box(anatomy.lungs > 0)
-    )
+    box = bounding_box(anatomy.lungs > 0, (1, 1, 1))
     places = places_in_lungs(anatomy.lungs[box], lobes[box], vessels[box], spacing_mm)
     marked = labels > NORMAL_LUNG.value
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0

@@ -33,7 +33,7 @@ import numpy as np
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import DISCLAIMER
-from CovidLungQuantLib.lesions.architectures import LesionNetworkConfig, config_to_values
+from CovidLungQuantLib.lesions.architectures import LesionNetworkConfig
 from CovidLungQuantLib.lesions.models import (
     CHECKSUM_SUFFIX,
     MODEL_SUFFIX,
@@ -66,7 +66,12 @@ from CovidLungQuantLib.training.fine_tuning_runs import (
     FineTuningPlan,
 )
 from CovidLungQuantLib.training.options import add_options
-from CovidLungQuantLib.training.trainer import SHORT_TRAINING, UNET_TRAINING, TrainingConfig
+from CovidLungQuantLib.training.trainer import (
+    SHORT_TRAINING,
+    UNET_TRAINING,
+    TrainingConfig,
+    training_values,
+)
 
 # What a new model is made of, and what half of it may leave behind.
 MADE_SUFFIXES = (
@@ -167,8 +172,7 @@ def start_fine_tuning(
         if run_folder.exists():
             FineTuning(run_folder).forget()
         run_folder.mkdir(parents=True)
-        values = {**asdict(config), "network": config_to_values(config.network)}
-        _write_json(run_folder / CONFIG_FILE_NAME, values)
+        _write_json(run_folder / CONFIG_FILE_NAME, training_values(config))
         _write_json(run_folder / PLAN_FILE_NAME, asdict(plan))
         _start_process(python or sys.executable, run_folder)
     except OSError as error:

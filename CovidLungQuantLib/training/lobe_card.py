@@ -46,7 +46,7 @@ def lobe_card(
             *zip(masks, dice, strict=True),
         )
     ]
-    summary, each = "\n".join(rows[:5]), "\n".join(rows[5:])
+    summary, each = "\n".join(rows[: -len(masks)]), "\n".join(rows[-len(masks) :])
     doubtful = [
         mask for mask, is_plausible in zip(masks, plausible, strict=True) if not is_plausible
     ]

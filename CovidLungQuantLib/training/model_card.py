@@ -10,7 +10,6 @@ import csv
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from scipy import stats
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
-from CovidLungQuantLib.lesions.architectures import config_to_values
 from CovidLungQuantLib.lesions.inference import LESION_MARGIN
 from CovidLungQuantLib.lesions.network import UNET_BRANCH
 from CovidLungQuantLib.lesions.unet import UNetConfig
@@ -28,7 +26,7 @@ from CovidLungQuantLib.training.ablation import WHOLE_RECIPE
 from CovidLungQuantLib.training.command import read_config
 from CovidLungQuantLib.training.false_positives import PLACES
 from CovidLungQuantLib.training.robustness import UNCHANGED
-from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME
+from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME, training_values
 
 Row = dict[str, str | float]
 NAME_COLUMNS = ("case", "scan", "model")
@@ -468,7 +466,7 @@ def _number(value: float) -> str:
 def _run_configuration(run: Path) -> dict:
     """Every value of a run's configuration, also those that it left at their defaults."""
     config = read_config(run / CONFIG_FILE_NAME)
-    return asdict(config) | {"network": config_to_values(config.network)}
+    return training_values(config)
 
 
 def main() -> None:

@@ -59,15 +59,10 @@ def agreed_with(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         float16, shape of `probabilities`.
     """
-    agreed = probabilities.copy()
-    background = agreed[:, BACKGROUND_VALUE]
-    background[labels == BACKGROUND_VALUE] = 1.0
-    for value in range(CLASS_COUNT):
-        if value == BACKGROUND_VALUE:
-            continue
-        plane = agreed[:, value]
-        plane[labels == BACKGROUND_VALUE] = 0.0
-        mine = labels == value
-        plane[mine] += background[mine]
-        background[mine] = 0.0
+    label = labels[:, None]
+    outside = label == BACKGROUND_VALUE
+    agreed = np.where(outside, np.float16(0), probabilities)
+    freed = np.where(outside, np.float16(1), probabilities[:, [BACKGROUND_VALUE]])
+    agreed[:, BACKGROUND_VALUE] = 0
+    np.put_along_axis(agreed, label, np.take_along_axis(agreed, label, axis=1) + freed, axis=1)
     return agreed

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,6 +95,11 @@ class TrainingConfig:
     painted_variants: int = 4
     lesion_share: float = 0.7
     seed: int = 0
+
+
+def training_values(config: TrainingConfig) -> dict[str, Any]:
+    """A configuration as its file holds it and `command.read_config` reads it."""
+    return {**asdict(config), "network": config_to_values(config.network)}
 
 
 # For a hundredth of the paper's data and no GPU: a narrower dense block that sees a slice between
@@ -353,11 +359,8 @@ def _claim(
 ) -> None:
     """Write the configuration and the names of the scans; refuse a folder with others."""
     config_file = run_folder / CONFIG_FILE_NAME
-    values = {
-        **asdict(config),
-        "network": config_to_values(config.network),
-        SCANS_KEY: {kind: [scan.name for scan in several] for kind, several in scans.items()},
-    }
+    names = {kind: [scan.name for scan in several] for kind, several in scans.items()}
+    values = {**training_values(config), SCANS_KEY: names}
     text = json.dumps(values, indent=2, ensure_ascii=False)
     if (run_folder / CHECKPOINT_FILE_NAME).exists() and config_file.read_text(
         encoding="utf-8"
