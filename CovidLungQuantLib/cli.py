@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from CovidLungQuantLib.cohort.evaluation import Evaluation
     from CovidLungQuantLib.cohort.reader_tables import Comparison
     from CovidLungQuantLib.ct import CTVolume, Geometry, ScanWarning
-    from CovidLungQuantLib.enhancement import Enhancement
+    from CovidLungQuantLib.lesions.enhancement import Enhancement
     from CovidLungQuantLib.pipeline import EnhancedScan, Quantification
 
 PROGRAM = "covidlungquant"
@@ -505,8 +505,8 @@ def _segment(chosen: argparse.Namespace) -> None:
 
 def _measure(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.ct import read_ct
+    from CovidLungQuantLib.files.segmentation import read_segmentation
     from CovidLungQuantLib.outputs.folder import check_output_folder
-    from CovidLungQuantLib.outputs.segmentation import read_segmentation
     from CovidLungQuantLib.pipeline import measure
 
     check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
@@ -537,7 +537,7 @@ def _given_lobes(lobes: str, ct: CTVolume) -> np.ndarray | None:
     """The lobes in the file given, on the grid of the scan; None where none is."""
     if lobes in LOBE_OPTIONS:
         return None
-    from CovidLungQuantLib.lobe_files import read_lobes
+    from CovidLungQuantLib.files.lobes import read_lobes
 
     return read_lobes(lobes, ct.geometry)
 
@@ -549,7 +549,7 @@ def _evaluate(chosen: argparse.Namespace) -> None:
     )
     from CovidLungQuantLib.cohort.evaluation import evaluate, find_pairs
     from CovidLungQuantLib.cohort.figures import check_figures_possible
-    from CovidLungQuantLib.cohort.yardsticks import lesion_yardstick
+    from CovidLungQuantLib.cohort.published_agreement import lesion_yardstick
     from CovidLungQuantLib.outputs.folder import check_output_folder, filled_folder
 
     check_output_folder(chosen.output, chosen.overwrite, files=EVALUATION_FILES)
@@ -573,8 +573,8 @@ def _agreement(chosen: argparse.Namespace) -> None:
         write_agreement,
     )
     from CovidLungQuantLib.cohort.figures import check_figures_possible
+    from CovidLungQuantLib.cohort.published_agreement import lesion_yardstick
     from CovidLungQuantLib.cohort.reader_tables import compare_observers, tables_of_files
-    from CovidLungQuantLib.cohort.yardsticks import lesion_yardstick
     from CovidLungQuantLib.outputs.folder import check_output_folder, filled_folder
 
     check_output_folder(chosen.output, chosen.overwrite, files=AGREEMENT_FILES)
@@ -646,7 +646,7 @@ def _lobes_of_mask(
     from CovidLungQuantLib.anatomy.lobes import lobes_from_lungs
     from CovidLungQuantLib.ct import orient_like, restore_orientation
     from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
-    from CovidLungQuantLib.lobe_files import read_lungs
+    from CovidLungQuantLib.files.lobes import read_lungs
 
     progress(0.0, "Reading the lungs")
     lungs, geometry = read_lungs(file)
@@ -687,8 +687,8 @@ def _enhance(chosen: argparse.Namespace) -> None:
 
     from CovidLungQuantLib.ct import read_ct
     from CovidLungQuantLib.ct.images import write_image
-    from CovidLungQuantLib.enhancement import check_baseline
-    from CovidLungQuantLib.outputs.segmentation import read_segmentation
+    from CovidLungQuantLib.files.segmentation import read_segmentation
+    from CovidLungQuantLib.lesions.enhancement import check_baseline
     from CovidLungQuantLib.pipeline import NO_LOBES, Options, check_options, enhance, quantify
 
     check_baseline(chosen.baseline)
@@ -749,7 +749,7 @@ def _enhancement_text(scan: EnhancedScan) -> str:
 
 def _enhancement_lines(enhancement: Enhancement) -> tuple[list[str], list[str]]:
     """What is known of an enhanced scan and of its severity, one a line."""
-    from CovidLungQuantLib.enhancement import SUB_VISUAL_RULE
+    from CovidLungQuantLib.lesions.enhancement import SUB_VISUAL_RULE
     from CovidLungQuantLib.outputs.enhancement_section import (
         enhancement_facts,
         enhancement_severities,
@@ -823,8 +823,8 @@ def _fine_tune(chosen: argparse.Namespace) -> None:
 
 def _info(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.lesions.inference import available_devices, choose_device
-    from CovidLungQuantLib.lesions.models import available_models
-    from CovidLungQuantLib.lesions.weights import load_model
+    from CovidLungQuantLib.lesions.lesion_model import load_model
+    from CovidLungQuantLib.models.registry import available_models
 
     for name, version in software_versions().items():
         print(f"{name:<15} {version}")

@@ -32,13 +32,18 @@ from CovidLungQuantLib.ct import (
     orient_like,
     restore_orientation,
 )
-from CovidLungQuantLib.enhancement import RINGS, Enhancement, enhance_parenchyma
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import AIRWAYS, BACKGROUND_VALUE, VESSELS
+from CovidLungQuantLib.lesions.airways_and_vessels import (
+    FIND_TUBES,
+    NO_TUBES,
+    REMOVE_TUBES,
+    remove_tubes,
+)
+from CovidLungQuantLib.lesions.enhancement import RINGS, Enhancement, enhance_parenchyma
 from CovidLungQuantLib.lesions.inference import choose_device, segment_lesions
 from CovidLungQuantLib.lesions.kinds import DENSITY, check_kinds, tell_kinds_apart
-from CovidLungQuantLib.lesions.tubes import FIND_TUBES, NO_TUBES, REMOVE_TUBES, remove_tubes
-from CovidLungQuantLib.lesions.weights import load_model
+from CovidLungQuantLib.lesions.lesion_model import load_model
 from CovidLungQuantLib.measures.airways_and_vessels import (
     measure_airways_and_vessels,
     missing_airways_or_vessels,
@@ -66,8 +71,8 @@ class Options:
         artery_hu: density of the pulmonary artery for kinds "artery"; None measures it.
         lobes: "automatic" or "none"; lobes given to `quantify` win.
         airways_and_vessels: "none", "find", or "remove" to take those that lie in normal lung out
-            of the lesions, too; see `lesions.tubes`.
-        enhance: enhance the parenchyma, see `enhancement`; airways and vessels are then found
+            of the lesions, too; see `lesions.airways_and_vessels`.
+        enhance: enhance the parenchyma, see `lesions.enhancement`; airways and vessels are then found
             whatever `airways_and_vessels` says.
         mirror: show the network the mirror image, too, and take the mean; takes twice its time.
     """
@@ -410,12 +415,12 @@ def enhance(
     find_sub_visual: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> EnhancedScan:
-    """Enhance the parenchyma of a scan whose lungs and lesions are known; see `enhancement.py`.
+    """Enhance the parenchyma of a scan whose lungs and lesions are known; see `lesions.enhancement`.
 
     Args:
         ct: the scan.
         labels: uint8 (z, y, x) on the scan's grid; values as in `labels.py`.
-        baseline: one of `enhancement.BASELINE_CHOICES`.
+        baseline: one of `lesions.enhancement.BASELINE_CHOICES`.
         find_sub_visual: look for sub-visual lesions too.
         progress: progress callback.
 

@@ -2,7 +2,7 @@
 
 from slicer.i18n import tr as _
 
-from CovidLungQuantLib.lesions.tubes import FIND_TUBES, NO_TUBES, REMOVE_TUBES
+from CovidLungQuantLib.lesions.airways_and_vessels import FIND_TUBES, NO_TUBES, REMOVE_TUBES
 
 
 class AdvancedSection:

@@ -15,9 +15,9 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, HIGH_OPACITY
-from CovidLungQuantLib.lesions.models import available_models
-from CovidLungQuantLib.lesions.tubes import NO_TUBES
+from CovidLungQuantLib.lesions.airways_and_vessels import NO_TUBES
 from CovidLungQuantLib.measures.recount import RunningCount
+from CovidLungQuantLib.models.registry import available_models
 from CovidLungQuantLib.mrml.chart import lobe_chart_to_node
 from CovidLungQuantLib.mrml.current import numbers_fit, provenance_of, with_record
 from CovidLungQuantLib.mrml.density import is_density_shown, renew_density
@@ -561,7 +561,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
     def checkModel(self, path):
         """Refuse a file that is no model of lesions, with a CovidLungQuantError."""
         self._requireTorch()
-        importlib.import_module("CovidLungQuantLib.lesions.weights").load_model(str(path))
+        importlib.import_module("CovidLungQuantLib.lesions.lesion_model").load_model(str(path))
 
     def modelChoices(self):
         """Models to offer: value → text."""

@@ -12,7 +12,7 @@ from slicer import (
 )
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
-from CovidLungQuantLib.lesions.tubes import NO_TUBES
+from CovidLungQuantLib.lesions.airways_and_vessels import NO_TUBES
 
 
 @parameterNodeWrapper

@@ -10,7 +10,7 @@ from pathlib import Path
 import slicer
 
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, NORMAL_LUNG
-from CovidLungQuantLib.lesions.models import USER_MODELS_VARIABLE
+from CovidLungQuantLib.models.registry import USER_MODELS_VARIABLE
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node, ct_to_node, voxels
@@ -85,8 +85,8 @@ def _boxIn(mask):
 
 def _fineTuneTwoSteps(dataset, model):
     """Train for two steps in a process of its own, as the panel does, and wait for it."""
-    from CovidLungQuantLib.lesions.models import model_path
-    from CovidLungQuantLib.lesions.weights import load_model
+    from CovidLungQuantLib.lesions.lesion_model import load_model
+    from CovidLungQuantLib.models.registry import model_path
     from CovidLungQuantLib.training.fine_tune import fine_tuning_config, start_fine_tuning
 
     config = dataclasses.replace(

@@ -7,14 +7,14 @@ from functools import cache
 from pathlib import Path
 
 from CovidLungQuantLib.anatomy.lobe_network import LobeNetwork, LobeNetworkConfig
-from CovidLungQuantLib.lesions.models import CHECKSUM_SUFFIX, MODELS_FOLDER
-from CovidLungQuantLib.model_files import (
+from CovidLungQuantLib.models.files import (
     NOT_A_MODEL_ERRORS,
     load_checked,
     not_a_model,
     save_with_checksum,
     weights_of,
 )
+from CovidLungQuantLib.models.registry import CHECKSUM_SUFFIX, MODELS_FOLDER
 
 FORMAT_NAME = "covidlungquant-lobes-1"
 # In a folder of its own: the models beside it are the lesion networks a user may choose from.

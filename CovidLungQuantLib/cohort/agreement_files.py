@@ -20,6 +20,7 @@ from CovidLungQuantLib.cohort.evaluation import (
     paired_values,
 )
 from CovidLungQuantLib.cohort.figures import agreement_figure, correlation_text
+from CovidLungQuantLib.cohort.published_agreement import SOURCE, YARDSTICKS
 from CovidLungQuantLib.cohort.reader_tables import (
     AUTOMATIC,
     INTER_OBSERVER,
@@ -36,7 +37,6 @@ from CovidLungQuantLib.cohort.study_page import (
     write_csv,
     write_json,
 )
-from CovidLungQuantLib.cohort.yardsticks import SOURCE, YARDSTICKS
 from CovidLungQuantLib.labels import UNCLASSIFIED_LESION_VALUE
 from CovidLungQuantLib.measures.comparison import STRUCTURES, StructureComparison
 from CovidLungQuantLib.outputs.page import warnings_box

@@ -17,6 +17,7 @@ from CovidLungQuantLib.cohort.agreement import (
     summarise,
 )
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.segmentation import LabelMap, place_labels, read_label_map
 from CovidLungQuantLib.labels import (
     GGO,
     HIGH_OPACITY,
@@ -32,7 +33,6 @@ from CovidLungQuantLib.measures.comparison import (
     compare_label_maps,
 )
 from CovidLungQuantLib.outputs.folder import SEGMENTATION_FILE
-from CovidLungQuantLib.outputs.segmentation import LabelMap, place_labels, read_label_map
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 # Files that stand for the folder they lie in: an annotated case, a result of `segment`.

@@ -25,9 +25,10 @@ from CovidLungQuantLib.labels import (
     HIGH_OPACITY,
     NORMAL_LUNG,
 )
-from CovidLungQuantLib.lesions.architectures import LesionNetwork
 from CovidLungQuantLib.lesions.consolidation import dense_lung_beside_lesions
-from CovidLungQuantLib.lesions.network import class_probabilities
+from CovidLungQuantLib.lesions.lesion_model import LoadedModel
+from CovidLungQuantLib.lesions.networks.architectures import LesionNetwork
+from CovidLungQuantLib.lesions.networks.convlstm_attention import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
     context_indices,
@@ -39,7 +40,6 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_slice,
     working_step_mm,
 )
-from CovidLungQuantLib.lesions.weights import LoadedModel
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")

@@ -115,7 +115,7 @@ def shipped_reference() -> NormalReference:
 
 
 def reference_from_dict(stored: dict) -> NormalReference:
-    """Return a reference from what `training.normal_reference` writes.
+    """Return a reference from what `research.normal_reference` writes.
 
     Raises:
         ValueError: it was made with other bins.

@@ -20,6 +20,15 @@ import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.segments import (
+    ALGORITHM_TYPE_TAG,
+    AUTOMATIC,
+    SEMIAUTOMATIC,
+    algorithm_tags,
+    ignored_segment,
+    joined_labels,
+    missing_segment,
+)
 from CovidLungQuantLib.labels import (
     LABELS,
     LESION_LABELS,
@@ -34,15 +43,6 @@ from CovidLungQuantLib.mrml.volumes import (
     node_to_world,
     numpy_matrix,
     voxels,
-)
-from CovidLungQuantLib.segmentations import (
-    ALGORITHM_TYPE_TAG,
-    AUTOMATIC,
-    SEMIAUTOMATIC,
-    algorithm_tags,
-    ignored_segment,
-    joined_labels,
-    missing_segment,
 )
 from CovidLungQuantLib.terminology import (
     label_of_segment,

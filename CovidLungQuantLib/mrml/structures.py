@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
-from CovidLungQuantLib.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
 from CovidLungQuantLib.labels import AIRWAYS_AND_VESSELS, SUB_VISUAL_LESION, Label
-from CovidLungQuantLib.lesions.tubes import METHOD_NAME as TUBES_METHOD
+from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as TUBES_METHOD
+from CovidLungQuantLib.lesions.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
 from CovidLungQuantLib.measures.airways_and_vessels import (
     measure_airways_and_vessels,
     volumes_note,

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from CovidLungQuantLib.ct import CTVolume, Geometry, ScanWarning, check_ct
+from CovidLungQuantLib.display.windows import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lung_window import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
 from CovidLungQuantLib.mrml.nodes import hierarchy_item, no_new_nodes_on_error
 
 # Slicer's world is RAS, a CTVolume's is LPS: the first two axes change sign.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from CovidLungQuantLib.display.pictures import choose_coronal_plane, encode_palette_png
 from CovidLungQuantLib.labels import GGO
 from CovidLungQuantLib.outputs.page import Plane, UprightScan, css_color, signed_text
-from CovidLungQuantLib.outputs.pictures import choose_coronal_plane, encode_palette_png
 
 # The usual HU of lesions, from the edge of GGO to solid tissue.
 DENSITY_RANGE_HU = (-800, 100)

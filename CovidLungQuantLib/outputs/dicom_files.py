@@ -16,6 +16,7 @@ import numpy as np
 
 from CovidLungQuantLib import __version__
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.segments import SOFTWARE_NAME
 from CovidLungQuantLib.labels import (
     BOTH_LUNGS_REGION,
     GGO,
@@ -33,7 +34,6 @@ from CovidLungQuantLib.labels import (
     Label,
 )
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
-from CovidLungQuantLib.segmentations import SOFTWARE_NAME
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription

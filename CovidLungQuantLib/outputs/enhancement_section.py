@@ -10,7 +10,14 @@ import numpy as np
 
 from CovidLungQuantLib.ct import orient_like
 from CovidLungQuantLib.ct.orientation import Orientation
-from CovidLungQuantLib.enhancement import (
+from CovidLungQuantLib.display.pictures import (
+    choose_coronal_plane,
+    encode_grey_png,
+    enhanced_grey,
+)
+from CovidLungQuantLib.display.windows import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
+from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO
+from CovidLungQuantLib.lesions.enhancement import (
     BASELINE_CHOICES,
     SUB_VISUAL_RULE,
     USUAL_BASELINE_HU,
@@ -18,8 +25,6 @@ from CovidLungQuantLib.enhancement import (
     Enhancement,
     Severity,
 )
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO
-from CovidLungQuantLib.lung_window import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
 from CovidLungQuantLib.outputs.page import (
     Plane,
     UprightScan,
@@ -28,11 +33,6 @@ from CovidLungQuantLib.outputs.page import (
     png_uri,
     signed_text,
     volume_text,
-)
-from CovidLungQuantLib.outputs.pictures import (
-    choose_coronal_plane,
-    encode_grey_png,
-    enhanced_grey,
 )
 
 AXIAL_PICTURES = 2

@@ -14,6 +14,12 @@ from typing import TYPE_CHECKING
 
 from CovidLungQuantLib.ct.images import write_image
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
+from CovidLungQuantLib.files.segmentation import (
+    write_airways_and_vessels,
+    write_lobes,
+    write_segmentation,
+    write_sub_visual,
+)
 from CovidLungQuantLib.outputs.dicom_files import (
     DICOM_MEASUREMENTS_FILE,
     DICOM_SEGMENTATION_FILE,
@@ -21,12 +27,6 @@ from CovidLungQuantLib.outputs.dicom_files import (
 )
 from CovidLungQuantLib.outputs.pdf import write_pdf
 from CovidLungQuantLib.outputs.report import write_report
-from CovidLungQuantLib.outputs.segmentation import (
-    write_airways_and_vessels,
-    write_lobes,
-    write_segmentation,
-    write_sub_visual,
-)
 from CovidLungQuantLib.outputs.table import write_measurements_csv, write_result_json
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 

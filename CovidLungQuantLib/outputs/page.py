@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from CovidLungQuantLib.ct import Geometry, lps_oriented, orient_like
+from CovidLungQuantLib.display.pictures import box_around_lungs, encode_grey_png, window_grey
 from CovidLungQuantLib.labels import Label
-from CovidLungQuantLib.outputs.pictures import box_around_lungs, encode_grey_png, window_grey
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.pipeline import Quantification

@@ -11,6 +11,12 @@ import numpy as np
 
 from CovidLungQuantLib.ct import Geometry
 from CovidLungQuantLib.ct.orientation import orientation_of
+from CovidLungQuantLib.display.pictures import (
+    choose_axial_slices,
+    choose_coronal_plane,
+    encode_labels_png,
+)
+from CovidLungQuantLib.display.windows import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
 from CovidLungQuantLib.labels import (
     BOTH_LUNGS_REGION,
     DISCLAIMER,
@@ -22,7 +28,6 @@ from CovidLungQuantLib.labels import (
     RIGHT_LUNG_REGION,
 )
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
-from CovidLungQuantLib.lung_window import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
 from CovidLungQuantLib.measures.distribution import (
     BIN_WIDTH_HU,
     HIGHEST_BIN_HU,
@@ -48,11 +53,6 @@ from CovidLungQuantLib.outputs.page import (
     swatch,
     volume_text,
     warnings_box,
-)
-from CovidLungQuantLib.outputs.pictures import (
-    choose_axial_slices,
-    choose_coronal_plane,
-    encode_labels_png,
 )
 from CovidLungQuantLib.outputs.severity_section import severity_section
 from CovidLungQuantLib.versions import software_versions

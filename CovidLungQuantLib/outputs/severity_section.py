@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from CovidLungQuantLib.display.pictures import encode_palette_png
 from CovidLungQuantLib.labels import APPROXIMATION, GGO, HIGH_OPACITY, LOBES, LUNG_SEGMENTS
 from CovidLungQuantLib.measures.measurements import Measurements
 from CovidLungQuantLib.measures.severity import (
@@ -29,7 +30,6 @@ from CovidLungQuantLib.outputs.page import (
     swatch,
     volume_text,
 )
-from CovidLungQuantLib.outputs.pictures import encode_palette_png
 
 Color = tuple[float, float, float]
 

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from CovidLungQuantLib.enhancement import VESSEL_BANDS_MM
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.lesions.enhancement import VESSEL_BANDS_MM
 from CovidLungQuantLib.measures.airways_and_vessels import measure_airways_and_vessels
 from CovidLungQuantLib.measures.measurements import COLUMNS, Measurements, table_rows
 from CovidLungQuantLib.versions import software_versions

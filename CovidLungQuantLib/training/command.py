@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.architectures import CONFIGS, config_from_values
 from CovidLungQuantLib.lesions.inference import choose_device
-from CovidLungQuantLib.lesions.models import MODEL_SUFFIX
-from CovidLungQuantLib.lesions.unet import UNet, UNetConfig
-from CovidLungQuantLib.lesions.weights import load_model, save_model
+from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
+from CovidLungQuantLib.lesions.networks.architectures import CONFIGS, config_from_values
+from CovidLungQuantLib.lesions.networks.unet import UNet, UNetConfig
+from CovidLungQuantLib.models.registry import MODEL_SUFFIX
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.data import (
     fold_names,

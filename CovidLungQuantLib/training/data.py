@@ -29,7 +29,7 @@ from CovidLungQuantLib.labels import (
     NORMAL_LUNG,
     UNCLASSIFIED_LESION_VALUE,
 )
-from CovidLungQuantLib.lesions.architectures import LesionNetworkConfig
+from CovidLungQuantLib.lesions.networks.architectures import LesionNetworkConfig
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
     context_indices,

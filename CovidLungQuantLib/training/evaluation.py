@@ -11,7 +11,7 @@ from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, HIGH_OPACITY
 from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.kinds import classify_by_density
-from CovidLungQuantLib.lesions.weights import LoadedModel
+from CovidLungQuantLib.lesions.lesion_model import LoadedModel
 from CovidLungQuantLib.measures.comparison import LESION, LUNG, class_slices, structure_mask
 from CovidLungQuantLib.measures.overlap import dice
 from CovidLungQuantLib.training.data import AnnotatedScan

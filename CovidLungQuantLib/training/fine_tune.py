@@ -33,15 +33,15 @@ import numpy as np
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import DISCLAIMER
-from CovidLungQuantLib.lesions.architectures import LesionNetworkConfig
-from CovidLungQuantLib.lesions.models import (
+from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model, save_model
+from CovidLungQuantLib.lesions.networks.architectures import LesionNetworkConfig
+from CovidLungQuantLib.lesions.networks.unet import UNetConfig
+from CovidLungQuantLib.models.registry import (
     CHECKSUM_SUFFIX,
     MODEL_SUFFIX,
     model_path,
     user_models_folder,
 )
-from CovidLungQuantLib.lesions.unet import UNetConfig
-from CovidLungQuantLib.lesions.weights import LoadedModel, load_model, save_model
 from CovidLungQuantLib.training import command
 from CovidLungQuantLib.training.data import fold_names, patients, read_case
 from CovidLungQuantLib.training.dataset import case_names, patient_groups
@@ -133,7 +133,7 @@ def start_fine_tuning(
         dataset: folder of the training set.
         model: name or file of the model to go on from; None is the default model.
         name: of the new model; None makes one from the old one's.
-        models_folder: where it goes; None is the user's (see `lesions.models`).
+        models_folder: where it goes; None is the user's (see `models.registry`).
         device: where to train.
         same_patient: cases of one patient, kept together, as for `train`; those that the dataset's
             manifest names are, anyway.

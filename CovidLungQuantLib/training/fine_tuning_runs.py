@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from CovidLungQuantLib.errors import CovidLungQuantError
-from CovidLungQuantLib.lesions.models import MODEL_SUFFIX, user_models_folder
+from CovidLungQuantLib.models.registry import MODEL_SUFFIX, user_models_folder
 from CovidLungQuantLib.training.curves import LOG_FILE_NAME
 
 RUNS_FOLDER_NAME = "fine-tuning"

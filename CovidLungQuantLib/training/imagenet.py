@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, DenseBlock
+from CovidLungQuantLib.lesions.networks.convlstm_attention import (
+    ConvLSTMAttentionNetwork,
+    DenseBlock,
+)
 
 # A network without a dense block lacks the attribute.
 _NOT_FITTING_ERRORS = (

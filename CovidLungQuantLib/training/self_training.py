@@ -19,7 +19,7 @@ from CovidLungQuantLib.lesions.inference import (
     finished_labels,
     lesion_probabilities,
 )
-from CovidLungQuantLib.lesions.weights import LoadedModel
+from CovidLungQuantLib.lesions.lesion_model import LoadedModel
 from CovidLungQuantLib.training.data import TaughtScan, read_scan_and_lungs
 
 

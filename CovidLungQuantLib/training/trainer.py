@@ -18,15 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.architectures import (
+from CovidLungQuantLib.lesions.networks.architectures import (
     LesionNetwork,
     LesionNetworkConfig,
     build_network,
     config_to_values,
 )
-from CovidLungQuantLib.lesions.blocks import LUNG_CROP
-from CovidLungQuantLib.lesions.network import UNET_BRANCH, NetworkConfig
-from CovidLungQuantLib.lesions.unet import UNetConfig
+from CovidLungQuantLib.lesions.networks.blocks import LUNG_CROP
+from CovidLungQuantLib.lesions.networks.convlstm_attention import UNET_BRANCH, NetworkConfig
+from CovidLungQuantLib.lesions.networks.unet import UNetConfig
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
 from CovidLungQuantLib.training.curves import Curves

@@ -23,7 +23,7 @@ import numpy as np
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs
 from CovidLungQuantLib.ct import lps_oriented, read_ct
 from CovidLungQuantLib.lesions.inference import segment_lesions
-from CovidLungQuantLib.lesions.weights import load_model
+from CovidLungQuantLib.lesions.lesion_model import load_model
 
 ROUNDS = 2
 COLUMNS = ("model", "architecture", "parameters", "seconds", "ratio", "peak_mib")

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from CovidLungQuantLib.ct import CTVolume, Geometry
+from CovidLungQuantLib.files.segmentation import write_segmentation
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 from CovidLungQuantLib.measures.measurements import measure_lungs
 from CovidLungQuantLib.outputs.report import report_html
-from CovidLungQuantLib.outputs.segmentation import write_segmentation
 from CovidLungQuantLib.pipeline import Quantification
 
 SHAPE = (300, 512, 512)

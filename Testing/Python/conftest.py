@@ -12,7 +12,7 @@ import pytest
 from small_model import small_model
 
 from CovidLungQuantLib.ct.images import write_image
-from CovidLungQuantLib.lesions.weights import save_model
+from CovidLungQuantLib.lesions.lesion_model import save_model
 from CovidLungQuantLib.phantom import chest_phantom
 
 if TYPE_CHECKING:

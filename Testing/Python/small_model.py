@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import torch
 
-from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkConfig
-from CovidLungQuantLib.lesions.weights import LoadedModel
+from CovidLungQuantLib.lesions.lesion_model import LoadedModel
+from CovidLungQuantLib.lesions.networks.convlstm_attention import (
+    ConvLSTMAttentionNetwork,
+    NetworkConfig,
+)
 
 SMALL_CONFIG = NetworkConfig(
     working_size=64,

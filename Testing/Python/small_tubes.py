@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from CovidLungQuantLib.ct import CTVolume, Geometry, ScanWarning
-from CovidLungQuantLib.enhancement import enhance_parenchyma
 from CovidLungQuantLib.labels import AIRWAYS, GGO, NORMAL_LUNG, VESSELS
+from CovidLungQuantLib.lesions.enhancement import enhance_parenchyma
 from CovidLungQuantLib.measures.measurements import measure_lungs
 from CovidLungQuantLib.pipeline import Provenance, Quantification
 

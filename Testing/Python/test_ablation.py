@@ -9,10 +9,10 @@ from small_model import small_model
 from test_train_command import a_dataset
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.weights import load_model, save_model
-from CovidLungQuantLib.training import ablation
+from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
 from CovidLungQuantLib.training.data import read_case
-from CovidLungQuantLib.training.robustness import lesion_dice
+from research import ablation
+from research.robustness import lesion_dice
 
 
 def test_the_table_holds_each_models_dice_on_the_fold(tmp_path, monkeypatch):

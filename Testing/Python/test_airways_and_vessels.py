@@ -15,7 +15,6 @@ import SimpleITK as sitk
 from small_model import small_model
 from small_tubes import AIRWAY, PARENCHYMA_HU, VESSEL, an_enhanced_quantification
 
-from CovidLungQuantLib.enhancement import VESSEL_BANDS_MM
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
     AIRWAYS,
@@ -26,8 +25,9 @@ from CovidLungQuantLib.labels import (
     SUB_VISUAL_LESION,
     VESSELS,
 )
+from CovidLungQuantLib.lesions.enhancement import VESSEL_BANDS_MM
 from CovidLungQuantLib.lesions.kinds import THRESHOLDS
-from CovidLungQuantLib.lesions.weights import save_model
+from CovidLungQuantLib.lesions.lesion_model import save_model
 from CovidLungQuantLib.measures.airways_and_vessels import (
     measure_airways_and_vessels,
     missing_airways_or_vessels,
@@ -243,7 +243,7 @@ def test_what_cannot_be_enhanced_is_still_quantified(
 ):
     ct = chest_phantom((40, 72, 88), (4.6, 4.6, 7.5)).ct
     # No lung can hold as much parenchyma as this.
-    monkeypatch.setattr("CovidLungQuantLib.enhancement.SMALLEST_PARENCHYMA_ML", 1e6)
+    monkeypatch.setattr("CovidLungQuantLib.lesions.enhancement.SMALLEST_PARENCHYMA_ML", 1e6)
     run = quantify(ct, Options("cpu", model_path, THRESHOLDS, lobes=NO_LOBES, enhance=True))
     assert run.enhancement is None and run.airways_and_vessels is not None
     assert "not_enhanced" in [warning.code for warning in run.warnings]

@@ -23,7 +23,7 @@ from CovidLungQuantLib import __version__, cli
 from CovidLungQuantLib.errors import Cancelled, OutOfResourcesError
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
-from CovidLungQuantLib.lesions.weights import save_model
+from CovidLungQuantLib.lesions.lesion_model import save_model
 from CovidLungQuantLib.phantom import DEFAULT_SHAPE, DEFAULT_SPACING_MM
 
 FILES = [

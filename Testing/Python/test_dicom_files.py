@@ -18,6 +18,7 @@ from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import read_ct
 from CovidLungQuantLib.ct.dicom import slice_files
 from CovidLungQuantLib.ct.images import write_image
+from CovidLungQuantLib.files.segmentation import write_segmentation
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS
 from CovidLungQuantLib.outputs.dicom_files import (
     DICOM_MEASUREMENTS_FILE,
@@ -26,7 +27,6 @@ from CovidLungQuantLib.outputs.dicom_files import (
     LESION,
     write_dicom,
 )
-from CovidLungQuantLib.outputs.segmentation import write_segmentation
 from CovidLungQuantLib.pipeline import Quantification
 
 hd = pytest.importorskip("highdicom", reason="highdicom is not installed")

@@ -25,7 +25,7 @@ from CovidLungQuantLib.measures.distribution import (
     shipped_reference,
 )
 from CovidLungQuantLib.measures.volumes import label_histograms, measure_region
-from CovidLungQuantLib.training.normal_reference import normal_lung_counts
+from research.normal_reference import normal_lung_counts
 
 
 def shares_of(**bins: float) -> np.ndarray:

@@ -12,7 +12,10 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, read_ct
-from CovidLungQuantLib.enhancement import (
+from CovidLungQuantLib.display.pictures import enhanced_grey
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG
+from CovidLungQuantLib.lesions.enhancement import (
     HISTOGRAM,
     RINGS,
     enhance_parenchyma,
@@ -22,9 +25,6 @@ from CovidLungQuantLib.enhancement import (
     rings_around,
     trimmed_median,
 )
-from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG
-from CovidLungQuantLib.outputs.pictures import enhanced_grey
 from CovidLungQuantLib.pipeline import EnhancedScan, enhance
 
 SPACING_MM = (1.0, 1.0, 1.0)

@@ -18,8 +18,8 @@ from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import CTVolume, lps_oriented
 from CovidLungQuantLib.ct.images import write_image
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.segmentation import write_segmentation
 from CovidLungQuantLib.outputs.folder import write_results
-from CovidLungQuantLib.outputs.segmentation import write_segmentation
 from CovidLungQuantLib.training import export
 from CovidLungQuantLib.training.data import read_case
 from CovidLungQuantLib.training.dataset import (

@@ -9,9 +9,9 @@ import pytest
 from small_model import small_model
 
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
-from CovidLungQuantLib.lesions.weights import save_model
-from CovidLungQuantLib.training import false_positives
-from CovidLungQuantLib.training.false_positives import PLACES, places_in_lungs
+from CovidLungQuantLib.lesions.lesion_model import save_model
+from research import false_positives
+from research.false_positives import PLACES, places_in_lungs
 
 SPACING_MM = (8.0, 8.0, 8.0)
 

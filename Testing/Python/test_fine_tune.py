@@ -19,15 +19,15 @@ from small_model import SMALL_CONFIG, small_model
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import CTVolume
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.models import (
+from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
+from CovidLungQuantLib.lesions.networks.unet import UNetConfig
+from CovidLungQuantLib.models.registry import (
     DEFAULT_MODEL_NAME,
     MODELS_FOLDER,
     USER_MODELS_VARIABLE,
     available_models,
     model_path,
 )
-from CovidLungQuantLib.lesions.unet import UNetConfig
-from CovidLungQuantLib.lesions.weights import load_model, save_model
 from CovidLungQuantLib.phantom import chest_phantom
 from CovidLungQuantLib.training import fine_tune
 from CovidLungQuantLib.training.export import export_training_case

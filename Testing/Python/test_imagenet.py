@@ -9,7 +9,11 @@ import torch
 from small_model import SMALL_CONFIG
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.network import UNET_BRANCH, ConvLSTMAttentionNetwork, NetworkConfig
+from CovidLungQuantLib.lesions.networks.convlstm_attention import (
+    UNET_BRANCH,
+    ConvLSTMAttentionNetwork,
+    NetworkConfig,
+)
 from CovidLungQuantLib.training.imagenet import start_from_imagenet
 
 

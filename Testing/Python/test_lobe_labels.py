@@ -17,6 +17,7 @@ from CovidLungQuantLib.anatomy.lobe_labels import (
 from CovidLungQuantLib.ct import Geometry
 from CovidLungQuantLib.ct.images import geometry_of_image, image_on, write_image
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.lobes import read_lobes, read_lungs
 from CovidLungQuantLib.labels import (
     GGO,
     LEFT_LOWER_LOBE,
@@ -27,7 +28,6 @@ from CovidLungQuantLib.labels import (
     RIGHT_MIDDLE_LOBE,
     RIGHT_UPPER_LOBE,
 )
-from CovidLungQuantLib.lobe_files import read_lobes, read_lungs
 from CovidLungQuantLib.terminology import terminology_entry
 
 TOTAL_SEGMENTATOR_ENTRY = (

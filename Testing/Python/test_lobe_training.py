@@ -14,15 +14,15 @@ from CovidLungQuantLib.ct import Geometry
 from CovidLungQuantLib.ct.images import write_image
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
-from CovidLungQuantLib.training.lobe_average import average_dice
-from CovidLungQuantLib.training.lobe_card import lobe_card
-from CovidLungQuantLib.training.lobe_masks import (
+from research.lobe_average import average_dice
+from research.lobe_card import lobe_card
+from research.lobe_masks import (
     LobeMask,
     lobe_dice,
     middle_lobe_in_front,
     read_lobe_masks,
 )
-from CovidLungQuantLib.training.lobes import (
+from research.lobes import (
     LobeTrainingConfig,
     cross_validate,
     fissure_loss,

@@ -6,11 +6,12 @@ import json
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from CovidLungQuantLib.lesions.architectures import config_to_values
-from CovidLungQuantLib.training.cross_validation import write_table
+from CovidLungQuantLib.lesions.networks.architectures import config_to_values
 from CovidLungQuantLib.training.evaluation import CaseAgreement
-from CovidLungQuantLib.training.false_positives import PLACES
-from CovidLungQuantLib.training.model_card import (
+from CovidLungQuantLib.training.trainer import RECIPES
+from research.cross_validation import write_table
+from research.false_positives import PLACES
+from research.model_card import (
     ablation_section,
     class_means,
     costs_section,
@@ -21,7 +22,6 @@ from CovidLungQuantLib.training.model_card import (
     recipe_text,
     robustness_section,
 )
-from CovidLungQuantLib.training.trainer import RECIPES
 
 
 def a_table(path: Path, lesion_dice: dict[str, float]) -> Path:

@@ -12,6 +12,10 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
 
 from CovidLungQuantLib.errors import BadInputError  # noqa: E402
+from CovidLungQuantLib.files.segmentation import (  # noqa: E402
+    read_segmentation,
+    write_segmentation,
+)
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG  # noqa: E402
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, results_of  # noqa: E402
 from CovidLungQuantLib.mrml.segmentation import (  # noqa: E402
@@ -23,10 +27,6 @@ from CovidLungQuantLib.mrml.segmentation import (  # noqa: E402
     segmentation_to_node,
 )
 from CovidLungQuantLib.mrml.volumes import ct_to_node, fill_image, voxels  # noqa: E402
-from CovidLungQuantLib.outputs.segmentation import (  # noqa: E402
-    read_segmentation,
-    write_segmentation,
-)
 from CovidLungQuantLib.terminology import terminology_entry  # noqa: E402
 from Testing.Python.small_chest import (  # noqa: E402
     MODEL_NAME,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from CovidLungQuantLib.training.data import AnnotatedScan
-from CovidLungQuantLib.training.perturbations import (
+from research.perturbations import (
     AIR_HU,
     PERTURBATIONS,
     noise_sd_hu,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from CovidLungQuantLib.lesions.network import NetworkConfig
+from CovidLungQuantLib.lesions.networks.convlstm_attention import NetworkConfig
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
     body_box,

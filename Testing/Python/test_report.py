@@ -14,10 +14,7 @@ import SimpleITK as sitk
 from small_chest import MODEL_NAME, SHAPE, a_ct, a_label_map, a_quantification
 
 from CovidLungQuantLib.ct import CTVolume, Geometry
-from CovidLungQuantLib.labels import DISCLAIMER, LABELS, LUNG_SEGMENTS
-from CovidLungQuantLib.measures.severity import severity_notes
-from CovidLungQuantLib.outputs.density_section import density_colors, density_picture
-from CovidLungQuantLib.outputs.pictures import (
+from CovidLungQuantLib.display.pictures import (
     box_around_lungs,
     choose_axial_slices,
     choose_coronal_plane,
@@ -26,6 +23,9 @@ from CovidLungQuantLib.outputs.pictures import (
     encode_palette_png,
     window_grey,
 )
+from CovidLungQuantLib.labels import DISCLAIMER, LABELS, LUNG_SEGMENTS
+from CovidLungQuantLib.measures.severity import severity_notes
+from CovidLungQuantLib.outputs.density_section import density_colors, density_picture
 from CovidLungQuantLib.outputs.report import report_html
 
 PNG_URI = re.compile(r'<image ([^>]*)href="data:image/png;base64,([^"]+)"')

@@ -17,7 +17,7 @@ pytest.importorskip("PySide6", reason="the stand-in needs PySide6")
 from small_model import small_model
 
 from CovidLungQuantLib.ct.images import write_image
-from CovidLungQuantLib.lesions.weights import save_model
+from CovidLungQuantLib.lesions.lesion_model import save_model
 from CovidLungQuantLib.phantom import chest_phantom
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,13 +15,13 @@ from small_lobes import small_lobes
 
 from CovidLungQuantLib.ct import Geometry
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import LABELS, LOBES
-from CovidLungQuantLib.lobe_files import read_lobes
-from CovidLungQuantLib.outputs.segmentation import (
+from CovidLungQuantLib.files.lobes import read_lobes
+from CovidLungQuantLib.files.segmentation import (
     read_segmentation,
     write_lobes,
     write_segmentation,
 )
+from CovidLungQuantLib.labels import LABELS, LOBES
 from CovidLungQuantLib.terminology import terminology_entry
 
 GEOMETRY = Geometry(SHAPE, (0.7, 0.71, 2.1), (10.3, -20.7, 1000 / 3), OBLIQUE)

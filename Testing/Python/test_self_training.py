@@ -22,7 +22,7 @@ from CovidLungQuantLib.lesions.inference import (
     lesion_probabilities,
     segment_lesions,
 )
-from CovidLungQuantLib.lesions.weights import load_model, save_model
+from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
 from CovidLungQuantLib.training.data import TARGET_CHANNELS, training_case
 from CovidLungQuantLib.training.dataset import CT_FILE_NAME
 from CovidLungQuantLib.training.self_training import agreed_with, read_taught_scan

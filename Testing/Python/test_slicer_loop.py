@@ -16,7 +16,7 @@ import pytest
 import slicer
 
 from CovidLungQuantLib.ct import CTVolume, Geometry, read_ct
-from CovidLungQuantLib.lesions.models import USER_MODELS_VARIABLE
+from CovidLungQuantLib.models.registry import USER_MODELS_VARIABLE
 from CovidLungQuantLib.mrml.volumes import ct_to_node
 
 REAL_SCAN = "labelled/covid03"

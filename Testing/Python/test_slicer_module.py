@@ -33,7 +33,7 @@ from slicer_panel import (
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import DISCLAIMER, LOBES
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
-from CovidLungQuantLib.lesions.models import available_models
+from CovidLungQuantLib.models.registry import available_models
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of
 from CovidLungQuantLib.mrml.nodes import (
     CHART_REFERENCE_ROLE,

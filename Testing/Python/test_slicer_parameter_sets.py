@@ -11,7 +11,7 @@ import slicer
 from slicer_panel import draw_lobes, draw_segments, label_map, press, use_small_model
 from small_model import small_model
 
-from CovidLungQuantLib.lesions.weights import save_model
+from CovidLungQuantLib.lesions.lesion_model import save_model
 from CovidLungQuantLib.mrml.layout import LAYOUT_ID
 from CovidLungQuantLib.mrml.table import is_stale, record_from_node
 

@@ -14,9 +14,9 @@ from PySide6.QtWidgets import QComboBox, QWidget
 from slicer_panel import press
 from small_model import small_model
 
-from CovidLungQuantLib.lesions.models import USER_MODELS_VARIABLE
-from CovidLungQuantLib.lesions.models import model_path as path_of_model
-from CovidLungQuantLib.lesions.weights import save_model
+from CovidLungQuantLib.lesions.lesion_model import save_model
+from CovidLungQuantLib.models.registry import USER_MODELS_VARIABLE
+from CovidLungQuantLib.models.registry import model_path as path_of_model
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
 from CovidLungQuantLib.phantom import chest_phantom

@@ -20,9 +20,9 @@ from slicer_panel import draw_lobes, draw_segments, errors, label_map, press
 from small_model import SMALL_CONFIG
 
 from CovidLungQuantLib.ct import CTVolume
-from CovidLungQuantLib.lesions.models import USER_MODELS_VARIABLE
-from CovidLungQuantLib.lesions.weights import load_model
+from CovidLungQuantLib.lesions.lesion_model import load_model
 from CovidLungQuantLib.measures.correction import correction_of
+from CovidLungQuantLib.models.registry import USER_MODELS_VARIABLE
 from CovidLungQuantLib.mrml.machine_labels import machine_labels_of
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node

@@ -15,9 +15,12 @@ from torch.nn import functional
 
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.network import UNET_BRANCH, ConvLSTMAttentionNetwork
+from CovidLungQuantLib.lesions.networks.convlstm_attention import (
+    UNET_BRANCH,
+    ConvLSTMAttentionNetwork,
+)
+from CovidLungQuantLib.lesions.networks.unet import UNet, UNetConfig
 from CovidLungQuantLib.lesions.preprocessing import lung_box, resize_plane
-from CovidLungQuantLib.lesions.unet import UNet, UNetConfig
 from CovidLungQuantLib.training.augmentation import (
     CONTRAST_ABOVE_SCALED,
     NORMAL_LUNG_SCALED,

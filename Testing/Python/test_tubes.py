@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG
-from CovidLungQuantLib.lesions.tubes import remove_tubes, tubes_in_lungs
+from CovidLungQuantLib.lesions.airways_and_vessels import remove_tubes, tubes_in_lungs
 
 SPACING_MM = (1.0, 1.0, 1.0)
 SHAPE = (40, 40, 40)

@@ -7,10 +7,10 @@ import torch
 from test_inference import SPACING_MM, small_scan
 from torch import nn
 
-from CovidLungQuantLib.lesions.blocks import LOGIT_CHANNELS
 from CovidLungQuantLib.lesions.inference import segment_lesions
-from CovidLungQuantLib.lesions.unet import UNet, UNetConfig
-from CovidLungQuantLib.lesions.weights import load_model, save_model
+from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
+from CovidLungQuantLib.lesions.networks.blocks import LOGIT_CHANNELS
+from CovidLungQuantLib.lesions.networks.unet import UNet, UNetConfig
 
 SMALL = UNetConfig(working_size=64, base_channels=4)
 

@@ -10,9 +10,9 @@ import torch
 from small_model import SMALL_CONFIG
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.models import DEFAULT_MODEL_NAME, MODELS_FOLDER, available_models
-from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork
-from CovidLungQuantLib.lesions.weights import load_model, save_model
+from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
+from CovidLungQuantLib.lesions.networks.convlstm_attention import ConvLSTMAttentionNetwork
+from CovidLungQuantLib.models.registry import DEFAULT_MODEL_NAME, MODELS_FOLDER, available_models
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG
-from CovidLungQuantLib.training.worst_slices import (
+from research.worst_slices import (
     AGREED,
     LUNG,
     OUTSIDE,

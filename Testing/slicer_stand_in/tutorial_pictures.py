@@ -26,9 +26,9 @@ from PySide6.QtGui import QImage
 
 from CovidLungQuantLib.ct import CTVolume, read_ct
 from CovidLungQuantLib.labels import GGO
-from CovidLungQuantLib.lesions.models import USER_MODELS_VARIABLE, model_path
-from CovidLungQuantLib.lesions.weights import load_model
+from CovidLungQuantLib.lesions.lesion_model import load_model
 from CovidLungQuantLib.measures.lesion_islands import lesion_islands
+from CovidLungQuantLib.models.registry import USER_MODELS_VARIABLE, model_path
 from CovidLungQuantLib.mrml.segmentation import labels_after_stroke
 from CovidLungQuantLib.mrml.table import is_stale
 from CovidLungQuantLib.mrml.volumes import ct_to_node

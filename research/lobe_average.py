@@ -1,7 +1,7 @@
-"""`python -m CovidLungQuantLib.training.lobe_average DATASET`: what the lobe network has to beat.
+"""`python -m research.lobe_average DATASET`: what the lobe network has to beat.
 
 A lung is divided as the other masks are on average, each in its own lung's bounding box. Same
-masks, folds and Dice as `training.lobes`, nothing learned.
+masks, folds and Dice as `research.lobes`, nothing learned.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.labels import LOBES
-from CovidLungQuantLib.training.lobe_masks import (
+from research.lobe_masks import (
     LUNG_VALUES,
     lobe_dice,
     lungs_of,
@@ -31,7 +31,7 @@ def average_dice(lobe_masks: Sequence[np.ndarray], folds: int) -> np.ndarray:
 
     Args:
         lobe_masks: uint8 (z, y, x) each, values of `labels.LOBES`.
-        folds: mask i is in fold i modulo `folds`, as in `training.lobes`.
+        folds: mask i is in fold i modulo `folds`, as in `research.lobes`.
 
     Returns:
         (mask, lobe in the order of `LOBES`).

@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from CovidLungQuantLib.lesions.architectures import (
+from CovidLungQuantLib.lesions.networks.architectures import (
     LesionNetwork,
     LesionNetworkConfig,
     build_network,
     config_from_values,
     config_to_values,
 )
-from CovidLungQuantLib.lesions.models import model_path
-from CovidLungQuantLib.model_files import (
+from CovidLungQuantLib.models.files import (
     NOT_A_MODEL_ERRORS,
     load_checked,
     not_a_model,
     save_with_checksum,
     weights_of,
 )
+from CovidLungQuantLib.models.registry import model_path
 
 FORMAT_NAME = "covidlungquant-model-1"
 

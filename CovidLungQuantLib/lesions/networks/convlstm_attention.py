@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from CovidLungQuantLib.lesions.blocks import (
+from CovidLungQuantLib.lesions.networks.blocks import (
     BODY_CROP,
     KIND_CHANNEL,
     LESION_CHANNEL,
@@ -29,7 +29,7 @@ from CovidLungQuantLib.lesions.blocks import (
     convolution_segment,
     initialise,
 )
-from CovidLungQuantLib.lesions.unet import UNetLevels
+from CovidLungQuantLib.lesions.networks.unet import UNetLevels
 
 DENSE_BLOCK_STRIDE = 4
 ALPHA_START_LOGIT = 2.0

@@ -23,7 +23,7 @@ from CovidLungQuantLib.anatomy.morphology import bounding_box, dilate
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO
-from CovidLungQuantLib.lesions.tubes import tubes_in_lungs
+from CovidLungQuantLib.lesions.airways_and_vessels import tubes_in_lungs
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 Spacing = tuple[float, float, float]

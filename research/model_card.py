@@ -1,4 +1,4 @@
-"""`python -m CovidLungQuantLib.training.model_card MODEL.pt TABLE.csv --run RUN`: a model's card.
+"""`python -m research.model_card MODEL.pt TABLE.csv --run RUN`: a model's card.
 
 Every figure comes from the cross-validation table or the model file; none is typed by hand.
 """
@@ -18,15 +18,15 @@ from scipy import stats
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.inference import LESION_MARGIN
-from CovidLungQuantLib.lesions.network import UNET_BRANCH
-from CovidLungQuantLib.lesions.unet import UNetConfig
-from CovidLungQuantLib.lesions.weights import LoadedModel, load_model
+from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model
+from CovidLungQuantLib.lesions.networks.convlstm_attention import UNET_BRANCH
+from CovidLungQuantLib.lesions.networks.unet import UNetConfig
 from CovidLungQuantLib.measures.comparison import MINIMUM_EXTENT_PERCENT
-from CovidLungQuantLib.training.ablation import WHOLE_RECIPE
 from CovidLungQuantLib.training.command import read_config
-from CovidLungQuantLib.training.false_positives import PLACES
-from CovidLungQuantLib.training.robustness import UNCHANGED
 from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME, training_values
+from research.ablation import WHOLE_RECIPE
+from research.false_positives import PLACES
+from research.robustness import UNCHANGED
 
 Row = dict[str, str | float]
 NAME_COLUMNS = ("case", "scan", "model")
@@ -195,7 +195,7 @@ def costs_section(table: Path | None) -> str:
 
 
 def ablation_section(table: Path | None) -> str:
-    """What each part of the recipe is worth on one fold, from the table of `training.ablation`."""
+    """What each part of the recipe is worth on one fold, from the table of `research.ablation`."""
     if table is None:
         return ""
     rows = read_table(table)
@@ -255,7 +255,7 @@ def robustness_section(table: Path | None) -> str:
 
 
 def false_positives_section(tables: Sequence[Path]) -> str:
-    """What is marked in scans without pneumonia, from tables of `training.false_positives`."""
+    """What is marked in scans without pneumonia, from tables of `research.false_positives`."""
     rows = [row for table in tables for row in read_table(table)]
     if not rows:
         return ""
@@ -310,11 +310,11 @@ def model_card(
         recipe: how the weights were trained, from `recipe_text`.
         other_tables: cross-validation tables of other models on the same folds.
         costs_table: from `Testing/Benchmarks/compare_models.py`.
-        robustness_table: from `training.robustness`.
+        robustness_table: from `research.robustness`.
         fine_tunings: comparisons written by `covidlungquant fine-tune`.
         pictures: name of the picture of the worst slices, beside the card.
-        ablations: table from `training.ablation`.
-        false_positives: tables from `training.false_positives`.
+        ablations: table from `research.ablation`.
+        false_positives: tables from `research.false_positives`.
     """
     first, second, counted = _sources(rows)
     sources = {

@@ -1,4 +1,4 @@
-"""`python -m CovidLungQuantLib.training.worst_slices DATASET PREDICTIONS -o PICTURE.png`.
+"""`python -m research.worst_slices DATASET PREDICTIONS -o PICTURE.png`.
 
 Where a model errs most: for each case the axial slice with the largest wrongly labelled area. Label
 maps alone are drawn, so that the picture holds nothing of a patient's scan. Needs matplotlib.
@@ -45,7 +45,7 @@ def comparison_picture(labels: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def draw_worst_slices(dataset: Path, predictions: Path, output: Path) -> None:
-    """Write the picture; `predictions` holds CASE.nrrd from `training.cross_validation`."""
+    """Write the picture; `predictions` holds CASE.nrrd from `research.cross_validation`."""
     from matplotlib.figure import Figure
 
     names = [name for name in case_names(dataset) if (predictions / f"{name}.nrrd").is_file()]

@@ -1,6 +1,6 @@
 """The HU of normal lungs as a small file, from scans of normal lungs.
 
-`python -m CovidLungQuantLib.training.normal_reference NAME=SCAN... --origin NAME=TEXT... -o FILE`
+`python -m research.normal_reference NAME=SCAN... --origin NAME=TEXT... -o FILE`
 
 The file holds counts of voxels by HU and where the scans come from, and nothing else of them.
 """
@@ -43,7 +43,7 @@ def reference_dict(scans: dict[str, CTVolume], origins: dict[str, str]) -> dict:
     return {
         "what": "Voxels of normal lungs by Hounsfield units; the first and the last bin hold what "
         "lies below and above.",
-        "made_by": f"CovidLungQuant {__version__}, CovidLungQuantLib.training.normal_reference",
+        "made_by": f"CovidLungQuant {__version__}, research.normal_reference",
         "lowest_bin_hu": LOWEST_BIN_HU,
         "highest_bin_hu": HIGHEST_BIN_HU,
         "bin_width_hu": BIN_WIDTH_HU,

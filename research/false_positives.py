@@ -1,4 +1,4 @@
-"""`python -m CovidLungQuantLib.training.false_positives MODEL CT CT … -o TABLE.csv`.
+"""`python -m research.false_positives MODEL CT CT … -o TABLE.csv`.
 
 What a model marks in scans without pneumonia, and where: at vessels, at fissures, at the lower edge
 of the lungs (diaphragm), at mediastinum and chest wall, or elsewhere.
@@ -17,7 +17,7 @@ from CovidLungQuantLib.anatomy.morphology import bounding_box, dilate
 from CovidLungQuantLib.anatomy.vessels import segment_vessels
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, NORMAL_LUNG, RIGHT_LUNG_VALUE
 from CovidLungQuantLib.lesions.inference import segment_lesions
-from CovidLungQuantLib.lesions.weights import LoadedModel, load_model
+from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model
 from CovidLungQuantLib.training.data import read_scan_and_lungs
 
 Spacing = tuple[float, float, float]

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from CovidLungQuantLib.display.windows import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, LABELS
-from CovidLungQuantLib.lung_window import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
 
 _PICTURE_SMOOTHING_MM = 1.0
 
@@ -48,7 +48,7 @@ def enhanced_grey(
     noise, and black outside.
 
     Args:
-        enhanced_hu: see `enhancement.Enhancement` (row, column).
+        enhanced_hu: see `lesions.enhancement.Enhancement` (row, column).
         lung: bool (row, column).
         pixel_mm: size of a pixel (column, row).
         window_width_hu: width of the window.

@@ -1,4 +1,4 @@
-"""`python -m CovidLungQuantLib.training.cross_validation DATASET FOLD0.pt FOLD1.pt … -o TABLE.csv`.
+"""`python -m research.cross_validation DATASET FOLD0.pt FOLD1.pt … -o TABLE.csv`.
 
 Each case is segmented by the model of the fold that left it out, through the very steps of
 `pipeline.quantify`, and compared with its reader.
@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
-from CovidLungQuantLib.lesions.weights import load_model
+from CovidLungQuantLib.lesions.lesion_model import load_model
 from CovidLungQuantLib.measures.comparison import MINIMUM_EXTENT_PERCENT
 from CovidLungQuantLib.training.data import fold_of_dataset, labels_file, read_case
 from CovidLungQuantLib.training.evaluation import CaseAgreement, evaluate_case

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from CovidLungQuantLib.lesions.network import ConvLSTMAttentionNetwork, NetworkConfig
-from CovidLungQuantLib.lesions.unet import UNet, UNetConfig
+from CovidLungQuantLib.lesions.networks.convlstm_attention import (
+    ConvLSTMAttentionNetwork,
+    NetworkConfig,
+)
+from CovidLungQuantLib.lesions.networks.unet import UNet, UNetConfig
 
 # Both kinds have `see_slices`, `attend` and `config`, and give the same logits.
 LesionNetwork = ConvLSTMAttentionNetwork | UNet

@@ -1,4 +1,4 @@
-"""`python -m CovidLungQuantLib.training.lobes DATASET [-o MODEL.pt]`: train the lobe network.
+"""`python -m research.lobes DATASET [-o MODEL.pt]`: train the lobe network.
 
 DATASET is a folder of lobe label maps (NRRD, 1 RUL, 2 RML, 3 RLL, 4 LUL, 5 LLL; other values are
 ignored), any spacing and orientation. Cross-validation is printed for each lobe; with `-o` a
@@ -30,9 +30,9 @@ from CovidLungQuantLib.labels import (
     RIGHT_MIDDLE_LOBE,
     RIGHT_UPPER_LOBE,
 )
-from CovidLungQuantLib.training.lobe_average import average_dice
-from CovidLungQuantLib.training.lobe_card import lobe_card
-from CovidLungQuantLib.training.lobe_masks import (
+from research.lobe_average import average_dice
+from research.lobe_card import lobe_card
+from research.lobe_masks import (
     LUNG_VALUES,
     LobeMask,
     lobe_dice,

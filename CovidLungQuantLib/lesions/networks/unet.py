@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from CovidLungQuantLib.lesions.blocks import (
+from CovidLungQuantLib.lesions.networks.blocks import (
     BODY_CROP,
     LOGIT_CHANNELS,
     convolution_segment,

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.models import CHECKSUM_SUFFIX, MODELS_FOLDER
+from CovidLungQuantLib.models.registry import CHECKSUM_SUFFIX, MODELS_FOLDER
 
 # What reading a file that is no model, or filling a network from it, may raise.
 NOT_A_MODEL_ERRORS = (

@@ -1,4 +1,4 @@
-"""`python -m CovidLungQuantLib.training.robustness DATASET FOLD0.pt FOLD1.pt … -o TABLE.csv`.
+"""`python -m research.robustness DATASET FOLD0.pt FOLD1.pt … -o TABLE.csv`.
 
 How much the lesion Dice of left-out cases falls when the scan is changed as another scanner,
 protocol or position would (`perturbations.py`).
@@ -15,12 +15,12 @@ import numpy as np
 
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.lesions.inference import segment_lesions
-from CovidLungQuantLib.lesions.weights import LoadedModel, load_model
+from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model
 from CovidLungQuantLib.measures.comparison import LESION, structure_mask
 from CovidLungQuantLib.measures.overlap import dice
 from CovidLungQuantLib.training.data import AnnotatedScan, fold_of_dataset, read_case
 from CovidLungQuantLib.training.options import add_same_patient_option
-from CovidLungQuantLib.training.perturbations import PERTURBATIONS
+from research.perturbations import PERTURBATIONS
 
 UNCHANGED = "unchanged"
 

@@ -31,7 +31,7 @@ def lobe_card(
         masks: names of the masks.
         dice: cross-validated, (mask, lobe in the order of `LOBES`).
         folds: of the cross-validation.
-        average: the same by `training.lobe_average`, the average of the other folds' masks.
+        average: the same by `research.lobe_average`, the average of the other folds' masks.
         plausible: for each mask, whether its middle lobe lies in front of the upper lobe.
     """
     heading = " | ".join(lobe.short_name for lobe in LOBES)
@@ -85,11 +85,11 @@ same licence.
 Dice by shape alone, {folds} folds; each mask was divided by a network that did not see it. The
 shipped weights saw all masks. Weights and figures are made by
 
-    python -m CovidLungQuantLib.training.lobes DATASET --folds {folds} -o {name}.pt
+    python -m research.lobes DATASET --folds {folds} -o {name}.pt
 
 {_doubtful_text(doubtful)}For comparison, the last row divides each lung as the other folds' masks
 are on average in their lung's bounding box
-(`python -m CovidLungQuantLib.training.lobe_average DATASET --folds {folds}`).
+(`python -m research.lobe_average DATASET --folds {folds}`).
 
 {table}
 {summary}

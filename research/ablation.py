@@ -1,4 +1,4 @@
-"""`python -m CovidLungQuantLib.training.ablation DATASET MODEL… -o TABLE.csv --fold K`.
+"""`python -m research.ablation DATASET MODEL… -o TABLE.csv --fold K`.
 
 What each part of a recipe is worth: the lesion Dice, on the cases one fold left out, of models that
 were trained on the others with and without that part.
@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.weights import load_model
+from CovidLungQuantLib.lesions.lesion_model import load_model
 from CovidLungQuantLib.training.data import AnnotatedScan, fold_of_dataset, read_case
 from CovidLungQuantLib.training.options import add_same_patient_option
-from CovidLungQuantLib.training.robustness import lesion_dice
+from research.robustness import lesion_dice
 
 # The first column after the case: nothing was left out.
 WHOLE_RECIPE = "everything"

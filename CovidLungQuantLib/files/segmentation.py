@@ -14,8 +14,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from CovidLungQuantLib.ct import Geometry, ScanWarning
-from CovidLungQuantLib.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.segments import (
+    algorithm_tags,
+    ignored_segment,
+    joined_labels,
+    missing_segment,
+)
 from CovidLungQuantLib.labels import (
     AIRWAYS_AND_VESSELS,
     BACKGROUND_VALUE,
@@ -28,14 +33,9 @@ from CovidLungQuantLib.labels import (
     UNCLASSIFIED_LESION_VALUE,
     Label,
 )
-from CovidLungQuantLib.lesions.tubes import METHOD_NAME as TUBES_METHOD
+from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as TUBES_METHOD
+from CovidLungQuantLib.lesions.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
 from CovidLungQuantLib.measures.volumes import check_labels
-from CovidLungQuantLib.segmentations import (
-    algorithm_tags,
-    ignored_segment,
-    joined_labels,
-    missing_segment,
-)
 from CovidLungQuantLib.terminology import label_of_segment, terminology_entry
 
 # Two grids are the same lattice if no voxel centre is further off than this part of a voxel:

@@ -1,0 +1,1 @@
+"""The one door for label maps, lobes, segmentations and tables."""

@@ -1,0 +1,1 @@
+"""The lesion networks, one file each, and the table that names them."""

@@ -1,0 +1,1 @@
+"""Model files and the registry of models: what every network is loaded through."""
