@@ -17,7 +17,7 @@ from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import LOBES
 from CovidLungQuantLib.mrml.nodes import LOBES_REFERENCE_ROLE, newest_referring
-from CovidLungQuantLib.mrml.segmentation import (
+from CovidLungQuantLib.mrml.segments import (
     hidden_segments_to_node,
     make_segments,
     segment_mask,

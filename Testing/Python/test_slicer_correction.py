@@ -15,12 +15,8 @@ from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG
 from CovidLungQuantLib.measures.correction import correction_of
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of
 from CovidLungQuantLib.mrml.machine_labels import machine_labels_of
-from CovidLungQuantLib.mrml.segmentation import (
-    ALGORITHM_TYPE_TAG,
-    AUTOMATIC,
-    SEMIAUTOMATIC,
-    _tag,
-)
+from CovidLungQuantLib.mrml.segmentation import ALGORITHM_TYPE_TAG, AUTOMATIC, SEMIAUTOMATIC
+from CovidLungQuantLib.mrml.segments import _tag
 from CovidLungQuantLib.mrml.table import correction_from_node, is_stale, record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
 from CovidLungQuantLib.pipeline import measure
