@@ -472,13 +472,13 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
 
 def _segment(chosen: argparse.Namespace) -> None:
     # Imported here: the network's libraries take seconds to load, help and mistakes should not.
-    from CovidLungQuantLib.ct import read_ct
+    from CovidLungQuantLib.ct import read_ct_and_files
     from CovidLungQuantLib.outputs.folder import check_output_folder
     from CovidLungQuantLib.pipeline import Options, check_options, quantify
 
     check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
     _check_pdf(chosen)
-    dicom_source = _dicom_source(chosen)
+    _check_dicom(chosen)
     options = Options(
         device=chosen.device,
         model=chosen.model,
@@ -492,29 +492,29 @@ def _segment(chosen: argparse.Namespace) -> None:
     check_options(options)
     with _shown_progress() as progress:
         progress(0.0, "Reading the scan")
-        ct = read_ct(chosen.ct, chosen.series)
+        ct, dicom_files = read_ct_and_files(chosen.ct, chosen.series)
         quantification = quantify(
             ct,
             options,
             subrange(progress, READ_UNTIL, WRITE_FROM),
             _given_lobes(chosen.lobes, ct),
         )
-        files = _write(chosen, quantification, progress, dicom_source)
+        files = _write(chosen, quantification, progress, dicom_files)
     _print_result(quantification, files)
 
 
 def _measure(chosen: argparse.Namespace) -> None:
-    from CovidLungQuantLib.ct import read_ct
+    from CovidLungQuantLib.ct import read_ct_and_files
     from CovidLungQuantLib.files.segmentation import read_segmentation
     from CovidLungQuantLib.outputs.folder import check_output_folder
     from CovidLungQuantLib.pipeline import measure
 
     check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
     _check_pdf(chosen)
-    dicom_source = _dicom_source(chosen)
+    _check_dicom(chosen)
     with _shown_progress() as progress:
         progress(0.0, "Reading the scan")
-        ct = read_ct(chosen.ct, chosen.series)
+        ct, dicom_files = read_ct_and_files(chosen.ct, chosen.series)
         labels, warnings = read_segmentation(chosen.segmentation, ct.geometry)
         ct = replace(ct, warnings=(*ct.warnings, *warnings))
         quantification = measure(
@@ -524,7 +524,7 @@ def _measure(chosen: argparse.Namespace) -> None:
             _given_lobes(chosen.lobes, ct),
             _lobe_option(chosen.lobes),
         )
-        files = _write(chosen, quantification, progress, dicom_source)
+        files = _write(chosen, quantification, progress, dicom_files)
     _print_result(quantification, files)
 
 
@@ -845,11 +845,11 @@ def _check_pdf(chosen: argparse.Namespace) -> None:
         check_pdf_possible()
 
 
-def _dicom_source(chosen: argparse.Namespace) -> Sequence[Path]:
-    """DICOM files of the scan's slices where the result is wanted as DICOM; none otherwise."""
+def _check_dicom(chosen: argparse.Namespace) -> None:
+    """Refuse early what `--dicom` cannot do: no highdicom, or a scan that is not DICOM."""
     if not chosen.dicom:
-        return ()
-    from CovidLungQuantLib.ct.dicom import is_dicom, slice_files
+        return
+    from CovidLungQuantLib.ct.dicom import is_dicom
     from CovidLungQuantLib.outputs.dicom_files import check_dicom_possible
 
     check_dicom_possible()
@@ -858,14 +858,13 @@ def _dicom_source(chosen: argparse.Namespace) -> Sequence[Path]:
             f"DICOM results refer to a DICOM series, and {chosen.ct.name} is none; give the DICOM "
             "folder of the scan or leave --dicom out."
         )
-    return slice_files(chosen.ct, chosen.series)
 
 
 def _write(
     chosen: argparse.Namespace,
     quantification: Quantification,
     progress: ProgressCallback,
-    dicom_source: Sequence[Path],
+    dicom_files: Sequence[Path],
 ) -> list[Path]:
     from CovidLungQuantLib.outputs.folder import write_results
 
@@ -875,7 +874,7 @@ def _write(
         chosen.overwrite,
         chosen.scene,
         subrange(progress, WRITE_FROM, 1.0),
-        dicom_source,
+        dicom_files if chosen.dicom else (),
         chosen.pdf,
     )
 
