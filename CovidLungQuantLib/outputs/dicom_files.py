@@ -109,7 +109,7 @@ def write_dicom(
         folder: must exist.
         quantification: of the scan read from `source_files`.
         source_files: DICOM files of the slices, in the order of the scan's slices; see
-            `ct.dicom.slice_files`.
+            `ct.read_ct_and_files`.
 
     Raises:
         BadInputError: highdicom is missing, or the series lacks what a DICOM reference needs.

@@ -19,8 +19,7 @@ from PySide6.QtWidgets import QApplication
 from slicer_panel import draw_segments, errors, label_map, press, write_segments
 from test_mrml_dicom_source import Database, uid_of
 
-from CovidLungQuantLib.ct import read_ct
-from CovidLungQuantLib.ct.dicom import slice_files
+from CovidLungQuantLib.ct import read_ct, read_ct_and_files
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER, GGO, HIGH_OPACITY, NORMAL_LUNG
 from CovidLungQuantLib.mrml.dicom_source import INSTANCE_UIDS_ATTRIBUTE
@@ -277,7 +276,7 @@ def test_dicom_of_a_real_series_lies_on_its_slices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Six slices from the middle of a real series; the label map is a threshold, not a result."""
-    files = slice_files(test_data / "dicom" / "covid_P001")
+    _, files = read_ct_and_files(test_data / "dicom" / "covid_P001")
     middle = files[len(files) // 2 - 3 : len(files) // 2 + 3]
     (tmp_path / "series").mkdir()
     copies = [
