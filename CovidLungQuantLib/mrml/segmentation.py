@@ -19,6 +19,7 @@ import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.grids import overlapping_slices, voxel_shift
 from CovidLungQuantLib.files.segments import (
     ALGORITHM_TYPE_TAG,
     AUTOMATIC,
@@ -36,9 +37,7 @@ from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, re
 from CovidLungQuantLib.mrml.segments import (
     BINARY_LABELMAP,
     index_to_volume_index,
-    lattice_shift,
     make_segments,
-    overlapping_slices,
     replace_segments,
     segment_image,
     segment_mask,
@@ -199,7 +198,7 @@ def _labels_of_shared_image(segmentation_node: Any, volume_node: Any) -> np.ndar
         return None
     oriented = slicer.vtkOrientedImageData.SafeDownCast(image)
     to_volume = index_to_volume_index(oriented, segmentation_node, volume_node)
-    shift_xyz = lattice_shift(to_volume, oriented.GetDimensions())
+    shift_xyz = voxel_shift(to_volume, oriented.GetDimensions())
     image_voxels = voxels(oriented)
     if shift_xyz is None or image_voxels.dtype != np.uint8:
         return None

@@ -16,16 +16,11 @@ from small_chest import a_label_map, a_quantification
 
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import dicom, read_ct, read_ct_and_files
-from CovidLungQuantLib.ct.images import write_image
-from CovidLungQuantLib.files.segmentation import write_segmentation
+from CovidLungQuantLib.files.images import write_image
+from CovidLungQuantLib.files.names import DICOM_MEASUREMENTS_FILE, DICOM_SEGMENTATION_FILE
+from CovidLungQuantLib.files.segmentation_writing import write_segmentation
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS
-from CovidLungQuantLib.outputs.dicom_files import (
-    DICOM_MEASUREMENTS_FILE,
-    DICOM_SEGMENTATION_FILE,
-    EXTENT,
-    LESION,
-    write_dicom,
-)
+from CovidLungQuantLib.outputs.dicom_files import EXTENT, LESION, write_dicom
 from CovidLungQuantLib.quantification import Quantification
 
 hd = pytest.importorskip("highdicom", reason="highdicom is not installed")

@@ -15,7 +15,7 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 import slicer
 
 from CovidLungQuantLib.cli.program import command_line
-from CovidLungQuantLib.ct.images import write_image
+from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.labels import LABELS, LOBES
 from CovidLungQuantLib.measures.measurements import COLUMNS
 from CovidLungQuantLib.phantom import chest_phantom
