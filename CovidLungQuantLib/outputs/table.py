@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.enhancement import VESSEL_BANDS_MM
 from CovidLungQuantLib.measures.airways_and_vessels import measure_airways_and_vessels
-from CovidLungQuantLib.measures.measurements import COLUMNS, Measurements, table_rows
+from CovidLungQuantLib.measures.columns import column_keys
+from CovidLungQuantLib.measures.measurements import Measurements, region_figures, table_rows
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ def write_measurements_csv(path: Path | str, quantification: Quantification) -> 
     warning_codes = ";".join(dict.fromkeys(w.code for w in quantification.warnings))
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*COLUMNS, WARNINGS_COLUMN])
+        writer.writerow([*column_keys(), WARNINGS_COLUMN])
         for row in table_rows(quantification.measurements):
-            writer.writerow([*(_cell(row[column]) for column in COLUMNS), warning_codes])
+            writer.writerow([*map(_cell, row.values()), warning_codes])
 
 
 def write_result_json(path: Path | str, quantification: Quantification) -> None:
@@ -53,7 +54,7 @@ def result_dict(quantification: Quantification) -> dict[str, Any]:
         "scan": quantification.ct.name,
         "disclaimer": DISCLAIMER,
         "measurements": [
-            {name: _none_for_nan(value) for name, value in asdict(region).items()}
+            {name: _none_for_nan(value) for name, value in region_figures(region).items()}
             for region in measurements.regions
         ],
         "scores": _scores_dict(measurements),
