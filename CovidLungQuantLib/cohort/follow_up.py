@@ -147,7 +147,12 @@ def read_time_point(folder: Path, day: float | None = None) -> TimePoint:
         result = json.loads(file.read_text(encoding="utf-8"))
         regions = tuple(
             RegionMeasurement(
-                **{name: math.nan if row[name] is None else row[name] for name in names}
+                # A figure that earlier versions did not know has NaN as its default.
+                **{
+                    name: math.nan if row[name] is None else row[name]
+                    for name in names
+                    if name in row
+                }
             )
             for row in result["measurements"]
         )

@@ -33,7 +33,7 @@ _SLICES_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class RegionMeasurement:
-    """What is measured in one region; the fields are the table's columns, in order.
+    """What is measured in one region; `columns.REGION_COLUMNS` says what each field is.
 
     Volumes in mL, extents in % of the region's lung volume, HU as mean and population SD over all
     voxels of the region (`mean_hu`, `sd_hu`) or of the class. NaN where there is no voxel.
@@ -58,6 +58,11 @@ class RegionMeasurement:
     high_opacity_sd_hu: float
     lesion_mean_hu: float
     lesion_sd_hu: float
+
+    @property
+    def normal_percent(self) -> float:
+        """Normal lung as a percentage of the lung volume; NaN without lung."""
+        return 100.0 * self.normal_ml / self.volume_ml if self.volume_ml else math.nan
 
 
 @dataclass(frozen=True, eq=False)

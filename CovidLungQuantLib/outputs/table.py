@@ -11,7 +11,8 @@ from CovidLungQuantLib.files.tables import none_for_nan, write_csv, write_json
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.enhancement import VESSEL_BANDS_MM
 from CovidLungQuantLib.measures.airways_and_vessels import measure_airways_and_vessels
-from CovidLungQuantLib.measures.measurements import COLUMNS, Measurements, table_rows
+from CovidLungQuantLib.measures.columns import column_keys
+from CovidLungQuantLib.measures.measurements import Measurements, region_figures, table_rows
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
@@ -28,14 +29,13 @@ def write_measurements_csv(path: Path | str, quantification: Quantification) -> 
     The last column repeats in each row the codes of the run's warnings, joined by ";".
     """
     warning_codes = ";".join(dict.fromkeys(w.code for w in quantification.warnings))
-    rows = table_rows(quantification.measurements)
     write_csv(
         path,
         [
-            {**{column: row[column] for column in COLUMNS}, WARNINGS_COLUMN: warning_codes}
-            for row in rows
+            {**row, WARNINGS_COLUMN: warning_codes}
+            for row in table_rows(quantification.measurements)
         ],
-        [*COLUMNS, WARNINGS_COLUMN],
+        [*column_keys(), WARNINGS_COLUMN],
     )
 
 
@@ -54,7 +54,7 @@ def result_dict(quantification: Quantification) -> dict[str, Any]:
     return {
         "scan": quantification.ct.name,
         "disclaimer": DISCLAIMER,
-        "measurements": [none_for_nan(asdict(region)) for region in measurements.regions],
+        "measurements": [none_for_nan(region_figures(region)) for region in measurements.regions],
         "scores": _scores_dict(measurements),
         "comparison_with_normal": _comparison_dict(measurements),
         "airways_and_vessels": _airways_and_vessels_dict(quantification),

@@ -53,7 +53,9 @@ def counted_anew(volume_node: Any, segmentation_node: Any) -> Any:
 
 def algorithm_types(segmentation_node: Any) -> set[str]:
     segmentation = segmentation_node.GetSegmentation()
-    return {tag_of(segmentation.GetSegment(label.segment_id), ALGORITHM_TYPE_TAG) for label in LABELS}
+    return {
+        tag_of(segmentation.GetSegment(label.segment_id), ALGORITHM_TYPE_TAG) for label in LABELS
+    }
 
 
 def test_correct_opens_segment_editor_within_the_lungs(
