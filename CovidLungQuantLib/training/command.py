@@ -11,8 +11,7 @@ from typing import Any
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.inference import choose_device
 from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
-from CovidLungQuantLib.lesions.networks.architectures import CONFIGS, config_from_values
-from CovidLungQuantLib.lesions.networks.unet import UNet, UNetConfig
+from CovidLungQuantLib.lesions.networks import NETWORKS, architecture_name, config_from_values
 from CovidLungQuantLib.models.registry import MODEL_SUFFIX
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.data import (
@@ -47,8 +46,8 @@ def run(chosen: argparse.Namespace) -> None:
         )
     teachers = [load_model(model) for model in chosen.teacher]
     start = load_model(chosen.start_from).network if chosen.start_from else None
-    if isinstance(start, UNet) and not isinstance(config.network, UNetConfig):
-        # What the main branch would learn alone, it knows.
+    if start is not None and architecture_name(start.config) != architecture_name(config.network):
+        # It becomes the main branch, which knows what it would learn alone.
         rest = config.epochs - config.main_branch_epochs
         config = replace(config, epochs=rest, main_branch_epochs=0)
     training = case_names(chosen.dataset)
@@ -108,5 +107,5 @@ def read_config(path: Path) -> TrainingConfig:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInputError(
             f"{path} is no training configuration ({error}); start from a run's config.json, whose "
-            f"network is one of {', '.join(CONFIGS)}."
+            f"network is one of {', '.join(NETWORKS)}."
         ) from error

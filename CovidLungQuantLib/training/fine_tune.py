@@ -34,8 +34,7 @@ from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model, save_model
-from CovidLungQuantLib.lesions.networks.architectures import LesionNetworkConfig
-from CovidLungQuantLib.lesions.networks.unet import UNetConfig
+from CovidLungQuantLib.models.network import LesionNetworkConfig
 from CovidLungQuantLib.models.registry import (
     CHECKSUM_SUFFIX,
     MODEL_SUFFIX,
@@ -67,8 +66,7 @@ from CovidLungQuantLib.training.fine_tuning_runs import (
 )
 from CovidLungQuantLib.training.options import add_options
 from CovidLungQuantLib.training.trainer import (
-    SHORT_TRAINING,
-    UNET_TRAINING,
+    RECIPES,
     TrainingConfig,
     training_values,
 )
@@ -99,14 +97,13 @@ COMPARISON_NOTE = (
 
 
 def fine_tuning_config(network: LesionNetworkConfig) -> TrainingConfig:
-    """The recipe: the short one's, all of it on windows, with a low learning rate and few epochs.
+    """The network's recipe, all of it on windows, with a low learning rate and few epochs.
 
     Args:
         network: of the model to go on from, which cannot change.
     """
-    recipe = UNET_TRAINING if isinstance(network, UNetConfig) else SHORT_TRAINING
     return replace(
-        recipe,
+        RECIPES[network.fine_tuning_recipe],
         network=network,
         main_branch_epochs=0,
         main_branch_rate=1.0,

@@ -18,15 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.networks.architectures import (
-    LesionNetwork,
-    LesionNetworkConfig,
-    build_network,
-    config_to_values,
-)
-from CovidLungQuantLib.lesions.networks.blocks import LUNG_CROP
+from CovidLungQuantLib.lesions.networks import architecture_name, build_network, config_to_values
 from CovidLungQuantLib.lesions.networks.convlstm_attention import UNET_BRANCH, NetworkConfig
 from CovidLungQuantLib.lesions.networks.unet import UNetConfig
+from CovidLungQuantLib.models.network import LUNG_CROP, LesionNetwork, LesionNetworkConfig
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
 from CovidLungQuantLib.training.curves import Curves
@@ -374,9 +369,10 @@ def _claim(
 
 
 def _start_from(network: LesionNetwork, start: LesionNetwork) -> None:
-    same_kind = type(start) is type(network)
+    is_same_kind = architecture_name(start.config) == architecture_name(network.config)
     try:
-        (network if same_kind else network.main_branch).load_state_dict(start.state_dict())
+        (network if is_same_kind else network.main_branch).load_state_dict(start.state_dict())
+    # A network without a main branch has None there.
     except (AttributeError, RuntimeError) as error:
         raise BadInputError(
             "The model to start from has other layers than the network to train; start from one of "

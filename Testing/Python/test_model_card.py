@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from CovidLungQuantLib.lesions.networks.architectures import config_to_values
+from CovidLungQuantLib.lesions.networks import config_to_values
 from CovidLungQuantLib.training.evaluation import CaseAgreement
 from CovidLungQuantLib.training.trainer import RECIPES
 from research.cross_validation import write_table

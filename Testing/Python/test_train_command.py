@@ -18,7 +18,7 @@ from test_training import scan_with_lesion, small_training
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
-from CovidLungQuantLib.lesions.networks.architectures import config_to_values
+from CovidLungQuantLib.lesions.networks import config_to_values
 from CovidLungQuantLib.lesions.networks.convlstm_attention import UNET_BRANCH
 from CovidLungQuantLib.lesions.networks.unet import UNet, UNetConfig
 from CovidLungQuantLib.training.batches import CaseVariants
