@@ -26,7 +26,7 @@ from CovidLungQuantLib.mrml.segmentation import (
 from CovidLungQuantLib.mrml.volumes import geometry_of, volume_index_of, voxels
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 SEGMENTATION_CLASS = "vtkMRMLSegmentationNode"
 LABEL_MAP_CLASS = "vtkMRMLLabelMapVolumeNode"

@@ -51,7 +51,7 @@ from CovidLungQuantLib.terminology import (
 )
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 LABELS_SHA256_ATTRIBUTE = "CovidLungQuant.labelsSHA256"
 PROVENANCE_ATTRIBUTE = "CovidLungQuant.provenance"

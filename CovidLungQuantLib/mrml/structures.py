@@ -47,7 +47,7 @@ from CovidLungQuantLib.outputs.enhancement_section import (
 )
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 SEGMENTATION_CLASS = "vtkMRMLSegmentationNode"
 VOLUME_CLASS = "vtkMRMLScalarVolumeNode"

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
     from pydicom import Dataset
 
-    from CovidLungQuantLib.pipeline import Provenance, Quantification
+    from CovidLungQuantLib.quantification import Provenance, Quantification
 
     MeasurementGroup = (
         MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations

@@ -16,7 +16,7 @@ from CovidLungQuantLib.measures.measurements import COLUMNS, Measurements, table
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 WARNINGS_COLUMN = "warnings"
 # Options that may hold a path, of which only the file name belongs into a result.

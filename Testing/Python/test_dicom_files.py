@@ -27,7 +27,7 @@ from CovidLungQuantLib.outputs.dicom_files import (
     LESION,
     write_dicom,
 )
-from CovidLungQuantLib.pipeline import Quantification
+from CovidLungQuantLib.quantification import Quantification
 
 hd = pytest.importorskip("highdicom", reason="highdicom is not installed")
 pydicom = pytest.importorskip("pydicom")
