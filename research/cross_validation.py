@@ -16,11 +16,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
+from CovidLungQuantLib.cli.options import add_same_patient_option
 from CovidLungQuantLib.lesions.lesion_model import load_model
 from CovidLungQuantLib.measures.comparison import MINIMUM_EXTENT_PERCENT
 from CovidLungQuantLib.training.data import fold_of_dataset, labels_file, read_case
 from CovidLungQuantLib.training.evaluation import CaseAgreement, evaluate_case
-from CovidLungQuantLib.training.options import add_same_patient_option
 
 
 def cross_validate(

@@ -60,6 +60,10 @@ class LesionNetworkConfig(Protocol):
     def description(self) -> str:
         """What the network is and what it sees: a sentence for its card."""
 
+    @property
+    def widths(self) -> str:
+        """How wide its layers are, in a few words for its card."""
+
 
 class LesionOutput(Protocol):
     """What a network says of some windows."""

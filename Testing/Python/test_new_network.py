@@ -40,6 +40,10 @@ class ThresholdConfig:
     def description(self) -> str:
         return "A threshold."
 
+    @property
+    def widths(self) -> str:
+        return "one number"
+
 
 class ThresholdOutput(NamedTuple):
     logits: Tensor

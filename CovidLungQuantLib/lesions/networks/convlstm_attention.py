@@ -88,6 +88,17 @@ class NetworkConfig:
             "attention head blends both."
         )
 
+    @property
+    def widths(self) -> str:
+        """A few words for the card."""
+        if self.main_branch == UNET_BRANCH:
+            return f"U-Net of {self.base_channels} channels at the finest level"
+        full = f", {self.full_channels} channels at full resolution" if self.full_channels else ""
+        return (
+            f"dense block of growth {self.growth} and bottleneck {self.bottleneck} (DenseNet-121: "
+            f"32 and 128){full}"
+        )
+
 
 class SliceOutput(NamedTuple):
     """What a slice alone gives.

@@ -52,6 +52,11 @@ class UNetConfig:
             f"about {self.window_step_mm:g} mm apart, as channels."
         )
 
+    @property
+    def widths(self) -> str:
+        """A few words for the card."""
+        return f"{self.base_channels} channels at the finest level"
+
 
 class SliceLogits(NamedTuple):
     """Logits (slices, LOGIT_CHANNELS, size, size)."""
