@@ -59,6 +59,7 @@ from CovidLungQuantLib.labels import (
     LOBES,
     RIGHT_LUNG_REGION,
 )
+from CovidLungQuantLib.measures.columns import Place, columns_in
 from CovidLungQuantLib.measures.comparison import LESION, LUNG
 from CovidLungQuantLib.measures.severity import (
     HIGHEST_CT_SCORE,
@@ -83,24 +84,10 @@ MODULE_NAME = "CovidLungQuant"
 TORCH_VERSION_REQUIREMENT = ">=2.2"
 # Columns and rows of the results table in the .ui file: regions; measures with their decimals.
 SHOWN_REGIONS = (BOTH_LUNGS_REGION, RIGHT_LUNG_REGION, LEFT_LUNG_REGION)
-SHOWN_MEASURES = (
-    ("volume_ml", 0),
-    ("normal_ml", 0),
-    ("ggo_ml", 1),
-    ("high_opacity_ml", 1),
-    ("lesion_ml", 1),
-    ("ggo_percent", 1),
-    ("high_opacity_percent", 1),
-    ("lesion_percent", 1),
-    ("mean_hu", 0),
-    ("sd_hu", 0),
-)
+SHOWN_MEASURES = tuple((column.key, column.decimals) for column in columns_in(Place.PANEL))
 # Columns of the table of lobes in the .ui file but the last, which is the score.
-SHOWN_LOBE_MEASURES = (
-    ("volume_ml", 0),
-    ("ggo_percent", 1),
-    ("high_opacity_percent", 1),
-    ("lesion_percent", 1),
+SHOWN_LOBE_MEASURES = tuple(
+    (column.key, column.decimals) for column in columns_in(Place.PANEL_LOBES)
 )
 # Rows of the table of corrections in the .ui file.
 SHOWN_STRUCTURES = (LUNG, LESION, GGO.name, HIGH_OPACITY.name)

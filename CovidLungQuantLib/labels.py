@@ -73,6 +73,7 @@ APPROXIMATION = "approximation"
 ANATOMICAL_STRUCTURE = Code("SCT", "123037004", "Anatomical Structure")
 MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("SCT", "49755003", "Morphologically Abnormal Structure")
 LUNG = Code("SCT", "39607008", "Lung")
+LESION = Code("SCT", "52988006", "Lesion")
 UPPER_LOBE = Code("SCT", "45653009", "Upper lobe of lung")
 MIDDLE_LOBE = Code("SCT", "72481006", "Middle lobe of right lung")
 LOWER_LOBE = Code("SCT", "90572001", "Lower lobe of lung")
@@ -236,7 +237,7 @@ SUB_VISUAL_LESION = Label(
     color=(0.62, 0.44, 0.86),
     opacity=0.5,
     category=MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
-    type=Code("SCT", "52988006", "Lesion"),
+    type=LESION,
     region=LUNG,
 )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from CovidLungQuantLib import __version__
-from CovidLungQuantLib.anatomy.lobe_labels import fit_lobes_to_lungs
+from CovidLungQuantLib.anatomy.lobe_fitting import fit_lobes_to_lungs
 from CovidLungQuantLib.anatomy.lobe_weights import LOBE_MODEL_FILE, shipped_lobe_model_sha256
 from CovidLungQuantLib.anatomy.lobes import LobeSegmentation, lobes_from_lungs, segment_lobes
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs, split_left_right
@@ -28,6 +28,7 @@ from CovidLungQuantLib.ct import (
 )
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import BACKGROUND_VALUE
 from CovidLungQuantLib.lesions.airways_and_vessels import (
     FIND_TUBES,
@@ -44,7 +45,6 @@ from CovidLungQuantLib.measures.airways_and_vessels import (
     volumes_note,
 )
 from CovidLungQuantLib.measures.measurements import measure_lungs
-from CovidLungQuantLib.measures.volumes import check_labels
 from CovidLungQuantLib.pipeline_extras import (
     find_airways_and_vessels,
     find_extras,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from CovidLungQuantLib.cli.options import CT_HELP, add_lobe_option, add_result_options
 from CovidLungQuantLib.cli.progress_bar import READ_UNTIL, WRITE_FROM, shown_progress
 from CovidLungQuantLib.cli.results import (
+    check_dicom,
     check_pdf,
-    dicom_source_of,
     given_lobes,
     lobe_option,
     print_result,
@@ -40,17 +40,17 @@ def add_parser(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Measure, write and print."""
-    from CovidLungQuantLib.ct import read_ct
-    from CovidLungQuantLib.files.segmentation import read_segmentation
+    from CovidLungQuantLib.ct import read_ct_and_files
+    from CovidLungQuantLib.files.segmentation_reading import read_segmentation
     from CovidLungQuantLib.outputs.folder import check_output_folder
     from CovidLungQuantLib.pipeline import measure
 
     check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
     check_pdf(chosen)
-    dicom_source = dicom_source_of(chosen)
+    check_dicom(chosen)
     with shown_progress() as progress:
         progress(0.0, "Reading the scan")
-        ct = read_ct(chosen.ct, chosen.series)
+        ct, dicom_files = read_ct_and_files(chosen.ct, chosen.series)
         labels, warnings = read_segmentation(chosen.segmentation, ct.geometry)
         ct = replace(ct, warnings=(*ct.warnings, *warnings))
         quantification = measure(
@@ -60,5 +60,5 @@ def run(chosen: argparse.Namespace) -> None:
             given_lobes(chosen.lobes, ct),
             lobe_option(chosen.lobes),
         )
-        files = write_result(chosen, quantification, progress, dicom_source)
+        files = write_result(chosen, quantification, progress, dicom_files)
     print_result(quantification, files)

@@ -58,11 +58,11 @@ def check_pdf(chosen: argparse.Namespace) -> None:
         check_pdf_possible()
 
 
-def dicom_source_of(chosen: argparse.Namespace) -> Sequence[Path]:
-    """DICOM files of the scan's slices where the result is wanted as DICOM; none otherwise."""
+def check_dicom(chosen: argparse.Namespace) -> None:
+    """Refuse early what --dicom cannot do: no highdicom, or a scan that is not DICOM."""
     if not chosen.dicom:
-        return ()
-    from CovidLungQuantLib.ct.dicom import is_dicom, slice_files
+        return
+    from CovidLungQuantLib.ct.dicom import is_dicom
     from CovidLungQuantLib.outputs.dicom_files import check_dicom_possible
 
     check_dicom_possible()
@@ -71,14 +71,13 @@ def dicom_source_of(chosen: argparse.Namespace) -> Sequence[Path]:
             f"DICOM results refer to a DICOM series, and {chosen.ct.name} is none; give the DICOM "
             "folder of the scan or leave --dicom out."
         )
-    return slice_files(chosen.ct, chosen.series)
 
 
 def write_result(
     chosen: argparse.Namespace,
     quantification: Quantification,
     progress: ProgressCallback,
-    dicom_source: Sequence[Path],
+    dicom_files: Sequence[Path],
 ) -> list[Path]:
     """Write the result as the options say; returns the files."""
     from CovidLungQuantLib.outputs.folder import write_results
@@ -89,7 +88,7 @@ def write_result(
         chosen.overwrite,
         chosen.scene,
         subrange(progress, WRITE_FROM, 1.0),
-        dicom_source,
+        dicom_files if chosen.dicom else (),
         chosen.pdf,
     )
 

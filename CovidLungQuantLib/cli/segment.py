@@ -15,8 +15,8 @@ from CovidLungQuantLib.cli.options import (
 )
 from CovidLungQuantLib.cli.progress_bar import READ_UNTIL, WRITE_FROM, shown_progress
 from CovidLungQuantLib.cli.results import (
+    check_dicom,
     check_pdf,
-    dicom_source_of,
     given_lobes,
     lobe_option,
     print_result,
@@ -75,14 +75,14 @@ def add_parser(commands: Commands) -> None:
 def run(chosen: argparse.Namespace) -> None:
     """Segment, measure, write and print."""
     # Imported here: the network's libraries take seconds to load, help and mistakes should not.
-    from CovidLungQuantLib.ct import read_ct
+    from CovidLungQuantLib.ct import read_ct_and_files
     from CovidLungQuantLib.outputs.folder import check_output_folder
     from CovidLungQuantLib.pipeline import check_options, quantify
     from CovidLungQuantLib.quantification import Options
 
     check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
     check_pdf(chosen)
-    dicom_source = dicom_source_of(chosen)
+    check_dicom(chosen)
     options = Options(
         device=chosen.device,
         model=chosen.model,
@@ -96,12 +96,12 @@ def run(chosen: argparse.Namespace) -> None:
     check_options(options)
     with shown_progress() as progress:
         progress(0.0, "Reading the scan")
-        ct = read_ct(chosen.ct, chosen.series)
+        ct, dicom_files = read_ct_and_files(chosen.ct, chosen.series)
         quantification = quantify(
             ct,
             options,
             subrange(progress, READ_UNTIL, WRITE_FROM),
             given_lobes(chosen.lobes, ct),
         )
-        files = write_result(chosen, quantification, progress, dicom_source)
+        files = write_result(chosen, quantification, progress, dicom_files)
     print_result(quantification, files)

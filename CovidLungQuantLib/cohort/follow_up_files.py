@@ -17,11 +17,16 @@ from CovidLungQuantLib.cohort.study_page import (
     study_page,
     study_table,
     svg_image,
-    write_csv,
-    write_json,
 )
+from CovidLungQuantLib.files.tables import write_csv, write_study_json
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, HIGH_OPACITY, LOBES
-from CovidLungQuantLib.measures.change import PERCENTAGE_POINTS, Change
+from CovidLungQuantLib.measures.change import Change
+from CovidLungQuantLib.measures.columns import (
+    PERCENTAGE_POINTS,
+    Column,
+    Place,
+    columns_in,
+)
 from CovidLungQuantLib.measures.measurements import LUNG_REGIONS
 from CovidLungQuantLib.outputs.page import warnings_box
 
@@ -30,26 +35,6 @@ CHANGE_JSON_FILE = "change.json"
 CHANGE_PAGE_FILE = "change.html"
 CHANGE_FILES = (CHANGE_TABLE_FILE, CHANGE_JSON_FILE, CHANGE_PAGE_FILE)
 
-NAMES: dict[str, str] = {
-    "volume_ml": "Lung",
-    "normal_ml": "Normal lung",
-    "ggo_ml": "GGO",
-    "high_opacity_ml": "High opacity",
-    "lesion_ml": "Lesion",
-    "ggo_percent": "GGO",
-    "high_opacity_percent": "High opacity",
-    "lesion_percent": "Lesion",
-}
-# What the page shows; the table beside it holds everything.
-SHOWN = (
-    "volume_ml",
-    "lesion_ml",
-    "lesion_percent",
-    "ggo_ml",
-    "ggo_percent",
-    "high_opacity_ml",
-    "high_opacity_percent",
-)
 CHANGE_NOTES: tuple[str, ...] = (
     "A change is the later value minus the earlier one; changes of extents are percentage points "
     "(pp).",
@@ -70,7 +55,7 @@ def write_follow_up(folder: Path, found: FollowUp, with_figures: bool) -> list[s
     """
     rows = [change_row(item) for item in found.changes]
     write_csv(folder / CHANGE_TABLE_FILE, rows)
-    write_json(
+    write_study_json(
         folder / CHANGE_JSON_FILE,
         {
             "time_points": [
@@ -193,13 +178,13 @@ def _change_table(found: FollowUp) -> str:
     lines = []
     for region in found.regions:
         lines.append([f"<strong>{escape(region.capitalize())}</strong>", *[""] * len(headings[1:])])
-        for measure in SHOWN:
-            item = found.change(region, measure)
+        for column in columns_in(Place.CHANGE_PAGE):
+            item = found.change(region, column.key)
             steps_of_item = [*item.from_previous, *([item.from_first] if first_to_last else [])]
             unit = " pp" if item.change_unit == PERCENTAGE_POINTS else ""
             lines.append(
                 [
-                    f"{NAMES[measure]} <small>{item.unit}</small>",
+                    f"{column.full_name} <small>{item.unit}</small>",
                     *(_value(value) for value in item.values),
                     *(f"{_signed(value)}{unit}" for value in steps_of_item),
                 ]
@@ -208,20 +193,24 @@ def _change_table(found: FollowUp) -> str:
 
 
 def change_text(found: FollowUp) -> Sequence[tuple[str, ...]]:
-    """Rows for the terminal: lesion mL and % of each region, and their change from the first."""
-    rows = [("", "lesion mL", "change", "lesion %", "change pp")]
+    """Rows for the terminal: figures of each region, and their change from the first."""
+    shown = columns_in(Place.PRINTED_CHANGES)
+    headings = [text for column in shown for text in _printed_headings(column)]
+    rows = [("", *headings)]
     for region in found.regions:
-        ml, percent = (found.change(region, name) for name in ("lesion_ml", "lesion_percent"))
-        rows.append(
-            (
-                region,
-                " → ".join(_value(value) for value in ml.values),
-                _signed(ml.from_first),
-                " → ".join(_value(value) for value in percent.values),
-                _signed(percent.from_first),
-            )
-        )
+        items = [found.change(region, column.key) for column in shown]
+        cells = [
+            text
+            for item in items
+            for text in (" → ".join(map(_value, item.values)), _signed(item.from_first))
+        ]
+        rows.append((region, *cells))
     return rows
+
+
+def _printed_headings(column: Column) -> tuple[str, str]:
+    in_points = " pp" if column.unit.change_text == PERCENTAGE_POINTS else ""
+    return f"{column.printed_heading} {column.unit.text}", f"change{in_points}"
 
 
 def _value(value: float) -> str:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from CovidLungQuantLib.cohort.follow_up import FollowUp, TimePoint, compare_time_points
-from CovidLungQuantLib.cohort.follow_up_files import CHANGE_NOTES, NAMES, change_row
+from CovidLungQuantLib.cohort.follow_up_files import CHANGE_NOTES, change_row
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
     BOTH_LUNGS_REGION,
@@ -32,6 +32,7 @@ from CovidLungQuantLib.labels import (
     RIGHT_LUNG_REGION,
 )
 from CovidLungQuantLib.measures.change import Change
+from CovidLungQuantLib.measures.columns import followed_columns
 from CovidLungQuantLib.mrml.chart import CHART_CLASS, TABLE_CLASS, series_of
 from CovidLungQuantLib.mrml.nodes import (
     VOLUME_REFERENCE_ROLE,
@@ -437,7 +438,8 @@ def _time_point_title(point: TimePoint) -> str:
 
 
 def _fill_changes(change_node: Any, found: FollowUp) -> None:
-    rows = [{**change_row(item), "measure": NAMES[item.measure]} for item in found.changes]
+    names = {column.key: column.full_name for column in followed_columns()}
+    rows = [{**change_row(item), "measure": names[item.measure]} for item in found.changes]
     numbered = range(1, len(found.time_points) + 1)
     titles = {
         **TITLES,

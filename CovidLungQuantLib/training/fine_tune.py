@@ -11,6 +11,7 @@ process. The old model stays as it is.
 from __future__ import annotations
 
 import _thread
+import json
 import os
 import re
 import signal
@@ -22,8 +23,10 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
+from CovidLungQuantLib.files.tables import replace_text
 from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
 from CovidLungQuantLib.models.network import LesionNetworkConfig
 from CovidLungQuantLib.models.registry import (
@@ -51,7 +54,6 @@ from CovidLungQuantLib.training.fine_tuning_runs import (
     TRAINING_FOLDER_NAME,
     FineTuning,
     FineTuningPlan,
-    write_json,
 )
 from CovidLungQuantLib.training.model_comparison import (
     compare_models,
@@ -155,8 +157,8 @@ def start_fine_tuning(
         if run_folder.exists():
             FineTuning(run_folder).forget()
         run_folder.mkdir(parents=True)
-        write_json(run_folder / CONFIG_FILE_NAME, training_values(config))
-        write_json(run_folder / PLAN_FILE_NAME, asdict(plan))
+        _write_json(run_folder / CONFIG_FILE_NAME, training_values(config))
+        _write_json(run_folder / PLAN_FILE_NAME, asdict(plan))
         _start_process(python or sys.executable, run_folder)
     except OSError as error:
         raise BadInputError(
@@ -287,7 +289,7 @@ def _finish(plan: FineTuningPlan, run_folder: Path) -> None:
     stem = f"{plan.name}{COMPARISON_SUFFIX}"
     try:
         write_comparison_table(folder / f"{stem}.csv", rows)
-        write_json(folder / f"{stem}.json", comparison_values(plan, old, new, rows, left_out))
+        _write_json(folder / f"{stem}.json", comparison_values(plan, old, new, rows, left_out))
         # Last, so that a model that can be chosen always has its comparison.
         save_model(folder / f"{plan.name}{MODEL_SUFFIX}", new.network)
     except BaseException:
@@ -308,7 +310,11 @@ def _beat(run_folder: Path) -> None:
 
 def _write_state(run_folder: Path, state: str, message: str, exit_code: int = 0) -> None:
     values = {"state": state, "message": message, "exit_code": exit_code}
-    write_json(run_folder / STATE_FILE_NAME, values)
+    _write_json(run_folder / STATE_FILE_NAME, values)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    replace_text(path, json.dumps(content, indent=2, allow_nan=False))
 
 
 def main() -> int:

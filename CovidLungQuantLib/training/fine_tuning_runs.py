@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
 from CovidLungQuantLib.models.registry import MODEL_SUFFIX, user_models_folder
@@ -231,10 +230,3 @@ def _failure(run: FineTuning, status: FineTuningStatus) -> str:
     if status.exit_code != CovidLungQuantError.exit_code:
         return status.message
     return f"{status.message.rstrip('.')} (see {run.run_folder / MESSAGES_FILE_NAME})."
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write beside and rename, so that a reader never meets half a file."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False), encoding="utf-8")
-    partial.replace(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -13,6 +12,7 @@ import numpy as np
 
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.tables import none_for_nan, write_csv
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel
 from CovidLungQuantLib.training.data import read_case
@@ -86,18 +86,13 @@ def _mean(agreements: Sequence[CaseAgreement], figure: str) -> float | None:
 def _figures(agreement: CaseAgreement) -> dict[str, Any]:
     values = asdict(agreement)
     del values["case"]
-    return {
-        name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in values.items()
-    }
+    return none_for_nan(values)
 
 
-def write_comparison_table(path: Path, rows: Sequence[dict[str, CaseAgreement]]) -> None:
+def write_comparison_table(path: Path, rows: Sequence[Mapping[str, CaseAgreement]]) -> None:
     """One row a case and model; empty where a figure is undefined."""
-    columns = [column.name for column in fields(CaseAgreement)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["model", *columns])
-        for row in rows:
-            for which, agreement in row.items():
-                writer.writerow([which, agreement.case, *_figures(agreement).values()])
+    write_csv(
+        path,
+        [{"model": which, **asdict(agreement)} for row in rows for which, agreement in row.items()],
+        ["model", *(column.name for column in fields(CaseAgreement))],
+    )

@@ -15,18 +15,13 @@ from dicom_series import write_series
 from small_chest import a_label_map, a_quantification
 
 from CovidLungQuantLib.cli import main
-from CovidLungQuantLib.ct import read_ct
-from CovidLungQuantLib.ct.dicom import slice_files
-from CovidLungQuantLib.ct.images import write_image
-from CovidLungQuantLib.files.segmentation import write_segmentation
-from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS
-from CovidLungQuantLib.outputs.dicom_files import (
-    DICOM_MEASUREMENTS_FILE,
-    DICOM_SEGMENTATION_FILE,
-    EXTENT,
-    LESION,
-    write_dicom,
-)
+from CovidLungQuantLib.ct import dicom, read_ct, read_ct_and_files
+from CovidLungQuantLib.files.images import write_image
+from CovidLungQuantLib.files.names import DICOM_MEASUREMENTS_FILE, DICOM_SEGMENTATION_FILE
+from CovidLungQuantLib.files.segmentation_writing import write_segmentation
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, LESION
+from CovidLungQuantLib.measures.columns import EXTENT
+from CovidLungQuantLib.outputs.dicom_files import write_dicom
 from CovidLungQuantLib.quantification import Quantification
 
 hd = pytest.importorskip("highdicom", reason="highdicom is not installed")
@@ -74,9 +69,9 @@ def groups_by_name(report: Any) -> dict[str, Any]:
 
 def test_slices_are_listed_in_the_order_of_the_array(tmp_path: Path):
     _, paths = a_series(tmp_path / "scan")
-    assert list(slice_files(tmp_path / "scan")) == [path.resolve() for path in paths]
-    hu = read_ct(tmp_path / "scan").hu
-    for plane, file in zip(hu, slice_files(tmp_path / "scan"), strict=True):
+    ct, files = read_ct_and_files(tmp_path / "scan")
+    assert list(files) == [path.resolve() for path in paths]
+    for plane, file in zip(ct.hu, files, strict=True):
         dataset = pydicom.dcmread(file)
         assert np.array_equal(dataset.pixel_array + int(dataset.RescaleIntercept), plane)
 
@@ -125,7 +120,7 @@ def test_the_report_holds_the_numbers_of_the_table(tmp_path: Path):
         ):
             found = numbers(groups[f"{name}, {row.region}"])
             assert found[VOLUME_CODE] == pytest.approx(volume_ml, rel=1e-6)
-            assert found[EXTENT.value] == pytest.approx(percent, rel=1e-6)
+            assert found[EXTENT.concept.value] == pytest.approx(percent, rel=1e-6)
     group = groups["GGO, right lung"]
     assert group.finding_type.value == GGO.type.value
     assert group.finding_sites[0].laterality.meaning == "Right"
@@ -170,7 +165,7 @@ def test_lungs_without_lesions_have_empty_segments_and_no_invented_numbers(tmp_p
     segmentation, report = result_of(tmp_path / "out", healthy, files)
     assert segmentation.number_of_segments == 3
     found = numbers(groups_by_name(report)["GGO, both lungs"])
-    assert found == {VOLUME_CODE: 0.0, EXTENT.value: 0.0}
+    assert found == {VOLUME_CODE: 0.0, EXTENT.concept.value: 0.0}
 
 
 def test_the_command_writes_both_beside_the_other_results(tmp_path: Path, capsys):
@@ -192,9 +187,26 @@ def test_the_command_writes_both_beside_the_other_results(tmp_path: Path, capsys
     assert not (tmp_path / "out" / DICOM_SEGMENTATION_FILE).exists()
 
 
+def test_the_command_scans_the_folder_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    quantification, _ = a_series(tmp_path / "scan")
+    labels = tmp_path / "labels.seg.nrrd"
+    write_segmentation(labels, quantification.labels, quantification.ct.geometry)
+    scanned = []
+    scan = dicom._scan
+    monkeypatch.setattr(dicom, "_scan", lambda path: scanned.append(path) or scan(path))
+    arguments = ["measure", str(tmp_path / "scan"), str(labels), "-o", str(tmp_path / "out")]
+
+    assert main([*arguments, "--dicom", "--lobes", "none"]) == 0, capsys.readouterr().err
+
+    assert scanned == [tmp_path / "scan"]
+
+
 def test_an_image_file_has_no_series_to_refer_to(tmp_path: Path, capsys):
     ct = a_quantification().ct
     write_image(tmp_path / "ct.nrrd", ct.hu, ct.geometry)
+    assert read_ct_and_files(tmp_path / "ct.nrrd")[1] == ()
     code = main(["segment", str(tmp_path / "ct.nrrd"), "-o", str(tmp_path / "out"), "--dicom"])
     assert code == 2 and not (tmp_path / "out").exists()
     assert "refer to a DICOM series, and ct.nrrd is none" in capsys.readouterr().err
@@ -275,7 +287,7 @@ def test_the_report_names_who_answers_for_the_private_codes(tmp_path: Path):
     quantification, files = a_series(tmp_path / "scan")
     _, report = result_of(tmp_path / "out", quantification, files)
     (scheme,) = report.CodingSchemeIdentificationSequence
-    assert scheme.CodingSchemeDesignator == EXTENT.scheme == "99CLQ"
+    assert scheme.CodingSchemeDesignator == EXTENT.concept.scheme == "99CLQ"
     assert scheme.CodingSchemeResponsibleOrganization == "CovidLungQuant"
     assert (report.CompletionFlag, report.VerificationFlag) == ("COMPLETE", "UNVERIFIED")
 
