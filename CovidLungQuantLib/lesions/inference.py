@@ -27,8 +27,7 @@ from CovidLungQuantLib.labels import (
 )
 from CovidLungQuantLib.lesions.consolidation import dense_lung_beside_lesions
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel
-from CovidLungQuantLib.lesions.networks.architectures import LesionNetwork
-from CovidLungQuantLib.lesions.networks.convlstm_attention import class_probabilities
+from CovidLungQuantLib.lesions.networks.blocks import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
     context_indices,
@@ -40,6 +39,7 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_slice,
     working_step_mm,
 )
+from CovidLungQuantLib.models.network import LesionNetwork
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
