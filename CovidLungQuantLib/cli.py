@@ -505,7 +505,7 @@ def _segment(chosen: argparse.Namespace) -> None:
 
 def _measure(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.ct import read_ct
-    from CovidLungQuantLib.files.segmentation import read_segmentation
+    from CovidLungQuantLib.files.segmentation_reading import read_segmentation
     from CovidLungQuantLib.outputs.folder import check_output_folder
     from CovidLungQuantLib.pipeline import measure
 
@@ -620,7 +620,7 @@ def _lobes(chosen: argparse.Namespace) -> None:
         raise BadInputError("Give either a CT or, with --lungs, a label map of the lungs.")
     _check_new_image(chosen.output)
 
-    from CovidLungQuantLib.ct.images import write_image
+    from CovidLungQuantLib.files.images import write_image
 
     with _shown_progress() as progress:
         if chosen.lungs is not None:
@@ -686,8 +686,8 @@ def _enhance(chosen: argparse.Namespace) -> None:
         raise BadInputError("Two results would go into one file; give each its own name.")
 
     from CovidLungQuantLib.ct import read_ct
-    from CovidLungQuantLib.ct.images import write_image
-    from CovidLungQuantLib.files.segmentation import read_segmentation
+    from CovidLungQuantLib.files.images import write_image
+    from CovidLungQuantLib.files.segmentation_reading import read_segmentation
     from CovidLungQuantLib.lesions.enhancement import check_baseline
     from CovidLungQuantLib.pipeline import NO_LOBES, Options, check_options, enhance, quantify
 
@@ -767,7 +767,7 @@ def _enhancement_lines(enhancement: Enhancement) -> tuple[list[str], list[str]]:
 def _phantom(chosen: argparse.Namespace) -> None:
     _check_new_image(chosen.output)
 
-    from CovidLungQuantLib.ct.images import write_image
+    from CovidLungQuantLib.files.images import write_image
     from CovidLungQuantLib.phantom import chest_phantom
 
     ct = chest_phantom().ct

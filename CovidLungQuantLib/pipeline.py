@@ -18,7 +18,7 @@ import numpy as np
 
 from CovidLungQuantLib import __version__
 from CovidLungQuantLib.anatomy.airway_tree import segment_airways
-from CovidLungQuantLib.anatomy.lobe_labels import fit_lobes_to_lungs
+from CovidLungQuantLib.anatomy.lobe_fitting import fit_lobes_to_lungs
 from CovidLungQuantLib.anatomy.lobe_weights import LOBE_MODEL_FILE, shipped_lobe_model_sha256
 from CovidLungQuantLib.anatomy.lobes import LobeSegmentation, segment_lobes
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs, split_left_right
@@ -33,6 +33,7 @@ from CovidLungQuantLib.ct import (
     restore_orientation,
 )
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import AIRWAYS, BACKGROUND_VALUE, VESSELS
 from CovidLungQuantLib.lesions.airways_and_vessels import (
     FIND_TUBES,
@@ -51,7 +52,6 @@ from CovidLungQuantLib.measures.airways_and_vessels import (
     volumes_note,
 )
 from CovidLungQuantLib.measures.measurements import Measurements, measure_lungs
-from CovidLungQuantLib.measures.volumes import check_labels
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
 
 # Ways to come by the lobes.

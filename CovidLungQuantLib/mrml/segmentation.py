@@ -20,6 +20,7 @@ import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.grids import overlapping_slices, voxel_shift
 from CovidLungQuantLib.files.segments import (
     ALGORITHM_TYPE_TAG,
     AUTOMATIC,
@@ -58,8 +59,6 @@ PROVENANCE_ATTRIBUTE = "CovidLungQuant.provenance"
 # Slicer's names of a segment's representations, written so in every scene file.
 BINARY_LABELMAP = "Binary labelmap"
 CLOSED_SURFACE = "Closed surface"
-# Two grids are the same lattice if no voxel centre is further off than this part of a voxel.
-LATTICE_TOLERANCE_VOXELS = 0.01
 
 _LABEL_VALUES = tuple(label.value for label in LABELS)
 
@@ -199,7 +198,7 @@ def _labels_of_shared_image(segmentation_node: Any, volume_node: Any) -> np.ndar
         return None
     oriented = slicer.vtkOrientedImageData.SafeDownCast(image)
     to_volume = _index_to_volume_index(oriented, segmentation_node, volume_node)
-    shift_xyz = _lattice_shift(to_volume, oriented.GetDimensions())
+    shift_xyz = voxel_shift(to_volume, oriented.GetDimensions())
     image_voxels = voxels(oriented)
     if shift_xyz is None or image_voxels.dtype != np.uint8:
         return None
@@ -207,7 +206,7 @@ def _labels_of_shared_image(segmentation_node: Any, volume_node: Any) -> np.ndar
     for segment, value in zip(segments, _LABEL_VALUES, strict=True):
         meaning[segment.GetLabelValue()] = value
     shape = geometry_of(volume_node).shape
-    inside_volume, inside_image = _overlapping_slices(shift_xyz[::-1], image_voxels.shape, shape)
+    inside_volume, inside_image = overlapping_slices(shift_xyz[::-1], image_voxels.shape, shape)
     labels = np.zeros(shape, np.uint8)
     labels[inside_volume] = meaning[image_voxels[inside_image]]
     return labels if labels.any() else None
@@ -412,7 +411,7 @@ def segment_mask(
         return np.zeros(shape, dtype=bool)
     segment_voxels = voxels(image) != 0
     to_volume = _index_to_volume_index(image, segmentation_node, volume_node)
-    shift_xyz = _lattice_shift(to_volume, image.GetDimensions())
+    shift_xyz = voxel_shift(to_volume, image.GetDimensions())
     if shift_xyz is None:
         mask = _resampled(segment_voxels, to_volume, shape)
         warnings.append(
@@ -424,9 +423,7 @@ def segment_mask(
         )
         return mask
     mask = np.zeros(shape, dtype=bool)
-    inside_volume, inside_segment = _overlapping_slices(
-        shift_xyz[::-1], segment_voxels.shape, shape
-    )
+    inside_volume, inside_segment = overlapping_slices(shift_xyz[::-1], segment_voxels.shape, shape)
     mask[inside_volume] = segment_voxels[inside_segment]
     outside_voxels = int(np.count_nonzero(segment_voxels)) - int(np.count_nonzero(mask))
     if outside_voxels:
@@ -452,31 +449,6 @@ def _index_to_volume_index(image: Any, segmentation_node: Any, volume_node: Any)
     image_to_world = node_to_world(segmentation_node) @ numpy_matrix(image_to_ras) @ extent_start
     volume_to_world = node_to_world(volume_node) @ RAS_TO_LPS @ geometry_of(volume_node).ijk_to_lps
     return np.linalg.solve(volume_to_world, image_to_world)
-
-
-def _lattice_shift(
-    to_volume: np.ndarray, dimensions_xyz: tuple[int, int, int]
-) -> tuple[int, int, int] | None:
-    """Return the whole-voxel shift (x, y, z) between two grids, or None if they are not aligned."""
-    shift = np.round(to_volume[:3, 3])
-    residual = to_volume[:3] - np.column_stack([np.eye(3), shift])
-    corner = np.array([*dimensions_xyz, 1.0])
-    if (np.abs(residual) @ corner > LATTICE_TOLERANCE_VOXELS).any():
-        return None
-    return tuple(int(value) for value in shift)
-
-
-def _overlapping_slices(
-    shift: tuple[int, ...], segment_shape: tuple[int, ...], volume_shape: tuple[int, ...]
-) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Return the slices, in the volume and in the segment, of the box that both hold (z, y, x)."""
-    in_volume, in_segment = [], []
-    for offset, segment_size, volume_size in zip(shift, segment_shape, volume_shape, strict=True):
-        start = min(max(offset, 0), volume_size)
-        stop = max(min(offset + segment_size, volume_size), start)
-        in_volume.append(slice(start, stop))
-        in_segment.append(slice(start - offset, stop - offset))
-    return tuple(in_volume), tuple(in_segment)
 
 
 def _resampled(mask: np.ndarray, to_volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

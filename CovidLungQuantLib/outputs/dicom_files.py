@@ -16,6 +16,7 @@ import numpy as np
 
 from CovidLungQuantLib import __version__
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.names import DICOM_MEASUREMENTS_FILE, DICOM_SEGMENTATION_FILE
 from CovidLungQuantLib.files.segments import SOFTWARE_NAME
 from CovidLungQuantLib.labels import (
     BOTH_LUNGS_REGION,
@@ -55,8 +56,6 @@ if TYPE_CHECKING:
         MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations
     )
 
-DICOM_SEGMENTATION_FILE = "segmentation.dcm"
-DICOM_MEASUREMENTS_FILE = "measurements.dcm"
 
 # What every image of an archive should state, if only as unknown; some exports leave it out.
 PATIENT_AND_STUDY = (

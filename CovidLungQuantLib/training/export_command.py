@@ -11,8 +11,8 @@ from pathlib import Path
 
 from CovidLungQuantLib.ct import read_ct
 from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
-from CovidLungQuantLib.files.segmentation import read_segmentation
-from CovidLungQuantLib.outputs.folder import RESULT_FILE, SEGMENTATION_FILE
+from CovidLungQuantLib.files.names import RESULT_FILE, SEGMENTATION_FILE
+from CovidLungQuantLib.files.segmentation_reading import read_segmentation
 from CovidLungQuantLib.pipeline import Provenance
 from CovidLungQuantLib.training.export import (
     check_layout,

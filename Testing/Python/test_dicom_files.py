@@ -17,15 +17,12 @@ from small_chest import a_label_map, a_quantification
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import read_ct
 from CovidLungQuantLib.ct.dicom import slice_files
-from CovidLungQuantLib.ct.images import write_image
-from CovidLungQuantLib.files.segmentation import write_segmentation
+from CovidLungQuantLib.files.images import write_image
+from CovidLungQuantLib.files.names import DICOM_MEASUREMENTS_FILE, DICOM_SEGMENTATION_FILE
+from CovidLungQuantLib.files.segmentation_writing import write_segmentation
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, LESION
 from CovidLungQuantLib.measures.columns import EXTENT
-from CovidLungQuantLib.outputs.dicom_files import (
-    DICOM_MEASUREMENTS_FILE,
-    DICOM_SEGMENTATION_FILE,
-    write_dicom,
-)
+from CovidLungQuantLib.outputs.dicom_files import write_dicom
 from CovidLungQuantLib.pipeline import Quantification
 
 hd = pytest.importorskip("highdicom", reason="highdicom is not installed")

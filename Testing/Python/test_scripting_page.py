@@ -15,7 +15,7 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 import slicer
 
 from CovidLungQuantLib.cli import _parser
-from CovidLungQuantLib.ct.images import write_image
+from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.labels import LABELS, LOBES
 from CovidLungQuantLib.measures.columns import column_keys
 from CovidLungQuantLib.phantom import chest_phantom
