@@ -35,6 +35,39 @@ MINIMUM_EXTENT_PERCENT = 0.5
 
 
 @dataclass(frozen=True)
+class ComparisonMeasure:
+    """One figure of a `StructureComparison`.
+
+    Attributes:
+        key: name of its field.
+        title: what a reader sees, without the unit.
+        unit: in full; empty for a plain number.
+        short_unit: where there is hardly room; empty if `unit` does.
+    """
+
+    key: str
+    title: str
+    unit: str = ""
+    short_unit: str = ""
+
+
+MEASURES: tuple[ComparisonMeasure, ...] = (
+    ComparisonMeasure("dice", "Dice"),
+    ComparisonMeasure("volume_similarity", "volume similarity"),
+    ComparisonMeasure("hausdorff95_mm", "95 % Hausdorff", "mm"),
+    ComparisonMeasure("mean_surface_distance_mm", "mean surface distance", "mm"),
+    ComparisonMeasure("volume_ml", "volume", "mL"),
+    ComparisonMeasure("reference_volume_ml", "reader's volume", "mL"),
+    ComparisonMeasure("volume_error_ml", "volume error", "mL"),
+    ComparisonMeasure("volume_error_percent", "volume error", "%"),
+    ComparisonMeasure("extent_percent", "extent", "%"),
+    ComparisonMeasure("reference_extent_percent", "reader's extent", "%"),
+    ComparisonMeasure("extent_error_points", "extent error", "percentage points", "points"),
+)
+MEASURES_BY_KEY: dict[str, ComparisonMeasure] = {measure.key: measure for measure in MEASURES}
+
+
+@dataclass(frozen=True)
 class StructureComparison:
     """One structure of one scan; NaN where a figure is undefined, `reason` says why.
 

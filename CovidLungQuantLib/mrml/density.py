@@ -10,6 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from CovidLungQuantLib.display.density import (
+    DENSITY_OPACITY,
+    DENSITY_RANGE_HU,
+    DENSITY_STEPS,
+    density_colors,
+    density_picture,
+)
 from CovidLungQuantLib.labels import GGO
 from CovidLungQuantLib.mrml.display import composite_nodes, is_filled, set_fill
 from CovidLungQuantLib.mrml.nodes import (
@@ -20,13 +27,6 @@ from CovidLungQuantLib.mrml.nodes import (
     remember_volume,
 )
 from CovidLungQuantLib.mrml.volumes import copy_geometry, fill_image, voxels
-from CovidLungQuantLib.outputs.density_section import (
-    DENSITY_OPACITY,
-    DENSITY_RANGE_HU,
-    DENSITY_STEPS,
-    density_colors,
-    density_picture,
-)
 
 LABEL_MAP_CLASS = "vtkMRMLLabelMapVolumeNode"
 COLOR_CLASS = "vtkMRMLColorTableNode"

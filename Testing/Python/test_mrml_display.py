@@ -11,6 +11,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
 
+from CovidLungQuantLib.display.density import DENSITY_STEPS  # noqa: E402
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY  # noqa: E402
 from CovidLungQuantLib.mrml import density, display, layout, volume_rendering  # noqa: E402
 from CovidLungQuantLib.mrml.segmentation import (  # noqa: E402
@@ -20,7 +21,6 @@ from CovidLungQuantLib.mrml.segmentation import (  # noqa: E402
 )
 from CovidLungQuantLib.mrml.structures import enhanced_of, structures_to_nodes  # noqa: E402
 from CovidLungQuantLib.mrml.volumes import ct_to_node, geometry_of, voxels  # noqa: E402
-from CovidLungQuantLib.outputs.density_section import DENSITY_STEPS  # noqa: E402
 from Testing.Python.small_tubes import LESION, LUNG, an_enhanced_quantification  # noqa: E402
 
 
