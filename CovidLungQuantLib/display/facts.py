@@ -16,7 +16,7 @@ from CovidLungQuantLib.measures.severity import severity_notes
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Provenance, Quantification
+    from CovidLungQuantLib.quantification import Provenance, Quantification
 
 
 def warning_messages(quantification: Quantification) -> list[str]:

@@ -11,7 +11,7 @@ from CovidLungQuantLib.ct import Geometry, lps_oriented, orient_like
 from CovidLungQuantLib.display.pictures import box_around_lungs
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 MARGIN_MM = 20.0
 

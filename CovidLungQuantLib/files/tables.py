@@ -31,7 +31,7 @@ def write_csv(
         names = list(rows[0] if columns is None else columns)
         writer = csv.DictWriter(file, names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
 
 
 def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
@@ -72,7 +72,8 @@ def replace_text(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
+    """A value as a table shows it: an empty cell for NaN."""
     return "" if _is_nan(value) else value
 
 

@@ -17,7 +17,7 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.lobe_conventions import SegmentName, lobe_of_segment, recognise_lobes
 from CovidLungQuantLib.labels import LOBES
 from CovidLungQuantLib.mrml.nodes import LOBES_REFERENCE_ROLE, newest_referring
-from CovidLungQuantLib.mrml.segmentation import (
+from CovidLungQuantLib.mrml.segments import (
     hidden_segments_to_node,
     make_segments,
     segment_mask,
@@ -26,7 +26,7 @@ from CovidLungQuantLib.mrml.segmentation import (
 from CovidLungQuantLib.mrml.volumes import geometry_of, volume_index_of, voxels
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 SEGMENTATION_CLASS = "vtkMRMLSegmentationNode"
 LABEL_MAP_CLASS = "vtkMRMLLabelMapVolumeNode"

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     )
     from pydicom import Dataset
 
-    from CovidLungQuantLib.pipeline import Provenance, Quantification
+    from CovidLungQuantLib.quantification import Provenance, Quantification
 
     MeasurementGroup = (
         MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations
@@ -101,7 +101,7 @@ def write_dicom(
         folder: must exist.
         quantification: of the scan read from `source_files`.
         source_files: DICOM files of the slices, in the order of the scan's slices; see
-            `ct.dicom.slice_files`.
+            `ct.read_ct_and_files`.
 
     Raises:
         BadInputError: highdicom is missing, or the series lacks what a DICOM reference needs.

@@ -42,7 +42,7 @@ from CovidLungQuantLib.outputs.table import write_measurements_csv, write_result
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 _DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 

@@ -62,7 +62,7 @@ from CovidLungQuantLib.pages.severity_planes import (
 )
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 TEMPLATE = "report.html.j2"
 AXIAL_SLICE_COUNT = 6

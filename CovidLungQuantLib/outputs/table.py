@@ -16,7 +16,7 @@ from CovidLungQuantLib.measures.measurements import Measurements, region_figures
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 WARNINGS_COLUMN = "warnings"
 # Options that may hold a path, of which only the file name belongs into a result.
@@ -29,10 +29,14 @@ def write_measurements_csv(path: Path | str, quantification: Quantification) -> 
     The last column repeats in each row the codes of the run's warnings, joined by ";".
     """
     warning_codes = ";".join(dict.fromkeys(w.code for w in quantification.warnings))
-    rows = [
-        {**row, WARNINGS_COLUMN: warning_codes} for row in table_rows(quantification.measurements)
-    ]
-    write_csv(path, rows, [*column_keys(), WARNINGS_COLUMN])
+    write_csv(
+        path,
+        [
+            {**row, WARNINGS_COLUMN: warning_codes}
+            for row in table_rows(quantification.measurements)
+        ],
+        [*column_keys(), WARNINGS_COLUMN],
+    )
 
 
 def write_result_json(path: Path | str, quantification: Quantification) -> None:

@@ -53,7 +53,7 @@ from CovidLungQuantLib.training.nnunet import (
 )
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Provenance
+    from CovidLungQuantLib.quantification import Provenance
 
 EARLIER_FOLDER_NAME = "earlier"
 # nnU-Net looks at none of these; they keep the record of each case.

@@ -17,13 +17,12 @@ from CovidLungQuantLib.files.segmentation_writing import write_segmentation  # n
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG  # noqa: E402
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, results_of  # noqa: E402
 from CovidLungQuantLib.mrml.segmentation import (  # noqa: E402
-    BINARY_LABELMAP,
-    CLOSED_SURFACE,
     PROVENANCE_ATTRIBUTE,
     note_edits,
     segmentation_from_node,
     segmentation_to_node,
 )
+from CovidLungQuantLib.mrml.segments import BINARY_LABELMAP, CLOSED_SURFACE  # noqa: E402
 from CovidLungQuantLib.mrml.volumes import ct_to_node, fill_image, voxels  # noqa: E402
 from CovidLungQuantLib.terminology import terminology_entry  # noqa: E402
 from Testing.Python.small_chest import (  # noqa: E402
