@@ -33,7 +33,7 @@ from CovidLungQuantLib.ct import (
     restore_orientation,
 )
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import AIRWAYS, BACKGROUND_VALUE, VESSELS
+from CovidLungQuantLib.labels import AIRWAYS, VESSELS, is_lung
 from CovidLungQuantLib.lesions.airways_and_vessels import (
     FIND_TUBES,
     NO_TUBES,
@@ -313,7 +313,7 @@ def measure(
         upright, orientation = lps_oriented(ct)
         upright_labels = orient_like(labels, orientation)
         spacing_mm = upright.geometry.spacing_mm
-        upright_lungs = split_left_right(upright_labels > BACKGROUND_VALUE, spacing_mm)
+        upright_lungs = split_left_right(is_lung(upright_labels), spacing_mm)
         lungs = restore_orientation(upright_lungs, orientation)
         found = _lobes_of(
             upright,
@@ -522,7 +522,7 @@ def _find_airways_and_vessels(
     """Airways and vessels, bool (z, y, x); upright."""
     spacing_mm = upright.geometry.spacing_mm
     # The lungs of the label map count: lesions were added to them, or someone corrected them.
-    anatomy = replace(found, lungs=split_left_right(labels > BACKGROUND_VALUE, spacing_mm))
+    anatomy = replace(found, lungs=split_left_right(is_lung(labels), spacing_mm))
     airways = segment_airways(upright.hu, anatomy, spacing_mm, subrange(progress, 0.0, 0.6))
     vessels = segment_vessels(upright.hu, anatomy, spacing_mm, subrange(progress, 0.6, 1.0))
     return airways, vessels

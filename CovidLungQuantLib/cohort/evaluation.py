@@ -18,12 +18,7 @@ from CovidLungQuantLib.cohort.agreement import (
 )
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.segmentation import LabelMap, place_labels, read_label_map
-from CovidLungQuantLib.labels import (
-    GGO,
-    HIGH_OPACITY,
-    LESION_LABELS,
-    UNCLASSIFIED_LESION_VALUE,
-)
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, UNCLASSIFIED_LESION_VALUE, has_stated_class
 from CovidLungQuantLib.measures.comparison import (
     LESION,
     LUNG,
@@ -221,7 +216,7 @@ def forget_inferred_classes(labels: np.ndarray, file: Path) -> None:
             f"{CASE_FILE} of {file.parent.name} does not list slices of its label map under "
             "class_inferred_slices; correct or remove it."
         ) from error
-    slices[np.isin(slices, [label.value for label in LESION_LABELS])] = UNCLASSIFIED_LESION_VALUE
+    slices[has_stated_class(slices)] = UNCLASSIFIED_LESION_VALUE
     labels[inferred] = slices
 
 
