@@ -21,12 +21,7 @@ from CovidLungQuantLib.files.grids import place_labels
 from CovidLungQuantLib.files.images import LABEL_MAP_SUFFIXES
 from CovidLungQuantLib.files.names import CASE_FILE, CASE_LABELS_FILE, SEGMENTATION_FILE
 from CovidLungQuantLib.files.segmentation_reading import LabelMap, read_label_map
-from CovidLungQuantLib.labels import (
-    GGO,
-    HIGH_OPACITY,
-    LESION_LABELS,
-    UNCLASSIFIED_LESION_VALUE,
-)
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, UNCLASSIFIED_LESION_VALUE, has_stated_class
 from CovidLungQuantLib.measures.comparison import (
     LESION,
     LUNG,
@@ -227,7 +222,7 @@ def forget_inferred_classes(labels: np.ndarray, file: Path) -> None:
             f"{CASE_FILE} of {file.parent.name} does not list slices of its label map under "
             "class_inferred_slices; correct or remove it."
         ) from error
-    slices[np.isin(slices, [label.value for label in LESION_LABELS])] = UNCLASSIFIED_LESION_VALUE
+    slices[has_stated_class(slices)] = UNCLASSIFIED_LESION_VALUE
     labels[inferred] = slices
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from CovidLungQuantLib.labels import APPROXIMATION, LOBES
-from CovidLungQuantLib.measures.severity import (
-    HIGHEST_CT_SCORE,
-    HIGHEST_CT_SEVERITY_SCORE,
-    HIGHEST_TOTAL_SEVERITY_SCORE,
+from CovidLungQuantLib.measures.score_bins import (
+    CT_SCORE,
+    CT_SEVERITY_SCORE,
     SEVERE_CT_SEVERITY_SCORE,
-    Severity,
+    TOTAL_SEVERITY_SCORE,
 )
+from CovidLungQuantLib.measures.severity import Severity
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,24 @@ def score_facts(severity: Severity) -> list[ScoreFact]:
         else f"not above the mark of {SEVERE_CT_SEVERITY_SCORE}"
     )
     return [
-        _fact("Lobe CT score", severity.ct_score, HIGHEST_CT_SCORE, "five lobes of 0–5"),
+        _fact(
+            CT_SCORE.name,
+            severity.ct_score,
+            CT_SCORE.highest,
+            f"five lobes of 0–{CT_SCORE.highest_of_part}",
+        ),
         _fact("Involved lobes", severity.involved_lobes, len(LOBES), "with more than stray lesion"),
         _fact(
             f"CT-SS ({APPROXIMATION})",
             severity.ct_severity_score,
-            HIGHEST_CT_SEVERITY_SCORE,
+            CT_SEVERITY_SCORE.highest,
             severe,
         ),
         _fact(
-            "Total severity score",
+            TOTAL_SEVERITY_SCORE.name,
             severity.total_severity_score,
-            HIGHEST_TOTAL_SEVERITY_SCORE,
-            "five lobes of 0–4",
+            TOTAL_SEVERITY_SCORE.highest,
+            f"five lobes of 0–{TOTAL_SEVERITY_SCORE.highest_of_part}",
         ),
     ]
 

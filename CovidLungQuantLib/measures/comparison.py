@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from CovidLungQuantLib.labels import (
-    BACKGROUND_VALUE,
     GGO,
     HIGH_OPACITY,
     LESION_LABELS,
     NORMAL_LUNG,
     UNCLASSIFIED_LESION_VALUE,
+    has_stated_class,
+    is_lesion,
+    is_lung,
 )
 from CovidLungQuantLib.measures.overlap import (
     SurfaceDistances,
@@ -107,9 +109,9 @@ class StructureComparison:
 def structure_mask(labels: np.ndarray, structure: str) -> np.ndarray:
     """Voxels of a structure, bool; works for results and references."""
     if structure == LUNG:
-        return labels > BACKGROUND_VALUE
+        return is_lung(labels)
     if structure == LESION:
-        return labels >= GGO.value
+        return is_lesion(labels)
     value = {label.name: label.value for label in (NORMAL_LUNG, *LESION_LABELS)}[structure]
     return labels == value
 
@@ -120,7 +122,7 @@ def class_slices(reference: np.ndarray) -> np.ndarray:
     Slices without lesion are among them. All False where lesions are there and none has a class.
     """
     unknown = (reference == UNCLASSIFIED_LESION_VALUE).any(axis=(1, 2))
-    if unknown.any() and not _stated(reference[~unknown]).any():
+    if unknown.any() and not has_stated_class(reference[~unknown]).any():
         return np.zeros_like(unknown)
     return ~unknown
 
@@ -211,10 +213,6 @@ def _compare_structure(
 
 def _nothing(structure: str, reasons: list[str]) -> StructureComparison:
     return StructureComparison(structure, 0, *[math.nan] * 11, reason="; ".join(reasons))
-
-
-def _stated(reference: np.ndarray) -> np.ndarray:
-    return np.isin(reference, [label.value for label in LESION_LABELS])
 
 
 def _share_of_lung(mask: np.ndarray, labels: np.ndarray) -> float:

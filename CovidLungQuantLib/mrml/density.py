@@ -17,7 +17,7 @@ from CovidLungQuantLib.display.density import (
     density_colors,
     density_picture,
 )
-from CovidLungQuantLib.labels import GGO
+from CovidLungQuantLib.labels import is_lesion
 from CovidLungQuantLib.mrml.display import composite_nodes, is_filled, set_fill
 from CovidLungQuantLib.mrml.nodes import (
     DENSITY_REFERENCE_ROLE,
@@ -93,7 +93,7 @@ def _write_density(scene: Any, volume_node: Any, labels: np.ndarray, node: Any |
             place_beside(scene, node, volume_node)
             remember_volume(node, volume_node, DENSITY_REFERENCE_ROLE)
         steps = np.zeros(labels.shape, np.uint8)
-        lesion = labels >= GGO.value
+        lesion = is_lesion(labels)
         # Of the lesions' voxels alone: this runs after every stroke while the colours are shown.
         hu = voxels(volume_node.GetImageData())[lesion]
         steps[lesion] = density_picture(hu, np.ones(hu.shape, bool))

@@ -45,6 +45,11 @@ from CovidLungQuantLib.measures.distribution import (
     shipped_reference,
 )
 from CovidLungQuantLib.measures.measurements import Measurements
+from CovidLungQuantLib.measures.score_bins import (
+    CT_SCORE,
+    CT_SCORE_EDGES_PERCENT,
+    TOTAL_SEVERITY_SCORE,
+)
 from CovidLungQuantLib.measures.severity import severity_notes
 from CovidLungQuantLib.measures.volumes import label_histograms
 from CovidLungQuantLib.pages.charts import density_scale, hu_histogram, lobe_chart
@@ -66,8 +71,6 @@ if TYPE_CHECKING:
 
 TEMPLATE = "report.html.j2"
 AXIAL_SLICE_COUNT = 6
-# Edges of the lobe CT score's bins, drawn in the chart of lobes.
-CT_SCORE_EDGES_PERCENT = (5, 25, 50, 75)
 
 
 def write_report(path: Path | str, quantification: Quantification) -> None:
@@ -123,6 +126,8 @@ def _shared_facts() -> dict[str, Any]:
         "GGO": GGO,
         "HIGH_OPACITY": HIGH_OPACITY,
         "APPROXIMATION": APPROXIMATION,
+        "CT_SCORE": CT_SCORE,
+        "TOTAL_SEVERITY_SCORE": TOTAL_SEVERITY_SCORE,
         "CT_SCORE_COLORS": CT_SCORE_COLORS,
         "REGION_SCORE_COLORS": REGION_SCORE_COLORS,
         "ink": INK,

@@ -15,7 +15,7 @@ from CovidLungQuantLib.display.pictures import (
     enhanced_grey,
 )
 from CovidLungQuantLib.display.upright import UprightScan
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO
+from CovidLungQuantLib.labels import is_lesion, is_lung
 from CovidLungQuantLib.pages.drawings import Plane, Svg
 
 DENSITY_AXIAL_PICTURES = 3
@@ -60,7 +60,7 @@ def density_pictures(scan: UprightScan, axial_slices: list[int]) -> list[Svg]:
         scan: what to draw.
         axial_slices: the slices the page shows already; the CT is taken from there.
     """
-    lesion = scan.labels >= GGO.value
+    lesion = is_lesion(scan.labels)
     if not lesion.any():
         return []
     y = choose_coronal_plane(scan.labels)
@@ -94,7 +94,7 @@ def enhanced_views(
         axial_slices: the slices the page shows already; the CT is taken from there.
         window_width_hu: width of the window of the enhanced pictures, around 0 HU.
     """
-    lung = scan.labels != BACKGROUND_VALUE
+    lung = is_lung(scan.labels)
     y = choose_coronal_plane(scan.labels)
     return Views(
         tuple(
@@ -125,13 +125,13 @@ def enhanced_views(
 
 def _with_most_lesion(scan: UprightScan, axial_slices: list[int], count: int) -> list[int]:
     """The slices with most lesion among those given, from the head down."""
-    by_area = sorted(axial_slices, key=lambda z: int(np.count_nonzero(scan.labels[z] >= GGO.value)))
+    by_area = sorted(axial_slices, key=lambda z: int(np.count_nonzero(is_lesion(scan.labels[z]))))
     return sorted(by_area[-count:], reverse=True)
 
 
 def _labelled_slice(scan: UprightScan, z: int) -> Pair:
     x_mm, y_mm = scan.axial_pixel_mm
-    lesion_cm2 = np.count_nonzero(scan.labels[z] >= GGO.value) * x_mm * y_mm / 100
+    lesion_cm2 = np.count_nonzero(is_lesion(scan.labels[z])) * x_mm * y_mm / 100
     return _labelled(
         Plane.axial(scan, z),
         scan.axial(scan.hu, z),
