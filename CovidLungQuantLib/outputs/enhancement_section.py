@@ -23,7 +23,7 @@ from CovidLungQuantLib.lesions.enhancement import (
     USUAL_BASELINE_HU,
     VESSEL_BANDS_MM,
     Enhancement,
-    Severity,
+    SeveritySum,
 )
 from CovidLungQuantLib.outputs.page import (
     Plane,
@@ -156,7 +156,7 @@ def vessel_band_names() -> list[str]:
     ]
 
 
-def _severity_table(severities: tuple[Severity, ...]) -> str:
+def _severity_table(severities: tuple[SeveritySum, ...]) -> str:
     headings = [
         "Severity <span>HU over the lungs</span>",
         "Volume <span>mL</span>",
