@@ -10,8 +10,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
+from CovidLungQuantLib.files.images import read_label_file
 from CovidLungQuantLib.labels import BACKGROUND_VALUE
 from CovidLungQuantLib.measures.comparison import LESION, structure_mask
 from CovidLungQuantLib.training.data import read_case
@@ -56,7 +56,7 @@ def draw_worst_slices(dataset: Path, predictions: Path, output: Path) -> None:
         place.axis("off")
     for place, name in zip(places, names, strict=False):
         reference = read_case(dataset, name).labels
-        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(predictions / f"{name}.nrrd")))
+        labels = read_label_file(predictions / f"{name}.nrrd").layers[..., 0]
         index = worst_slice(labels, reference)
         place.imshow(comparison_picture(labels[index], reference[index]), interpolation="nearest")
         place.set_title(f"{name}, slice {index + 1} of {len(labels)}", fontsize=10)

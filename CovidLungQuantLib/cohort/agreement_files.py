@@ -34,9 +34,8 @@ from CovidLungQuantLib.cohort.study_page import (
     study_page,
     study_table,
     svg_image,
-    write_csv,
-    write_json,
 )
+from CovidLungQuantLib.files.tables import write_csv, write_study_json
 from CovidLungQuantLib.labels import UNCLASSIFIED_LESION_VALUE
 from CovidLungQuantLib.measures.comparison import STRUCTURES, StructureComparison
 from CovidLungQuantLib.outputs.page import warnings_box
@@ -91,7 +90,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, with_figures: bool) -
     )
     write_csv(folder / SUMMARY_FILE, map(_flat_summary, evaluation.summary))
     write_csv(folder / AGREEMENT_FILE, map(_flat_agreement, evaluation.agreement))
-    write_json(
+    write_study_json(
         folder / EVALUATION_JSON_FILE,
         {
             "cases": [asdict(case) for case in evaluation.cases],
@@ -115,7 +114,9 @@ def write_agreement(
     """Write `AGREEMENT_FILES` into `folder` and return their names."""
     rows = [_flat_comparison(comparison) for comparison in comparisons]
     write_csv(folder / AGREEMENT_FILE, rows)
-    write_json(folder / AGREEMENT_JSON_FILE, {"agreement": rows, "notes": list(STATISTICS_NOTES)})
+    write_study_json(
+        folder / AGREEMENT_JSON_FILE, {"agreement": rows, "notes": list(STATISTICS_NOTES)}
+    )
     page = agreement_page(tables, comparisons, with_figures)
     (folder / AGREEMENT_PAGE_FILE).write_text(page, encoding="utf-8")
     return list(AGREEMENT_FILES)

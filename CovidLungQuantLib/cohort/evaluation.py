@@ -17,7 +17,10 @@ from CovidLungQuantLib.cohort.agreement import (
     summarise,
 )
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.files.segmentation import LabelMap, place_labels, read_label_map
+from CovidLungQuantLib.files.grids import place_labels
+from CovidLungQuantLib.files.images import LABEL_MAP_SUFFIXES
+from CovidLungQuantLib.files.names import CASE_FILE, CASE_LABELS_FILE, SEGMENTATION_FILE
+from CovidLungQuantLib.files.segmentation_reading import LabelMap, read_label_map
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, UNCLASSIFIED_LESION_VALUE, has_stated_class
 from CovidLungQuantLib.measures.comparison import (
     LESION,
@@ -27,14 +30,10 @@ from CovidLungQuantLib.measures.comparison import (
     StructureComparison,
     compare_label_maps,
 )
-from CovidLungQuantLib.outputs.folder import SEGMENTATION_FILE
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 # Files that stand for the folder they lie in: an annotated case, a result of `segment`.
-REFERENCE_FILE = "labels.nrrd"
-CASE_FILE = "case.json"
-CASE_FOLDER_FILES = (REFERENCE_FILE, SEGMENTATION_FILE)
-LABEL_MAP_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nrrd", ".nii", ".mha", ".mhd")
+CASE_FOLDER_FILES = (CASE_LABELS_FILE, SEGMENTATION_FILE)
 
 ALL_CASES = "all cases"
 ENOUGH_LESION = f"reader's extent above {MINIMUM_EXTENT_PERCENT:g} %"
@@ -204,7 +203,7 @@ def forget_inferred_classes(labels: np.ndarray, file: Path) -> None:
         BadInputError: `case.json` cannot be read or names slices that are not there.
     """
     case_file = file.parent / CASE_FILE
-    if file.name != REFERENCE_FILE or not case_file.exists():
+    if file.name != CASE_LABELS_FILE or not case_file.exists():
         return
     try:
         inferred = list(

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.names import RESULT_FILE
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION
 from CovidLungQuantLib.measures.change import Change, changes
 from CovidLungQuantLib.measures.measurements import LOBE_REGIONS
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
-from CovidLungQuantLib.outputs.folder import RESULT_FILE
 
 # Extents change with the depth of inspiration alone; beyond this the reader is told.
 LARGEST_LUNG_CHANGE_PERCENT = 20.0

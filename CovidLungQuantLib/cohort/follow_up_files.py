@@ -17,9 +17,8 @@ from CovidLungQuantLib.cohort.study_page import (
     study_page,
     study_table,
     svg_image,
-    write_csv,
-    write_json,
 )
+from CovidLungQuantLib.files.tables import write_csv, write_study_json
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, HIGH_OPACITY, LOBES
 from CovidLungQuantLib.measures.change import Change
 from CovidLungQuantLib.measures.columns import (
@@ -56,7 +55,7 @@ def write_follow_up(folder: Path, found: FollowUp, with_figures: bool) -> list[s
     """
     rows = [change_row(item) for item in found.changes]
     write_csv(folder / CHANGE_TABLE_FILE, rows)
-    write_json(
+    write_study_json(
         folder / CHANGE_JSON_FILE,
         {
             "time_points": [

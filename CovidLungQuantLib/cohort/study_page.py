@@ -1,15 +1,10 @@
-"""What the pages and tables of studies share: one style, and no undefined number as zero."""
+"""What the pages of studies share: one style."""
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
-from pathlib import Path
-from typing import Any
 
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.versions import software_versions
@@ -35,36 +30,6 @@ img { display: block; width: 100%; max-width: 980px; height: auto; margin: 6px 0
   break-inside: avoid; }
 @media print { @page { size: A4 landscape; margin: 12mm; } body { padding: 0; max-width: none; } }
 """
-
-
-def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows of the same keys, at least one; NaN becomes an empty cell."""
-    rows = list(rows)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {name: _blank_for_nan(value) for name, value in row.items()} for row in rows
-        )
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write content with disclaimer and versions; NaN becomes null."""
-    whole = {"disclaimer": DISCLAIMER, **content, "versions": software_versions()}
-    text = json.dumps(_none_for_nan(whole), indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def _blank_for_nan(value: Any) -> Any:
-    return "" if isinstance(value, float) and math.isnan(value) else value
-
-
-def _none_for_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _none_for_nan(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_none_for_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def study_page(title: str, parts: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from CovidLungQuantLib.ct.orientation import (
     orient_like,
     restore_orientation,
 )
-from CovidLungQuantLib.ct.reading import read_ct
+from CovidLungQuantLib.ct.reading import read_ct, read_ct_and_files
 from CovidLungQuantLib.ct.volume import CTVolume, Geometry, ScanWarning
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "lps_oriented",
     "orient_like",
     "read_ct",
+    "read_ct_and_files",
     "restore_orientation",
 ]

@@ -11,7 +11,9 @@ MUSCLE_RANGE_HU = (0, 200)
 BLOOD_ABOVE_MUSCLE_HU = 90
 LOWEST_ENHANCED_HU = 150
 HIGHEST_ENHANCED_HU = 700
-# Where more of all tissue than this is that bright, it is the calibration and not the blood.
+# Where more of a slice's tissue than this is that bright, it is the calibration and not the blood:
+# muscle and liver are that bright, too, and what was taken for muscle was fat. Enhanced blood is up
+# to a quarter of the tissue; scans restored from pictures may be too bright in some slices only.
 TISSUE_FROM_HU = -200
 LARGEST_BRIGHT_SHARE = 0.3
 # Chambers of the heart and great vessels stay large when 6 mm are taken off all round; ribs,
@@ -36,9 +38,8 @@ def looks_contrast_enhanced(hu: np.ndarray, spacing_mm: tuple[float, float, floa
     muscle_hu = np.array([_muscle_hu(coarse_slice) for coarse_slice in coarse])
     threshold_hu = np.maximum(LOWEST_ENHANCED_HU, muscle_hu + BLOOD_ABOVE_MUSCLE_HU)
     bright = (coarse >= threshold_hu[:, np.newaxis, np.newaxis]) & (coarse <= HIGHEST_ENHANCED_HU)
-    tissue_count = np.count_nonzero(coarse >= TISSUE_FROM_HU)
-    if not 0 < np.count_nonzero(bright) <= LARGEST_BRIGHT_SHARE * tissue_count:
-        return False
+    tissue_counts = np.count_nonzero(coarse >= TISSUE_FROM_HU, axis=(1, 2))
+    bright[np.count_nonzero(bright, axis=(1, 2)) > LARGEST_BRIGHT_SHARE * tissue_counts] = False
     inner = ndimage.distance_transform_edt(bright, sampling=coarse_mm) > TAKEN_OFF_MM
     labels, _ = ndimage.label(inner)
     largest = np.bincount(labels.ravel())[1:].max(initial=0)

@@ -287,7 +287,7 @@ def list_series(path: str | Path) -> tuple[SeriesInfo, ...]:
     )
 
 
-def read_dicom(path: Path, series: str | int | None = None) -> CTVolume:
+def read_dicom(path: Path, series: str | int | None = None) -> tuple[CTVolume, tuple[Path, ...]]:
     """Read one CT series of a DICOM folder, sub-folders included.
 
     A single DICOM file stands for its series in its own folder.
@@ -295,6 +295,10 @@ def read_dicom(path: Path, series: str | int | None = None) -> CTVolume:
     Args:
         path: folder or file.
         series: SeriesInstanceUID or SeriesNumber; None takes the axial chest CT with most slices.
+
+    Returns:
+        ct: the scan.
+        files: absolute paths of its slices, in their order.
 
     Raises:
         BadInputError: see `read_ct`.
@@ -311,21 +315,11 @@ def read_dicom(path: Path, series: str | int | None = None) -> CTVolume:
         *_header_warnings(stack, geometry),
     ]
     known = {warning.code for warning in header_warnings}
-    return replace(
+    ct = replace(
         ct,
         warnings=(*header_warnings, *(w for w in ct.warnings if w.code not in known)),
     )
-
-
-def slice_files(path: Path, series: str | int | None = None) -> tuple[Path, ...]:
-    """Files of the series that `read_dicom` reads, in the order of its slices.
-
-    Raises:
-        BadInputError: see `read_ct`.
-    """
-    folder, stack, _ = _chosen_stack(path, series)
-    _check_header(stack, folder.name)
-    return tuple(item.path for item in _place(stack, folder.name)[0].slices)
+    return ct, tuple(item.path for item in stack.slices)
 
 
 def _chosen_stack(

@@ -68,6 +68,26 @@ def read_ct(path: str | Path, series: str | int | None = None) -> CTVolume:
             not in Hounsfield units; slices are missing, duplicate, unevenly spaced or tilted; the
             geometry is missing or makes no sense.
     """
+    return read_ct_and_files(path, series)[0]
+
+
+def read_ct_and_files(
+    path: str | Path, series: str | int | None = None
+) -> tuple[CTVolume, tuple[Path, ...]]:
+    """Read and check a chest CT, and tell which DICOM files it came from.
+
+    Args:
+        path: as of `read_ct`.
+        series: as of `read_ct`.
+
+    Returns:
+        ct: as of `read_ct`.
+        files: absolute paths of the DICOM files of its slices, in their order; none where the scan
+            was not read from DICOM.
+
+    Raises:
+        BadInputError: as of `read_ct`.
+    """
     path = Path(path).expanduser()
     try:
         if not path.exists():
@@ -84,7 +104,7 @@ def read_ct(path: str | Path, series: str | int | None = None) -> CTVolume:
                 f'"{path.name}" is a single image file, so no series can be chosen from it; leave'
                 " the series out."
             )
-        return _read_image_file(path)
+        return _read_image_file(path), ()
     except OSError as error:
         raise BadInputError(
             f'"{path.name}" cannot be read ({error.strerror or error}); check the file and that you'

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.measures.comparison import STRUCTURES, structure_mask
 from CovidLungQuantLib.measures.overlap import dice
-from CovidLungQuantLib.measures.volumes import check_labels
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
+from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import (
     BOTH_LUNGS_REGION,
     LEFT_LUNG_REGION,
@@ -34,7 +35,6 @@ from CovidLungQuantLib.measures.severity import (
 from CovidLungQuantLib.measures.volumes import (
     LabelHistograms,
     RegionMeasurement,
-    check_labels,
     label_histograms,
     measure_regions,
 )

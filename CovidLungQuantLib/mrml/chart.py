@@ -19,7 +19,7 @@ from CovidLungQuantLib.mrml.nodes import (
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.measures.volumes import RegionMeasurement
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 CHART_CLASS = "vtkMRMLPlotChartNode"
 SERIES_CLASS = "vtkMRMLPlotSeriesNode"

@@ -18,7 +18,7 @@ from CovidLungQuantLib.mrml.table import TableRecord
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.measures.measurements import Measurements
-    from CovidLungQuantLib.pipeline import Provenance, Quantification
+    from CovidLungQuantLib.quantification import Provenance, Quantification
 
 
 def numbers_fit(measurements: Measurements, labels: np.ndarray, voxel_volume_ml: float) -> bool:
@@ -53,6 +53,6 @@ def provenance_of(segmentation_node: Any) -> Provenance | None:
 
 def _provenance(values: dict[str, Any] | None) -> Provenance | None:
     # Only here: it loads PyTorch.
-    from CovidLungQuantLib.pipeline import Provenance
+    from CovidLungQuantLib.quantification import Provenance
 
     return None if values is None else Provenance(**values)

@@ -25,7 +25,7 @@ from CovidLungQuantLib.labels import (
     Label,
 )
 from CovidLungQuantLib.mrml.lobes import lobes_of
-from CovidLungQuantLib.mrml.segmentation import BINARY_LABELMAP, CLOSED_SURFACE
+from CovidLungQuantLib.mrml.segments import BINARY_LABELMAP, CLOSED_SURFACE
 from CovidLungQuantLib.mrml.structures import airways_and_vessels_of, sub_visual_of
 from CovidLungQuantLib.mrml.volumes import RAS_TO_LPS, geometry_of, node_to_world
 

@@ -22,11 +22,8 @@ from CovidLungQuantLib.mrml.nodes import (
     remember_result,
     remember_volume,
 )
-from CovidLungQuantLib.mrml.segmentation import (
-    make_segments,
-    replace_segments,
-    segmentation_from_node,
-)
+from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
+from CovidLungQuantLib.mrml.segments import make_segments, replace_segments
 
 SEGMENTATION_CLASS = "vtkMRMLSegmentationNode"
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 VOLUME_REFERENCE_ROLE = "CovidLungQuant.volume"
 # Roles of their own, so that `results_of` does not take lobes or chart for the results themselves.

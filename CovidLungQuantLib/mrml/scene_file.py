@@ -25,7 +25,7 @@ from CovidLungQuantLib.mrml.table import measurements_to_node
 from CovidLungQuantLib.mrml.volumes import ct_to_node
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 SCENE_SUFFIX = ".mrb"
 # In the order in which they must be made: colours first, other nodes refer to them.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +19,11 @@ import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.grids import overlapping_slices, voxel_shift
 from CovidLungQuantLib.files.segments import (
     ALGORITHM_TYPE_TAG,
     AUTOMATIC,
     SEMIAUTOMATIC,
-    algorithm_tags,
     ignored_segment,
     joined_labels,
     missing_segment,
@@ -33,33 +32,33 @@ from CovidLungQuantLib.labels import (
     LABELS,
     LESION_LABELS,
     NORMAL_LUNG,
-    Label,
 )
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, remember_volume
+from CovidLungQuantLib.mrml.segments import (
+    BINARY_LABELMAP,
+    index_to_volume_index,
+    make_segments,
+    replace_segments,
+    segment_image,
+    segment_mask,
+    set_display,
+    tag_of,
+    terminology_of,
+)
 from CovidLungQuantLib.mrml.volumes import (
-    RAS_TO_LPS,
-    fill_image,
     geometry_of,
-    node_to_world,
-    numpy_matrix,
     voxels,
 )
 from CovidLungQuantLib.terminology import (
     label_of_segment,
     label_of_terminology_entry,
-    terminology_entry,
 )
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 LABELS_SHA256_ATTRIBUTE = "CovidLungQuant.labelsSHA256"
 PROVENANCE_ATTRIBUTE = "CovidLungQuant.provenance"
-# Slicer's names of a segment's representations, written so in every scene file.
-BINARY_LABELMAP = "Binary labelmap"
-CLOSED_SURFACE = "Closed surface"
-# Two grids are the same lattice if no voxel centre is further off than this part of a voxel.
-LATTICE_TOLERANCE_VOXELS = 0.01
 
 _LABEL_VALUES = tuple(label.value for label in LABELS)
 
@@ -198,8 +197,8 @@ def _labels_of_shared_image(segmentation_node: Any, volume_node: Any) -> np.ndar
     if image is None or image.IsEmpty() or any(other is not image for other in images[1:]):
         return None
     oriented = slicer.vtkOrientedImageData.SafeDownCast(image)
-    to_volume = _index_to_volume_index(oriented, segmentation_node, volume_node)
-    shift_xyz = _lattice_shift(to_volume, oriented.GetDimensions())
+    to_volume = index_to_volume_index(oriented, segmentation_node, volume_node)
+    shift_xyz = voxel_shift(to_volume, oriented.GetDimensions())
     image_voxels = voxels(oriented)
     if shift_xyz is None or image_voxels.dtype != np.uint8:
         return None
@@ -207,7 +206,7 @@ def _labels_of_shared_image(segmentation_node: Any, volume_node: Any) -> np.ndar
     for segment, value in zip(segments, _LABEL_VALUES, strict=True):
         meaning[segment.GetLabelValue()] = value
     shape = geometry_of(volume_node).shape
-    inside_volume, inside_image = _overlapping_slices(shift_xyz[::-1], image_voxels.shape, shape)
+    inside_volume, inside_image = overlapping_slices(shift_xyz[::-1], image_voxels.shape, shape)
     labels = np.zeros(shape, np.uint8)
     labels[inside_volume] = meaning[image_voxels[inside_image]]
     return labels if labels.any() else None
@@ -224,124 +223,9 @@ def note_edits(segmentation_node: Any, labels: np.ndarray) -> bool:
     for value in _LABEL_VALUES:
         for segment_id in segment_ids[value]:
             segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
-            if _tag(segment, ALGORITHM_TYPE_TAG) == AUTOMATIC:
+            if tag_of(segment, ALGORITHM_TYPE_TAG) == AUTOMATIC:
                 segment.SetTag(ALGORITHM_TYPE_TAG, SEMIAUTOMATIC)
     return True
-
-
-def make_segments(
-    labels: np.ndarray,
-    classes: Sequence[Label],
-    algorithm_name: str | None,
-    volume_node: Any,
-) -> dict[str, Any]:
-    """Return segment id → vtkSegment; all share one image, each under its label's value.
-
-    Args:
-        labels: values of `classes`, (z, y, x), on the grid of the volume.
-        classes: what the values stand for.
-        algorithm_name: what found them; None if a person drew or corrected them.
-        volume_node: the scalar volume node they belong to.
-    """
-    import slicer
-
-    image = slicer.vtkOrientedImageData()
-    fill_image(image, labels.astype(np.uint8, copy=False))
-    _set_geometry(image, volume_node)
-    terminology_tag = slicer.vtkSegment.GetTerminologyEntryTagName()
-    segments = {}
-    for label in classes:
-        segment = slicer.vtkSegment()
-        segment.SetName(label.name)
-        segment.SetColor(*label.color)
-        segment.SetLabelValue(label.value)
-        segment.AddRepresentation(BINARY_LABELMAP, image)
-        segment.SetTag(terminology_tag, terminology_entry(label))
-        for tag, value in algorithm_tags(algorithm_name).items():
-            segment.SetTag(tag, value)
-        segments[label.segment_id] = segment
-    return segments
-
-
-def _set_geometry(image: Any, volume_node: Any) -> None:
-    """Give an oriented image exactly the spacing, origin and directions of a volume node."""
-    directions_ras = np.zeros((3, 3))
-    volume_node.GetIJKToRASDirections(directions_ras)
-    image.SetSpacing(volume_node.GetSpacing())
-    image.SetOrigin(volume_node.GetOrigin())
-    image.SetDirections(directions_ras.tolist())
-
-
-def replace_segments(
-    segmentation_node: Any, volume_node: Any, old_ids: Iterable[str], segments: dict[str, Any]
-) -> None:
-    """Put segments in the place of others, on the volume's geometry and under its transform."""
-    segmentation = segmentation_node.GetSegmentation()
-    shows_surfaces = segmentation.ContainsRepresentation(CLOSED_SURFACE)
-    for segment_id in old_ids:
-        segmentation.RemoveSegment(segment_id)
-    # Segments that stay may be surfaces only.
-    if segmentation.GetNumberOfSegments():
-        segmentation_node.CreateBinaryLabelmapRepresentation()
-    segmentation_node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
-    segmentation_node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
-    segmentation_node.SetSourceRepresentationToBinaryLabelmap()
-    for segment_id, segment in segments.items():
-        segmentation.AddSegment(segment, segment_id)
-    if shows_surfaces:
-        segmentation_node.CreateClosedSurfaceRepresentation()
-
-
-def hidden_segments_to_node(
-    scene: Any,
-    segments: dict[str, Any],
-    classes: Sequence[Label],
-    volume_node: Any,
-    name: str,
-    role: str,
-    node: Any | None,
-    old_ids: Iterable[str] | None = None,
-) -> Any:
-    """Write segments that do not show at first as a segmentation node and return it.
-
-    Args:
-        scene: the MRML scene.
-        segments: from `make_segments`.
-        classes: what they stand for.
-        volume_node: the scalar volume node they belong to; the node refers to it.
-        name: of a new node.
-        role: of the reference.
-        node: updated in place, and shown or hidden as it is; None adds a hidden node.
-        old_ids: segments to take out; None means those of the same ids.
-    """
-    with no_new_nodes_on_error(scene):
-        is_new = node is None
-        if is_new:
-            node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-            place_beside(scene, node, volume_node)
-        modify_state = node.StartModify()
-        try:
-            if old_ids is None:
-                segmentation = node.GetSegmentation()
-                old_ids = [key for key in segments if segmentation.GetSegment(key) is not None]
-            replace_segments(node, volume_node, old_ids, segments)
-            remember_volume(node, volume_node, role)
-            set_display(node, classes)
-            if is_new:
-                node.SetDisplayVisibility(False)
-        finally:
-            node.EndModify(modify_state)
-    return node
-
-
-def set_display(segmentation_node: Any, classes: Sequence[Label]) -> None:
-    """Show segments in the opacity of their label."""
-    segmentation_node.CreateDefaultDisplayNodes()
-    display = segmentation_node.GetDisplayNode()
-    for label in classes:
-        display.SetSegmentOpacity2DFill(label.segment_id, label.opacity)
-        display.SetSegmentOpacity2DOutline(label.segment_id, label.opacity)
-        display.SetSegmentOpacity3D(label.segment_id, label.opacity)
 
 
 def _segment_ids_by_label(segmentation_node: Any) -> dict[int | None, list[str]]:
@@ -362,7 +246,7 @@ def _warnings_about_segments(
     segmentation = segmentation_node.GetSegmentation()
     warnings = []
     for segment_id in segment_ids[None]:
-        if _segment_image(segmentation_node, segment_id) is not None:
+        if segment_image(segmentation_node, segment_id) is not None:
             warnings.append(ignored_segment(segmentation.GetSegment(segment_id).GetName()))
     for label in LABELS:
         for segment_id in segment_ids[label.value]:
@@ -385,113 +269,6 @@ def _warnings_about_segments(
     return warnings
 
 
-def _segment_image(segmentation_node: Any, segment_id: str) -> Any | None:
-    """Return one segment as an oriented image of 0 and 1; None if it is empty."""
-    import slicer
-
-    segment = segmentation_node.GetSegmentation().GetSegment(segment_id)
-    image = slicer.vtkOrientedImageData()
-    if not segmentation_node.GetBinaryLabelmapRepresentation(segment_id, image):
-        raise BadInputError(
-            f'The segment "{segment.GetName()}" has no binary label map; create one in the'
-            " Segmentations module, then try again."
-        )
-    return None if image.IsEmpty() or not voxels(image).any() else image
-
-
-def segment_mask(
-    segmentation_node: Any, segment_id: str, volume_node: Any, warnings: list[ScanWarning]
-) -> np.ndarray:
-    """Return one segment as a boolean mask (z, y, x) on the volume's grid.
-
-    Adds to `warnings` if it had to be resampled or lies partly outside.
-    """
-    shape = geometry_of(volume_node).shape
-    image = _segment_image(segmentation_node, segment_id)
-    if image is None:
-        return np.zeros(shape, dtype=bool)
-    segment_voxels = voxels(image) != 0
-    to_volume = _index_to_volume_index(image, segmentation_node, volume_node)
-    shift_xyz = _lattice_shift(to_volume, image.GetDimensions())
-    if shift_xyz is None:
-        mask = _resampled(segment_voxels, to_volume, shape)
-        warnings.append(
-            ScanWarning(
-                "segmentation_resampled",
-                f'The segmentation "{segmentation_node.GetName()}" lies on another voxel grid than'
-                f' the volume "{volume_node.GetName()}" and was resampled (nearest voxel).',
-            )
-        )
-        return mask
-    mask = np.zeros(shape, dtype=bool)
-    inside_volume, inside_segment = _overlapping_slices(
-        shift_xyz[::-1], segment_voxels.shape, shape
-    )
-    mask[inside_volume] = segment_voxels[inside_segment]
-    outside_voxels = int(np.count_nonzero(segment_voxels)) - int(np.count_nonzero(mask))
-    if outside_voxels:
-        segment_name = segmentation_node.GetSegmentation().GetSegment(segment_id).GetName()
-        warnings.append(
-            ScanWarning(
-                "segment_outside_volume",
-                f'{outside_voxels} voxels of the segment "{segment_name}" lie outside the volume'
-                " and are not measured.",
-            )
-        )
-    return mask
-
-
-def _index_to_volume_index(image: Any, segmentation_node: Any, volume_node: Any) -> np.ndarray:
-    """Return the 4×4 matrix from array index (x, y, z) of a segment's image to the volume's."""
-    import vtk
-
-    image_to_ras = vtk.vtkMatrix4x4()
-    image.GetImageToWorldMatrix(image_to_ras)
-    extent_start = np.eye(4)
-    extent_start[:3, 3] = image.GetExtent()[::2]
-    image_to_world = node_to_world(segmentation_node) @ numpy_matrix(image_to_ras) @ extent_start
-    volume_to_world = node_to_world(volume_node) @ RAS_TO_LPS @ geometry_of(volume_node).ijk_to_lps
-    return np.linalg.solve(volume_to_world, image_to_world)
-
-
-def _lattice_shift(
-    to_volume: np.ndarray, dimensions_xyz: tuple[int, int, int]
-) -> tuple[int, int, int] | None:
-    """Return the whole-voxel shift (x, y, z) between two grids, or None if they are not aligned."""
-    shift = np.round(to_volume[:3, 3])
-    residual = to_volume[:3] - np.column_stack([np.eye(3), shift])
-    corner = np.array([*dimensions_xyz, 1.0])
-    if (np.abs(residual) @ corner > LATTICE_TOLERANCE_VOXELS).any():
-        return None
-    return tuple(int(value) for value in shift)
-
-
-def _overlapping_slices(
-    shift: tuple[int, ...], segment_shape: tuple[int, ...], volume_shape: tuple[int, ...]
-) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Return the slices, in the volume and in the segment, of the box that both hold (z, y, x)."""
-    in_volume, in_segment = [], []
-    for offset, segment_size, volume_size in zip(shift, segment_shape, volume_shape, strict=True):
-        start = min(max(offset, 0), volume_size)
-        stop = max(min(offset + segment_size, volume_size), start)
-        in_volume.append(slice(start, stop))
-        in_segment.append(slice(start - offset, stop - offset))
-    return tuple(in_volume), tuple(in_segment)
-
-
-def _resampled(mask: np.ndarray, to_volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return `mask` on the volume's grid, nearest voxel, empty outside (z, y, x)."""
-    from scipy.ndimage import affine_transform
-
-    reversed_axes = np.linalg.inv(to_volume)[[2, 1, 0, 3]][:, [2, 1, 0, 3]]
-    return (
-        affine_transform(
-            mask.astype(np.uint8), reversed_axes, output_shape=shape, order=0, mode="constant"
-        )
-        != 0
-    )
-
-
 def _provenance_text(quantification: Quantification) -> str:
     provenance = quantification.provenance
     return json.dumps(None if provenance is None else asdict(provenance))
@@ -499,16 +276,3 @@ def _provenance_text(quantification: Quantification) -> str:
 
 def _labels_sha256(labels: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.uint8)).hexdigest()
-
-
-def terminology_of(segment: Any) -> str:
-    """Return a segment's terminology entry, empty if it has none."""
-    return _tag(segment, segment.GetTerminologyEntryTagName())
-
-
-def _tag(segment: Any, tag_name: str) -> str:
-    """Return a segment's tag, empty if it has none."""
-    import vtk
-
-    value = vtk.reference("")
-    return str(value) if segment.GetTag(tag_name, value) else ""

@@ -35,11 +35,7 @@ from CovidLungQuantLib.mrml.nodes import (
     remember_volume,
     renew_or_set_aside,
 )
-from CovidLungQuantLib.mrml.segmentation import (
-    hidden_segments_to_node,
-    make_segments,
-    segment_mask,
-)
+from CovidLungQuantLib.mrml.segments import hidden_segments_to_node, make_segments, segment_mask
 from CovidLungQuantLib.mrml.volumes import copy_geometry, fill_image, geometry_of, show_in_window
 from CovidLungQuantLib.outputs.enhancement_section import (
     enhancement_facts,
@@ -47,7 +43,7 @@ from CovidLungQuantLib.outputs.enhancement_section import (
 )
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 SEGMENTATION_CLASS = "vtkMRMLSegmentationNode"
 VOLUME_CLASS = "vtkMRMLScalarVolumeNode"

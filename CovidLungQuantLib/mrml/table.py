@@ -27,7 +27,7 @@ from CovidLungQuantLib.measures.volumes import RegionMeasurement
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, remember_volume
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 RECORD_ATTRIBUTE = "CovidLungQuant.record"
 CORRECTION_ATTRIBUTE = "CovidLungQuant.correction"

@@ -16,6 +16,7 @@ import numpy as np
 
 from CovidLungQuantLib import __version__
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.names import DICOM_MEASUREMENTS_FILE, DICOM_SEGMENTATION_FILE
 from CovidLungQuantLib.files.segments import SOFTWARE_NAME
 from CovidLungQuantLib.labels import (
     BOTH_LUNGS_REGION,
@@ -49,14 +50,12 @@ if TYPE_CHECKING:
     )
     from pydicom import Dataset
 
-    from CovidLungQuantLib.pipeline import Provenance, Quantification
+    from CovidLungQuantLib.quantification import Provenance, Quantification
 
     MeasurementGroup = (
         MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations
     )
 
-DICOM_SEGMENTATION_FILE = "segmentation.dcm"
-DICOM_MEASUREMENTS_FILE = "measurements.dcm"
 
 # What every image of an archive should state, if only as unknown; some exports leave it out.
 PATIENT_AND_STUDY = (
@@ -102,7 +101,7 @@ def write_dicom(
         folder: must exist.
         quantification: of the scan read from `source_files`.
         source_files: DICOM files of the slices, in the order of the scan's slices; see
-            `ct.dicom.slice_files`.
+            `ct.read_ct_and_files`.
 
     Raises:
         BadInputError: highdicom is missing, or the series lacks what a DICOM reference needs.

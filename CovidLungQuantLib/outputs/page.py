@@ -16,7 +16,7 @@ from CovidLungQuantLib.display.pictures import box_around_lungs, encode_grey_png
 from CovidLungQuantLib.labels import Label
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 MARGIN_MM = 20.0
 

@@ -58,7 +58,7 @@ from CovidLungQuantLib.outputs.severity_section import severity_section
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Provenance, Quantification
+    from CovidLungQuantLib.quantification import Provenance, Quantification
 
 AXIAL_SLICE_COUNT = 6
 

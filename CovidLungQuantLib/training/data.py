@@ -13,14 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from torch import Tensor
 
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs
 from CovidLungQuantLib.cohort.evaluation import forget_inferred_classes
-from CovidLungQuantLib.ct import CTVolume, lps_oriented, read_ct
+from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, orient_like, read_ct
+from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.grids import is_same_grid
+from CovidLungQuantLib.files.images import read_image, read_label_file
+from CovidLungQuantLib.files.names import CASE_CT_FILE, CASE_LABELS_FILE
 from CovidLungQuantLib.labels import (
     BACKGROUND_VALUE,
     CLASS_COUNT,
@@ -42,8 +45,6 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_step_mm,
 )
 from CovidLungQuantLib.training.dataset import (
-    CT_FILE_NAME,
-    LABELS_FILE_NAME,
     case_names,
     patient_groups,
 )
@@ -138,7 +139,7 @@ def read_scan_and_lungs(path: Path) -> tuple[CTVolume, LungAnatomy]:
         BadInputError: it cannot be read, or no lungs were found.
     """
     scan, _ = lps_oriented(read_ct(path))
-    if Path(path).name == CT_FILE_NAME:
+    if Path(path).name == CASE_CT_FILE:
         scan = replace(scan, name=Path(path).absolute().parent.name)
     return scan, segment_lungs(scan.hu, scan.geometry.spacing_mm)
 
@@ -174,9 +175,8 @@ def read_case(dataset: Path, name: str) -> AnnotatedScan:
     """Read one case of a dataset of either layout; raises as `read_annotated_scan`."""
     if is_nnunet_dataset(dataset):
         files = nnunet_case(dataset, name)
-        ct_image, labels_image = _read_pair(name, files.ct, files.labels)
-        labels = files.translate(sitk.GetArrayFromImage(labels_image))
-        return _annotated_scan(name, ct_image, labels)
+        hu, labels, geometry = _read_pair(name, files.ct, files.labels)
+        return _annotated_scan(name, hu, files.translate(labels), geometry)
     return read_annotated_scan(Path(dataset) / name)
 
 
@@ -184,7 +184,7 @@ def labels_file(dataset: Path, name: str) -> Path:
     """The label map of a case of a dataset of either layout."""
     if is_nnunet_dataset(dataset):
         return nnunet_case(dataset, name).labels
-    return Path(dataset) / name / LABELS_FILE_NAME
+    return Path(dataset) / name / CASE_LABELS_FILE
 
 
 def read_annotated_scan(folder: Path) -> AnnotatedScan:
@@ -194,40 +194,46 @@ def read_annotated_scan(folder: Path) -> AnnotatedScan:
         BadInputError: a file cannot be read, or CT and labels do not lie on the same grid.
     """
     folder = Path(folder)
-    ct_image, labels_image = _read_pair(
-        folder.name, folder / CT_FILE_NAME, folder / LABELS_FILE_NAME
-    )
-    labels = sitk.GetArrayFromImage(labels_image).astype(np.uint8)
+    hu, labels, geometry = _read_pair(folder.name, folder / CASE_CT_FILE, folder / CASE_LABELS_FILE)
+    labels = labels.astype(np.uint8)
     # `case.json` counts the slices in the order of the file.
-    forget_inferred_classes(labels, folder / LABELS_FILE_NAME)
-    return _annotated_scan(folder.name, ct_image, labels)
+    forget_inferred_classes(labels, folder / CASE_LABELS_FILE)
+    return _annotated_scan(folder.name, hu, labels, geometry)
 
 
-def _read_pair(name: str, ct_file: Path, labels_file: Path) -> tuple[sitk.Image, sitk.Image]:
+def _read_pair(
+    name: str, ct_file: Path, labels_file: Path
+) -> tuple[np.ndarray, np.ndarray, Geometry]:
+    """CT and labels (z, y, x) as stored, and their grid."""
     try:
-        ct_image, labels_image = sitk.ReadImage(str(ct_file)), sitk.ReadImage(str(labels_file))
-    except RuntimeError as error:
+        hu, geometry = read_image(ct_file)
+        labels = read_label_file(labels_file)
+    except BadInputError as error:
         raise BadInputError(
             f"CT or labels of case {name} cannot be read; export the case again."
         ) from error
-    if not ct_image.IsSameImageGeometryAs(labels_image, 1e-3, 1e-3):
+    if not is_same_grid(labels.geometry, geometry):
         raise BadInputError(
             f"CT and labels of case {name} do not lie on the same grid; export them on one grid."
         )
-    return ct_image, labels_image
+    return hu, labels.layers[..., 0], geometry
 
 
-def _annotated_scan(name: str, ct_image: sitk.Image, labels: np.ndarray) -> AnnotatedScan:
-    """The scan turned upright; `labels` on the grid of `ct_image`."""
+def _annotated_scan(
+    name: str, hu: np.ndarray, labels: np.ndarray, geometry: Geometry
+) -> AnnotatedScan:
+    """The scan turned upright; arrays on one grid."""
     if not labels.any():
         raise BadInputError(
             f"The labels of case {name} are empty, they mark not even lung; export the case again."
         )
-    labels_image = sitk.GetImageFromArray(labels)
-    labels_image.CopyInformation(ct_image)
-    upright, upright_labels = (sitk.DICOMOrient(image, "LPS") for image in (ct_image, labels_image))
-    hu = np.clip(sitk.GetArrayFromImage(upright), -32768, 32767).astype(np.int16)
-    return AnnotatedScan(name, hu, sitk.GetArrayFromImage(upright_labels), upright.GetSpacing())
+    orientation = orientation_of(geometry)
+    return AnnotatedScan(
+        name,
+        np.clip(orient_like(hu, orientation), -32768, 32767).astype(np.int16),
+        orient_like(labels, orientation),
+        oriented_geometry(geometry, orientation).spacing_mm,
+    )
 
 
 def training_case(

@@ -26,19 +26,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from CovidLungQuantLib import __version__
-from CovidLungQuantLib.cohort.evaluation import CASE_FILE
 from CovidLungQuantLib.ct import CTVolume, lps_oriented
-from CovidLungQuantLib.ct.images import write_image
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.images import write_image
+from CovidLungQuantLib.files.names import CASE_CT_FILE, CASE_FILE, CASE_LABELS_FILE
+from CovidLungQuantLib.files.tables import replace_text
+from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS
 from CovidLungQuantLib.measures.correction import correction_of
-from CovidLungQuantLib.measures.volumes import check_labels
 from CovidLungQuantLib.outputs.folder import writing_error
 from CovidLungQuantLib.training.dataset import (
     CASE_COLUMN,
     COVIDLUNGQUANT_LAYOUT,
-    CT_FILE_NAME,
-    LABELS_FILE_NAME,
     LAYOUTS,
     MANIFEST_FILE_NAME,
     NNUNET_LAYOUT,
@@ -54,7 +53,7 @@ from CovidLungQuantLib.training.nnunet import (
 )
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.pipeline import Provenance
+    from CovidLungQuantLib.quantification import Provenance
 
 EARLIER_FOLDER_NAME = "earlier"
 # nnU-Net looks at none of these; they keep the record of each case.
@@ -209,7 +208,7 @@ def _files(folder: Path, layout: str, name: str) -> _CaseFiles:
             folder / LABELS_FOLDER_NAME / f"{name}{DEFAULT_ENDING}",
         )
     case = folder / name
-    return _CaseFiles(case / CT_FILE_NAME, case / CASE_FILE, case / LABELS_FILE_NAME)
+    return _CaseFiles(case / CASE_CT_FILE, case / CASE_FILE, case / CASE_LABELS_FILE)
 
 
 def _changes(
@@ -369,11 +368,7 @@ def _write_nnunet_description(file: Path) -> None:
                 "file endings; choose another dataset folder."
             )
     count = sum(1 for _ in (file.parent / LABELS_FOLDER_NAME).glob(f"*{DEFAULT_ENDING}"))
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(
-        json.dumps({**description, "numTraining": count}, indent=2), encoding="utf-8"
-    )
-    partial.replace(file)
+    replace_text(file, json.dumps({**description, "numTraining": count}, indent=2))
 
 
 def _append_to_manifest(dataset: Path, record: dict[str, Any]) -> None:
@@ -414,6 +409,4 @@ def _add_patient_column(file: Path) -> None:
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow([*header[:2], PATIENT_COLUMN, *header[2:]])
     writer.writerows([*row[:2], row[0], *row[2:]] for row in rows)
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(written.getvalue(), encoding="utf-8", newline="")
-    partial.replace(file)
+    replace_text(file, written.getvalue())

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from CovidLungQuantLib.ct import read_ct
 from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
-from CovidLungQuantLib.files.segmentation import read_segmentation
-from CovidLungQuantLib.outputs.folder import RESULT_FILE, SEGMENTATION_FILE
-from CovidLungQuantLib.pipeline import Provenance
+from CovidLungQuantLib.files.names import RESULT_FILE, SEGMENTATION_FILE
+from CovidLungQuantLib.files.segmentation_reading import read_segmentation
+from CovidLungQuantLib.quantification import Provenance
 from CovidLungQuantLib.training.export import (
     check_layout,
     check_same_patient,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import _thread
 import argparse
-import csv
 import json
 import math
 import os
@@ -32,6 +31,7 @@ import numpy as np
 
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
+from CovidLungQuantLib.files.tables import none_for_nan, replace_text, write_csv
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model, save_model
 from CovidLungQuantLib.lesions.networks.architectures import LesionNetworkConfig
@@ -363,21 +363,16 @@ def _mean(agreements: Sequence[CaseAgreement], figure: str) -> float | None:
 def _figures(agreement: CaseAgreement) -> dict[str, Any]:
     values = asdict(agreement)
     del values["case"]
-    return {
-        name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in values.items()
-    }
+    return none_for_nan(values)
 
 
 def _write_table(path: Path, rows: Sequence[dict[str, CaseAgreement]]) -> None:
     """One row a case and model; empty where a figure is undefined."""
-    columns = [column.name for column in fields(CaseAgreement)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["model", *columns])
-        for row in rows:
-            for which, agreement in row.items():
-                writer.writerow([which, agreement.case, *_figures(agreement).values()])
+    write_csv(
+        path,
+        [{"model": which, **asdict(agreement)} for row in rows for which, agreement in row.items()],
+        ["model", *(column.name for column in fields(CaseAgreement))],
+    )
 
 
 def _beat(run_folder: Path) -> None:
@@ -396,10 +391,7 @@ def _write_state(run_folder: Path, state: str, message: str, exit_code: int = 0)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write beside and rename, so that a reader never meets half a file."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False), encoding="utf-8")
-    partial.replace(path)
+    replace_text(path, json.dumps(content, indent=2, allow_nan=False))
 
 
 def main() -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from CovidLungQuantLib.cli.options import add_device_option
+
 RECIPE_NAMES = ("paper", "short", "fine", "unet", "unet-attention")
 
 
@@ -115,16 +117,6 @@ def add_fine_tuning_options(parser: argparse.ArgumentParser) -> None:
         "--status", action="store_true", help="instead, tell how far each fine-tuning is"
     )
     parser.add_argument("--cancel", metavar="NEW", help="instead, stop the one of this name")
-
-
-def add_device_option(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add --device; `what` says what is done there."""
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="{auto,cpu,cuda,mps}",
-        help=f"{what} (default: auto)",
-    )
 
 
 def _add_cases_option(parser: argparse.ArgumentParser, flag: str, what: str) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from CovidLungQuantLib.ct import CTVolume, Geometry
-from CovidLungQuantLib.files.segmentation import write_segmentation
+from CovidLungQuantLib.files.segmentation_writing import write_segmentation
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 from CovidLungQuantLib.measures.measurements import measure_lungs
 from CovidLungQuantLib.outputs.report import report_html
-from CovidLungQuantLib.pipeline import Quantification
+from CovidLungQuantLib.quantification import Quantification
 
 SHAPE = (300, 512, 512)
 SPACING_MM = (0.7, 0.7, 1.0)

@@ -17,11 +17,11 @@ from CovidLungQuantLib.labels import HIGH_OPACITY, LABELS, LUNG_SEGMENTS
 from CovidLungQuantLib.measures.recount import RunningCount
 from CovidLungQuantLib.mrml.scene_file import headless_scene
 from CovidLungQuantLib.mrml.segmentation import (
-    BINARY_LABELMAP,
     labels_after_stroke,
     note_edits,
     segmentation_to_node,
 )
+from CovidLungQuantLib.mrml.segments import BINARY_LABELMAP
 from CovidLungQuantLib.mrml.volumes import ct_to_node, voxels
 
 

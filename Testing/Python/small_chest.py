@@ -8,7 +8,7 @@ from CovidLungQuantLib.anatomy.segments import divide_into_segments
 from CovidLungQuantLib.ct import CTVolume, Geometry, ScanWarning
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LEFT_LUNG_VALUE, NORMAL_LUNG
 from CovidLungQuantLib.measures.measurements import measure_lungs
-from CovidLungQuantLib.pipeline import Provenance, Quantification
+from CovidLungQuantLib.quantification import Provenance, Quantification
 
 SHAPE = (12, 20, 24)
 MODEL_NAME = "a model"

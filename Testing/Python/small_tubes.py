@@ -8,7 +8,7 @@ from CovidLungQuantLib.ct import CTVolume, Geometry, ScanWarning
 from CovidLungQuantLib.labels import AIRWAYS, GGO, NORMAL_LUNG, VESSELS
 from CovidLungQuantLib.lesions.enhancement import enhance_parenchyma
 from CovidLungQuantLib.measures.measurements import measure_lungs
-from CovidLungQuantLib.pipeline import Provenance, Quantification
+from CovidLungQuantLib.quantification import Provenance, Quantification
 
 SHAPE = (30, 60, 60)
 SPACING_MM = (1.0, 1.0, 1.0)

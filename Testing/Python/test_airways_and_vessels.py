@@ -25,6 +25,7 @@ from CovidLungQuantLib.labels import (
     SUB_VISUAL_LESION,
     VESSELS,
 )
+from CovidLungQuantLib.lesions.airways_and_vessels import FIND_TUBES, REMOVE_TUBES
 from CovidLungQuantLib.lesions.enhancement import VESSEL_BANDS_MM
 from CovidLungQuantLib.lesions.kinds import THRESHOLDS
 from CovidLungQuantLib.lesions.lesion_model import save_model
@@ -40,9 +41,7 @@ from CovidLungQuantLib.outputs.report import report_html
 from CovidLungQuantLib.outputs.table import result_dict
 from CovidLungQuantLib.phantom import chest_phantom
 from CovidLungQuantLib.pipeline import (
-    FIND_TUBES,
     NO_LOBES,
-    REMOVE_TUBES,
     Options,
     Quantification,
     check_options,

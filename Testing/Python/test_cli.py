@@ -20,6 +20,8 @@ import SimpleITK as sitk
 from small_model import small_model
 
 from CovidLungQuantLib import __version__, cli
+from CovidLungQuantLib.cli import info
+from CovidLungQuantLib.cli.progress_bar import LineProgress
 from CovidLungQuantLib.errors import Cancelled, OutOfResourcesError
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
@@ -33,7 +35,7 @@ FILES = [
     "result.json",
     "segmentation.seg.nrrd",
 ]
-PROJECT_ROOT = Path(cli.__file__).parents[1]
+PROJECT_ROOT = Path(cli.__file__).parents[2]
 PYTHONPATH = os.pathsep.join([str(PROJECT_ROOT), os.environ.get("PYTHONPATH", "")])
 SHAPE = (40, 64, 80)
 SPACING_MM = (4.5, 4.5, 6.0)
@@ -463,7 +465,7 @@ def test_each_error_has_its_exit_code_and_no_traceback(
     def failing(chosen: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_info", failing)
+    monkeypatch.setattr(info, "run", failing)
 
     assert cli.main(["info"]) == exit_code
     shown = capsys.readouterr().err
@@ -475,7 +477,7 @@ def test_debug_shows_where_an_error_arose(monkeypatch: pytest.MonkeyPatch):
     def failing(chosen: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(cli, "_info", failing)
+    monkeypatch.setattr(info, "run", failing)
 
     with pytest.raises(ZeroDivisionError):
         cli.main(["info", "--debug"])
@@ -522,7 +524,7 @@ sys.exit(cli.main(["measure", sys.argv[1], sys.argv[2], "-o", sys.argv[3]]))
 
 
 def test_lines_of_progress_appear_once_a_step_and_every_tenth(capsys: pytest.CaptureFixture):
-    show = cli._LineProgress()
+    show = LineProgress()
     for index in range(5):
         show(index / 40, f"Slice {index} of 5 (cpu)")
     show(0.11, "Measuring")

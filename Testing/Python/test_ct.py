@@ -797,6 +797,18 @@ def test_bright_blood_is_told(blood_hu: int, expected: list[str]) -> None:
     assert codes(check_ct(hu, geometry, "scan")) == expected
 
 
+def test_slices_that_are_too_bright_all_over_are_no_bright_blood() -> None:
+    """As in scans restored from pictures: in some slices all soft tissue is brighter, fat, too."""
+    hu, geometry = a_chest_with_a_heart_of(45)
+    outside = np.ones(hu.shape[1:], bool)
+    outside[10:47, 10:70] = False
+    hu[:, outside & (hu[0] == 50)] = -100
+    soft_tissue = (hu[12:28] >= -100) & (hu[12:28] <= 50)
+    # Fat becomes +30, what muscle may be, and muscle and blood +180.
+    hu[12:28][soft_tissue] += 130
+    assert codes(check_ct(hu, geometry, "scan")) == []
+
+
 # Real scans
 
 

@@ -15,18 +15,14 @@ from dicom_series import write_series
 from small_chest import a_label_map, a_quantification
 
 from CovidLungQuantLib.cli import main
-from CovidLungQuantLib.ct import read_ct
-from CovidLungQuantLib.ct.dicom import slice_files
-from CovidLungQuantLib.ct.images import write_image
-from CovidLungQuantLib.files.segmentation import write_segmentation
+from CovidLungQuantLib.ct import dicom, read_ct, read_ct_and_files
+from CovidLungQuantLib.files.images import write_image
+from CovidLungQuantLib.files.names import DICOM_MEASUREMENTS_FILE, DICOM_SEGMENTATION_FILE
+from CovidLungQuantLib.files.segmentation_writing import write_segmentation
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, LESION
 from CovidLungQuantLib.measures.columns import EXTENT
-from CovidLungQuantLib.outputs.dicom_files import (
-    DICOM_MEASUREMENTS_FILE,
-    DICOM_SEGMENTATION_FILE,
-    write_dicom,
-)
-from CovidLungQuantLib.pipeline import Quantification
+from CovidLungQuantLib.outputs.dicom_files import write_dicom
+from CovidLungQuantLib.quantification import Quantification
 
 hd = pytest.importorskip("highdicom", reason="highdicom is not installed")
 pydicom = pytest.importorskip("pydicom")
@@ -73,9 +69,9 @@ def groups_by_name(report: Any) -> dict[str, Any]:
 
 def test_slices_are_listed_in_the_order_of_the_array(tmp_path: Path):
     _, paths = a_series(tmp_path / "scan")
-    assert list(slice_files(tmp_path / "scan")) == [path.resolve() for path in paths]
-    hu = read_ct(tmp_path / "scan").hu
-    for plane, file in zip(hu, slice_files(tmp_path / "scan"), strict=True):
+    ct, files = read_ct_and_files(tmp_path / "scan")
+    assert list(files) == [path.resolve() for path in paths]
+    for plane, file in zip(ct.hu, files, strict=True):
         dataset = pydicom.dcmread(file)
         assert np.array_equal(dataset.pixel_array + int(dataset.RescaleIntercept), plane)
 
@@ -191,9 +187,26 @@ def test_the_command_writes_both_beside_the_other_results(tmp_path: Path, capsys
     assert not (tmp_path / "out" / DICOM_SEGMENTATION_FILE).exists()
 
 
+def test_the_command_scans_the_folder_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    quantification, _ = a_series(tmp_path / "scan")
+    labels = tmp_path / "labels.seg.nrrd"
+    write_segmentation(labels, quantification.labels, quantification.ct.geometry)
+    scanned = []
+    scan = dicom._scan
+    monkeypatch.setattr(dicom, "_scan", lambda path: scanned.append(path) or scan(path))
+    arguments = ["measure", str(tmp_path / "scan"), str(labels), "-o", str(tmp_path / "out")]
+
+    assert main([*arguments, "--dicom", "--lobes", "none"]) == 0, capsys.readouterr().err
+
+    assert scanned == [tmp_path / "scan"]
+
+
 def test_an_image_file_has_no_series_to_refer_to(tmp_path: Path, capsys):
     ct = a_quantification().ct
     write_image(tmp_path / "ct.nrrd", ct.hu, ct.geometry)
+    assert read_ct_and_files(tmp_path / "ct.nrrd")[1] == ()
     code = main(["segment", str(tmp_path / "ct.nrrd"), "-o", str(tmp_path / "out"), "--dicom"])
     assert code == 2 and not (tmp_path / "out").exists()
     assert "refer to a DICOM series, and ct.nrrd is none" in capsys.readouterr().err

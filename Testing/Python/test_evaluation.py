@@ -33,7 +33,7 @@ from CovidLungQuantLib.cohort.evaluation import (
 from CovidLungQuantLib.cohort.figures import agreement_figure, check_figures_possible
 from CovidLungQuantLib.ct import Geometry
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.files.segmentation import write_segmentation
+from CovidLungQuantLib.files.segmentation_writing import write_segmentation
 from CovidLungQuantLib.labels import DISCLAIMER
 
 SPACING_MM = (1.0, 2.0, 5.0)

@@ -11,8 +11,8 @@ from small_lobes import SPACING_MM, small_lobes
 
 from CovidLungQuantLib.anatomy.lobe_network import LobeNetwork, LobeNetworkConfig
 from CovidLungQuantLib.ct import Geometry
-from CovidLungQuantLib.ct.images import write_image
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 from research.lobe_average import average_dice
 from research.lobe_card import lobe_card

@@ -20,8 +20,9 @@ from CovidLungQuantLib.anatomy.lobes import _without_crumbs, lobes_from_lungs, s
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import Geometry, lps_oriented, read_ct
-from CovidLungQuantLib.ct.images import image_on, write_image
+from CovidLungQuantLib.ct.images import image_on
 from CovidLungQuantLib.errors import BadInputError, Cancelled
+from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, LOBES, RIGHT_LUNG_VALUE
 
 

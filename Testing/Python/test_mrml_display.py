@@ -13,11 +13,8 @@ vtk = pytest.importorskip("vtk")
 
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY  # noqa: E402
 from CovidLungQuantLib.mrml import density, display, layout, volume_rendering  # noqa: E402
-from CovidLungQuantLib.mrml.segmentation import (  # noqa: E402
-    CLOSED_SURFACE,
-    segmentation_from_node,
-    segmentation_to_node,
-)
+from CovidLungQuantLib.mrml.segmentation import segmentation_from_node, segmentation_to_node  # noqa: E402
+from CovidLungQuantLib.mrml.segments import CLOSED_SURFACE  # noqa: E402
 from CovidLungQuantLib.mrml.structures import enhanced_of, structures_to_nodes  # noqa: E402
 from CovidLungQuantLib.mrml.volumes import ct_to_node, geometry_of, voxels  # noqa: E402
 from CovidLungQuantLib.outputs.density_section import DENSITY_STEPS  # noqa: E402

@@ -14,12 +14,8 @@ from CovidLungQuantLib.mrml.machine_labels import (  # noqa: E402
     machine_labels_to_node,
 )
 from CovidLungQuantLib.mrml.nodes import results_of  # noqa: E402
-from CovidLungQuantLib.mrml.segmentation import (  # noqa: E402
-    labels_after_stroke,
-    make_segments,
-    replace_segments,
-    segmentation_from_node,
-)
+from CovidLungQuantLib.mrml.segmentation import labels_after_stroke, segmentation_from_node  # noqa: E402
+from CovidLungQuantLib.mrml.segments import make_segments, replace_segments  # noqa: E402
 from CovidLungQuantLib.mrml.volumes import ct_to_node, voxels  # noqa: E402
 
 SHAPE = (6, 8, 10)

@@ -12,20 +12,17 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
 
 from CovidLungQuantLib.errors import BadInputError  # noqa: E402
-from CovidLungQuantLib.files.segmentation import (  # noqa: E402
-    read_segmentation,
-    write_segmentation,
-)
+from CovidLungQuantLib.files.segmentation_reading import read_segmentation  # noqa: E402
+from CovidLungQuantLib.files.segmentation_writing import write_segmentation  # noqa: E402
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG  # noqa: E402
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, results_of  # noqa: E402
 from CovidLungQuantLib.mrml.segmentation import (  # noqa: E402
-    BINARY_LABELMAP,
-    CLOSED_SURFACE,
     PROVENANCE_ATTRIBUTE,
     note_edits,
     segmentation_from_node,
     segmentation_to_node,
 )
+from CovidLungQuantLib.mrml.segments import BINARY_LABELMAP, CLOSED_SURFACE  # noqa: E402
 from CovidLungQuantLib.mrml.volumes import ct_to_node, fill_image, voxels  # noqa: E402
 from CovidLungQuantLib.terminology import terminology_entry  # noqa: E402
 from Testing.Python.small_chest import (  # noqa: E402

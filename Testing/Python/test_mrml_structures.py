@@ -13,7 +13,8 @@ vtk = pytest.importorskip("vtk")
 from CovidLungQuantLib.labels import AIRWAYS_AND_VESSELS, SUB_VISUAL_LESION  # noqa: E402
 from CovidLungQuantLib.mrml.nodes import is_made_from_a_scan, results_of  # noqa: E402
 from CovidLungQuantLib.mrml.scene_file import write_scene  # noqa: E402
-from CovidLungQuantLib.mrml.segmentation import segment_mask, segmentation_to_node  # noqa: E402
+from CovidLungQuantLib.mrml.segmentation import segmentation_to_node  # noqa: E402
+from CovidLungQuantLib.mrml.segments import segment_mask  # noqa: E402
 from CovidLungQuantLib.mrml.structures import (  # noqa: E402
     airways_and_vessels_from_node,
     airways_and_vessels_of,

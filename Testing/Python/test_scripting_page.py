@@ -14,8 +14,8 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 import slicer
 
-from CovidLungQuantLib.cli import _parser
-from CovidLungQuantLib.ct.images import write_image
+from CovidLungQuantLib.cli.program import command_line
+from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.labels import LABELS, LOBES
 from CovidLungQuantLib.measures.columns import column_keys
 from CovidLungQuantLib.phantom import chest_phantom
@@ -65,7 +65,7 @@ def test_the_commands_on_the_page_are_commands() -> None:
     commands = [shlex.split(line) for line in lines if line.startswith("covidlungquant ")]
     assert len(commands) == 4
     for command in commands:
-        assert _parser().parse_args(command[1:])
+        assert command_line().parse_args(command[1:])
 
 
 def test_the_page_names_columns_segments_and_methods_that_exist(

@@ -16,7 +16,7 @@ pytest.importorskip("PySide6", reason="the stand-in needs PySide6")
 
 from small_model import small_model
 
-from CovidLungQuantLib.ct.images import write_image
+from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.lesions.lesion_model import save_model
 from CovidLungQuantLib.phantom import chest_phantom
 

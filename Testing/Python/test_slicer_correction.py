@@ -15,12 +15,8 @@ from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG
 from CovidLungQuantLib.measures.correction import correction_of
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of
 from CovidLungQuantLib.mrml.machine_labels import machine_labels_of
-from CovidLungQuantLib.mrml.segmentation import (
-    ALGORITHM_TYPE_TAG,
-    AUTOMATIC,
-    SEMIAUTOMATIC,
-    _tag,
-)
+from CovidLungQuantLib.mrml.segmentation import ALGORITHM_TYPE_TAG, AUTOMATIC, SEMIAUTOMATIC
+from CovidLungQuantLib.mrml.segments import tag_of
 from CovidLungQuantLib.mrml.table import correction_from_node, is_stale, record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
 from CovidLungQuantLib.pipeline import measure
@@ -57,7 +53,9 @@ def counted_anew(volume_node: Any, segmentation_node: Any) -> Any:
 
 def algorithm_types(segmentation_node: Any) -> set[str]:
     segmentation = segmentation_node.GetSegmentation()
-    return {_tag(segmentation.GetSegment(label.segment_id), ALGORITHM_TYPE_TAG) for label in LABELS}
+    return {
+        tag_of(segmentation.GetSegment(label.segment_id), ALGORITHM_TYPE_TAG) for label in LABELS
+    }
 
 
 def test_correct_opens_segment_editor_within_the_lungs(

@@ -19,15 +19,14 @@ from PySide6.QtWidgets import QApplication
 from slicer_panel import draw_segments, errors, label_map, press, write_segments
 from test_mrml_dicom_source import Database, uid_of
 
-from CovidLungQuantLib.ct import read_ct
-from CovidLungQuantLib.ct.dicom import slice_files
+from CovidLungQuantLib.ct import read_ct, read_ct_and_files
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.tables import cell
 from CovidLungQuantLib.labels import DISCLAIMER, GGO, HIGH_OPACITY, NORMAL_LUNG
 from CovidLungQuantLib.mrml.dicom_source import INSTANCE_UIDS_ATTRIBUTE
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node, segmentation_to_node
 from CovidLungQuantLib.mrml.table import measurements_to_node, record_from_node, table_text
 from CovidLungQuantLib.mrml.volumes import ct_from_node, ct_to_node
-from CovidLungQuantLib.outputs.table import _cell
 from CovidLungQuantLib.pipeline import measure
 
 pytest.importorskip("highdicom", reason="highdicom is not installed")
@@ -127,7 +126,7 @@ def test_a_report_holds_the_segments_and_the_numbers_of_the_table(
     with (folder / "measurements.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["lesion_ml"] for row in rows] == [
-        _cell(region.lesion_ml) for region in record.measurements.regions
+        str(cell(region.lesion_ml)) for region in record.measurements.regions
     ]
     assert reports.ui.writtenLabel.text == f"Written to {folder}"
 
@@ -277,7 +276,7 @@ def test_dicom_of_a_real_series_lies_on_its_slices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Six slices from the middle of a real series; the label map is a threshold, not a result."""
-    files = slice_files(test_data / "dicom" / "covid_P001")
+    _, files = read_ct_and_files(test_data / "dicom" / "covid_P001")
     middle = files[len(files) // 2 - 3 : len(files) // 2 + 3]
     (tmp_path / "series").mkdir()
     copies = [

@@ -9,19 +9,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from small_chest import OBLIQUE, SHAPE, a_label_map
-from small_lobes import SHAPE as LOBES_SHAPE
-from small_lobes import SPACING_MM as LOBES_SPACING_MM
-from small_lobes import small_lobes
 
 from CovidLungQuantLib.ct import Geometry
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.files.lobes import read_lobes
-from CovidLungQuantLib.files.segmentation import (
-    read_segmentation,
-    write_lobes,
-    write_segmentation,
-)
-from CovidLungQuantLib.labels import LABELS, LOBES
+from CovidLungQuantLib.files.segmentation_reading import read_segmentation
+from CovidLungQuantLib.files.segmentation_writing import write_segmentation
+from CovidLungQuantLib.labels import LABELS
 from CovidLungQuantLib.terminology import terminology_entry
 
 GEOMETRY = Geometry(SHAPE, (0.7, 0.71, 2.1), (10.3, -20.7, 1000 / 3), OBLIQUE)
@@ -52,30 +45,6 @@ def test_what_is_written_is_read_back(tmp_path: Path):
     np.testing.assert_array_equal(labels, a_label_map())
     assert labels.dtype == np.uint8
     assert warnings == ()
-
-
-def test_lobes_are_read_back_as_lobes_and_carry_names_and_codes(tmp_path: Path):
-    geometry = Geometry(LOBES_SHAPE, LOBES_SPACING_MM, (1.0, 2.0, 3.0), np.eye(3))
-    path = tmp_path / "lobes.seg.nrrd"
-    write_lobes(path, small_lobes(), geometry, "a network")
-
-    np.testing.assert_array_equal(read_lobes(path, geometry), small_lobes())
-    image = sitk.ReadImage(str(path))
-    for index, lobe in enumerate(LOBES):
-        assert image.GetMetaData(f"Segment{index}_Name") == lobe.name
-        assert image.GetMetaData(f"Segment{index}_LabelValue") == str(lobe.value)
-        tags = image.GetMetaData(f"Segment{index}_Tags")
-        assert terminology_entry(lobe) in tags
-        assert "AlgorithmName:a network|" in tags and "AlgorithmType:AUTOMATIC" in tags
-
-
-def test_lobes_that_were_given_are_not_called_automatic(tmp_path: Path):
-    geometry = Geometry(LOBES_SHAPE, LOBES_SPACING_MM, (1.0, 2.0, 3.0), np.eye(3))
-    write_lobes(tmp_path / "lobes.seg.nrrd", small_lobes(), geometry)
-
-    tags = sitk.ReadImage(str(tmp_path / "lobes.seg.nrrd")).GetMetaData("Segment0_Tags")
-
-    assert "AlgorithmType:SEMIAUTOMATIC" in tags
 
 
 def test_the_file_has_the_values_and_the_geometry_of_the_scan(tmp_path: Path):

@@ -1,0 +1,93 @@
+"""`covidlungquant agreement`: the software and readers, from tables of their numbers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CovidLungQuantLib.cli.options import add_study_options
+from CovidLungQuantLib.cli.printing import aligned, number_text, print_files
+from CovidLungQuantLib.labels import DISCLAIMER
+
+if TYPE_CHECKING:
+    from CovidLungQuantLib.cli.options import Commands
+    from CovidLungQuantLib.cohort.reader_tables import Comparison
+
+
+EPILOG = f"""\
+A table has one line a case and one column an observer:
+
+  case,measure,automatic,reader1,reader2,reader1_repeat
+  p01,lesion extent (%),12.1,11.8,13.0,12.4
+  p02,lesion extent (%),3.4,2.9,,3.0
+
+"automatic" is the software, any other column a reader, NAME_repeat the second reading of NAME.
+"measure" may be left out; the file's name then names the measure. Empty cells are missing values.
+Commas, semicolons or tabs part the columns.
+
+OUT holds agreement.csv (one row a pair of observers), agreement.json and agreement.html.
+
+{DISCLAIMER}"""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "agreement",
+        help="agreement of the software and readers, from tables of their numbers",
+        description="Compare the software with readers, readers with each other and repeated "
+        "readings: MAE, bias with limits of agreement, correlations, paired Wilcoxon test.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("tables", type=Path, nargs="+", metavar="TABLE.csv", help="see below")
+    add_study_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Compare, write and print."""
+    from CovidLungQuantLib.cohort.agreement_files import (
+        AGREEMENT_FILES,
+        write_agreement,
+    )
+    from CovidLungQuantLib.cohort.figures import check_figures_possible
+    from CovidLungQuantLib.cohort.published_agreement import lesion_yardstick
+    from CovidLungQuantLib.cohort.reader_tables import compare_observers, tables_of_files
+    from CovidLungQuantLib.outputs.folder import check_output_folder, filled_folder
+
+    check_output_folder(chosen.output, chosen.overwrite, files=AGREEMENT_FILES)
+    if chosen.figures:
+        check_figures_possible()
+    tables = tables_of_files(chosen.tables)
+    comparisons = [comparison for table in tables for comparison in compare_observers(table)]
+    with filled_folder(chosen.output, chosen.overwrite, AGREEMENT_FILES) as folder:
+        names = write_agreement(folder, tables, comparisons, chosen.figures)
+    print(f"{_comparison_table(comparisons)}\n{lesion_yardstick()}")
+    print_files(chosen.output, names)
+
+
+def _comparison_table(comparisons: Sequence[Comparison]) -> str:
+    rows = [("", "", "n", "MAE", "bias", "limits of", "agreement", "r", "rho", "Wilcoxon p")]
+    for item in comparisons:
+        agreement = item.agreement
+        numbers = (
+            agreement.mean_absolute_error,
+            agreement.bias,
+            agreement.lower_limit,
+            agreement.upper_limit,
+            agreement.pearson,
+            agreement.spearman,
+            agreement.wilcoxon_p,
+        )
+        rows.append(
+            (
+                f"{item.measure}: {item.first} - {item.second}",
+                item.kind,
+                str(agreement.n),
+                *(number_text(value) for value in numbers),
+            )
+        )
+    return aligned(rows)

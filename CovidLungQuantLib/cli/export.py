@@ -1,0 +1,98 @@
+"""`covidlungquant export`: corrected scans into a training set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CovidLungQuantLib.cli.options import CT_HELP, add_debug_option, add_series_option
+from CovidLungQuantLib.cli.progress_bar import shown_progress
+from CovidLungQuantLib.labels import DISCLAIMER
+
+if TYPE_CHECKING:
+    from CovidLungQuantLib.cli.options import Commands
+
+
+EPILOG = f"""\
+A list has one line a scan; paths are taken from the folder of the list, the last four columns may
+be left out. Scans of one patient share any word in the last one, which is not copied:
+
+  ct,segmentation,machine,reader,series,patient
+  scans/a,corrected/a.seg.nrrd,results/a,AB,,1
+  scans/b.nrrd,corrected/b.seg.nrrd,results/b,AB,,1
+
+Cases are numbered (case_0001, …). They hold voxels, geometry and labels only: no name, id, date,
+UID or path of the scan is copied. manifest.csv says for each when, who, which model with its
+SHA-256, how much was changed (voxels, mL, Dice), which cases are of one patient, and the SHA-256 of
+the files. A scan that is there already is refused, unless --new-version is given. Nothing is
+overwritten.
+
+{DISCLAIMER}"""
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "export",
+        help="add a corrected scan, or many, to a training set",
+        description="Add scans with their segmentations to a training set, which `train` reads.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("ct", type=Path, nargs="?", metavar="CT", help=CT_HELP)
+    parser.add_argument(
+        "segmentation",
+        type=Path,
+        nargs="?",
+        metavar="SEGMENTATION",
+        help="the reader's, as for measure, or a folder that segment or measure wrote",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DATASET",
+        help="folder of the training set; made where there is none",
+    )
+    parser.add_argument(
+        "--machine",
+        type=Path,
+        metavar="SEGMENTATION",
+        help="what the reader began with, likewise; the manifest then says what was changed",
+    )
+    parser.add_argument("--reader", metavar="NAME", help="who corrected, for the manifest")
+    parser.add_argument(
+        "--same-patient-as",
+        metavar="CASE",
+        help="a case of the training set that is of the same patient (default: a new patient); "
+        "train and fine-tune never part them",
+    )
+    parser.add_argument(
+        "--list", type=Path, metavar="CASES.csv", help="instead of one scan, a list; see below"
+    )
+    parser.add_argument(
+        "--layout",
+        metavar="{covidlungquant,nnunet}",
+        help="one folder a case, or nnU-Net raw data (default: that of the training set, and "
+        "covidlungquant for a new one)",
+    )
+    parser.add_argument(
+        "--new-version",
+        action="store_true",
+        help="add scans that are there already again; their earlier version is moved to the folder "
+        "earlier",
+    )
+    add_series_option(parser)
+    add_debug_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Add the scans and print their names."""
+    from CovidLungQuantLib.training import export_command
+
+    with shown_progress() as progress:
+        names = export_command.run(chosen, progress)
+    print(f"{DISCLAIMER}\nAdded to {chosen.output.absolute()}: {', '.join(names)}")

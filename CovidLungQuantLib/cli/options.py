@@ -1,0 +1,126 @@
+"""Options and texts that several commands share; loads nothing heavy, so that help is quick."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CovidLungQuantLib.errors import BadInputError
+
+if TYPE_CHECKING:
+    # What `add_subparsers` returns; its name is private.
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+PROGRAM = "covidlungquant"
+IMAGE_SUFFIXES = (".nrrd", ".nii.gz", ".mha")
+
+
+CT_HELP = "DICOM folder, or an NRRD, NIfTI or MetaImage file"
+
+
+def add_series_option(parser: argparse.ArgumentParser) -> None:
+    """Add --series."""
+    parser.add_argument(
+        "--series", metavar="UID", help="series to read where a DICOM folder holds several"
+    )
+
+
+def add_model_option(parser: argparse.ArgumentParser) -> None:
+    """Add --model."""
+    parser.add_argument(
+        "--model", metavar="MODEL", help="name of a shipped model or path of a weights file"
+    )
+
+
+def add_device_option(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --device; `what` says what is done there."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="{auto,cpu,cuda,mps}",
+        help=f"{what} (default: auto)",
+    )
+
+
+def add_overwrite_option(parser: argparse.ArgumentParser) -> None:
+    """Add --overwrite."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the results of an earlier run in OUT"
+    )
+
+
+def add_debug_option(parser: argparse.ArgumentParser) -> None:
+    """Add --debug, which every command has."""
+    parser.add_argument(
+        "--debug", action="store_true", help="show where in the program an error arose"
+    )
+
+
+def add_result_options(parser: argparse.ArgumentParser) -> None:
+    """Add what commands have that write the result of a scan."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="folder for the results; must not exist yet",
+    )
+    add_series_option(parser)
+    add_overwrite_option(parser)
+    parser.add_argument(
+        "--scene", action="store_true", help="write scene.mrb for 3D Slicer too (needs slicer-core)"
+    )
+    parser.add_argument(
+        "--pdf", action="store_true", help="write the report as PDF too (needs WeasyPrint)"
+    )
+    parser.add_argument(
+        "--dicom",
+        action="store_true",
+        help="write the result as DICOM too, segmentation and measurement report (TID 1500); only "
+        "for a CT given as DICOM (needs highdicom)",
+    )
+    add_debug_option(parser)
+
+
+def add_lobe_option(parser: argparse.ArgumentParser) -> None:
+    """Add --lobes."""
+    parser.add_argument(
+        "--lobes",
+        default="automatic",
+        metavar="{automatic,none,FILE}",
+        help="lobes for the scores: found (automatic, the default), left out (none), or a label "
+        "map or .seg.nrrd of the five lobes from this or another tool",
+    )
+
+
+def add_study_options(parser: argparse.ArgumentParser) -> None:
+    """Add what commands have that write a page about several scans."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="folder for the results; must not exist yet",
+    )
+    add_overwrite_option(parser)
+    parser.add_argument(
+        "--no-figures",
+        dest="figures",
+        action="store_false",
+        help="leave the plots out of the page (they need matplotlib)",
+    )
+    add_debug_option(parser)
+
+
+def check_new_image(file: Path) -> None:
+    """Refuse to write over a file, or one whose name is no image's, with BadInputError."""
+    if file.exists():
+        raise BadInputError(f"{file.name} exists already; choose another name.")
+    if not file.name.lower().endswith(IMAGE_SUFFIXES):
+        raise BadInputError(
+            f"{file.name} is no image file; choose a name ending in {', '.join(IMAGE_SUFFIXES)}."
+        )

@@ -1,0 +1,107 @@
+"""`covidlungquant segment`: lungs, lobes and lesions of a CT, measured."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from CovidLungQuantLib.cli.options import (
+    CT_HELP,
+    add_device_option,
+    add_lobe_option,
+    add_model_option,
+    add_result_options,
+)
+from CovidLungQuantLib.cli.progress_bar import READ_UNTIL, WRITE_FROM, shown_progress
+from CovidLungQuantLib.cli.results import (
+    check_dicom,
+    check_pdf,
+    given_lobes,
+    lobe_option,
+    print_result,
+    write_result,
+)
+from CovidLungQuantLib.progress import subrange
+
+if TYPE_CHECKING:
+    from CovidLungQuantLib.cli.options import Commands
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser("segment", help="segment lungs and lesions of a CT and measure")
+    parser.add_argument("ct", type=Path, metavar="CT", help=CT_HELP)
+    add_result_options(parser)
+    add_device_option(parser, "where the network runs")
+    add_model_option(parser)
+    parser.add_argument(
+        "--kinds",
+        default="density",
+        metavar="{density,thresholds,artery,network}",
+        help="how GGO is told from high opacity inside lesions: density (high opacity above "
+        "−350 HU), thresholds (Pan et al. 2021: also normal lung below −750 HU), artery (relative "
+        "to the pulmonary artery, Bartoli et al. 2022), network (its own classes); default density",
+    )
+    parser.add_argument(
+        "--artery-hu",
+        type=float,
+        metavar="HU",
+        help="density of the pulmonary artery for --kinds artery (default: measured)",
+    )
+    add_lobe_option(parser)
+    parser.add_argument(
+        "--vessels",
+        default="none",
+        metavar="{none,find,remove}",
+        help="find airways and vessels as segments of their own; remove also takes those in normal "
+        "lung out of GGO and high opacity, while a vessel inside a lesion belongs to it (default: "
+        "none)",
+    )
+    parser.add_argument(
+        "--enhance",
+        action="store_true",
+        help="enhance the lung, as the command enhance does, with sub-visual lesions apart; finds "
+        "airways and vessels, too",
+    )
+    parser.add_argument(
+        "--mirror",
+        action="store_true",
+        help="show the network the mirror image, too, and take the mean; takes twice its time",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(chosen: argparse.Namespace) -> None:
+    """Segment, measure, write and print."""
+    # Imported here: the network's libraries take seconds to load, help and mistakes should not.
+    from CovidLungQuantLib.ct import read_ct_and_files
+    from CovidLungQuantLib.outputs.folder import check_output_folder
+    from CovidLungQuantLib.pipeline import check_options, quantify
+    from CovidLungQuantLib.quantification import Options
+
+    check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
+    check_pdf(chosen)
+    check_dicom(chosen)
+    options = Options(
+        device=chosen.device,
+        model=chosen.model,
+        kinds=chosen.kinds,
+        artery_hu=chosen.artery_hu,
+        lobes=lobe_option(chosen.lobes),
+        airways_and_vessels=chosen.vessels,
+        enhance=chosen.enhance,
+        mirror=chosen.mirror,
+    )
+    check_options(options)
+    with shown_progress() as progress:
+        progress(0.0, "Reading the scan")
+        ct, dicom_files = read_ct_and_files(chosen.ct, chosen.series)
+        quantification = quantify(
+            ct,
+            options,
+            subrange(progress, READ_UNTIL, WRITE_FROM),
+            given_lobes(chosen.lobes, ct),
+        )
+        files = write_result(chosen, quantification, progress, dicom_files)
+    print_result(quantification, files)

@@ -1,0 +1,117 @@
+"""The steps of a run that are made on request: airways, vessels and the enhanced scan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from CovidLungQuantLib.anatomy.airway_tree import segment_airways
+from CovidLungQuantLib.anatomy.lungs import LungAnatomy, split_left_right
+from CovidLungQuantLib.anatomy.vessels import segment_vessels
+from CovidLungQuantLib.ct import CTVolume, Orientation, ScanWarning, restore_orientation
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.labels import AIRWAYS, VESSELS, is_lung
+from CovidLungQuantLib.lesions.airways_and_vessels import NO_TUBES, REMOVE_TUBES, remove_tubes
+from CovidLungQuantLib.lesions.enhancement import Enhancement, enhance_parenchyma
+from CovidLungQuantLib.measures.airways_and_vessels import missing_airways_or_vessels, removal_note
+from CovidLungQuantLib.progress import ProgressCallback, subrange
+from CovidLungQuantLib.quantification import Options
+
+
+@dataclass(frozen=True, eq=False)
+class Extras:
+    """What a run finds on request after the lesions; arrays upright, as in `Quantification`."""
+
+    labels: np.ndarray
+    airways_and_vessels: np.ndarray | None = None
+    enhancement: Enhancement | None = None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[ScanWarning, ...] = ()
+
+
+def find_extras(
+    upright: CTVolume,
+    labels: np.ndarray,
+    anatomy: LungAnatomy,
+    options: Options,
+    timings: dict[str, float],
+    progress: ProgressCallback,
+) -> Extras:
+    """Airways, vessels and the enhanced scan as far as the options ask for them."""
+    if options.airways_and_vessels == NO_TUBES and not options.enhance:
+        return Extras(labels)
+    spacing_mm = upright.geometry.spacing_mm
+    with timed(timings, "airways and vessels"):
+        airways, vessels = find_airways_and_vessels(
+            upright, labels, anatomy, subrange(progress, 0.7, 0.85)
+        )
+        tubes = np.zeros(labels.shape, np.uint8)
+        tubes[vessels] = VESSELS.value
+        tubes[airways] = AIRWAYS.value
+        notes: tuple[str, ...] = ()
+        if options.airways_and_vessels == REMOVE_TUBES:
+            network_labels = labels
+            labels = remove_tubes(network_labels, airways, vessels, spacing_mm)
+            notes = (removal_note(network_labels, labels, upright.geometry.voxel_volume_ml),)
+    warnings = missing_airways_or_vessels(airways, vessels)
+    enhancement = None
+    if options.enhance:
+        with timed(timings, "enhancement"):
+            try:
+                enhancement = enhance_parenchyma(
+                    upright.hu,
+                    labels,
+                    airways,
+                    vessels,
+                    spacing_mm,
+                    find_sub_visual=True,
+                    progress=subrange(progress, 0.85, 0.92),
+                )
+                warnings = (*warnings, *enhancement.warnings)
+            except BadInputError as error:
+                # The numbers of the lesions hold without it.
+                warnings = (*warnings, ScanWarning("not_enhanced", str(error)))
+    return Extras(labels, tubes, enhancement, notes, warnings)
+
+
+def find_airways_and_vessels(
+    upright: CTVolume, labels: np.ndarray, found: LungAnatomy, progress: ProgressCallback
+) -> tuple[np.ndarray, np.ndarray]:
+    """Airways and vessels, bool (z, y, x); upright."""
+    spacing_mm = upright.geometry.spacing_mm
+    # The lungs of the label map count: lesions were added to them, or someone corrected them.
+    anatomy = replace(found, lungs=split_left_right(is_lung(labels), spacing_mm))
+    airways = segment_airways(upright.hu, anatomy, spacing_mm, subrange(progress, 0.0, 0.6))
+    vessels = segment_vessels(upright.hu, anatomy, spacing_mm, subrange(progress, 0.6, 1.0))
+    return airways, vessels
+
+
+def restored(array: np.ndarray | None, orientation: Orientation) -> np.ndarray | None:
+    """An upright array on the scan's own grid; None stays None."""
+    return None if array is None else restore_orientation(array, orientation)
+
+
+def restored_enhancement(
+    enhancement: Enhancement | None, orientation: Orientation
+) -> Enhancement | None:
+    """An upright enhanced scan on the scan's own grid; None stays None."""
+    if enhancement is None:
+        return None
+    return replace(
+        enhancement,
+        enhanced_hu=restore_orientation(enhancement.enhanced_hu, orientation),
+        tubes=restore_orientation(enhancement.tubes, orientation),
+        sub_visual=restored(enhancement.sub_visual, orientation),
+    )
+
+
+@contextmanager
+def timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    """Note how many seconds a step took."""
+    start = time.perf_counter()
+    yield
+    timings[name] = time.perf_counter() - start
