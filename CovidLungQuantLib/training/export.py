@@ -157,8 +157,8 @@ def export_training_case(
 
 def _already_there(case: str) -> BadInputError:
     return BadInputError(
-        f"This scan is in the dataset already, as {case}; remove that case, or ask for a new version "
-        "of it."
+        f"This scan is in the dataset already, as {case}; remove that case, or ask for a new "
+        "version of it."
     )
 
 
