@@ -247,8 +247,9 @@ def run_fine_tuning(run_folder: Path) -> None:
     heart = threading.Thread(target=_beat, args=(run_folder,), daemon=True)
     # A process started in the background may have been told to ignore the signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    heart.start()
     try:
+        # Within, since its first beat may be the one that cancels.
+        heart.start()
         plan = FineTuning(run_folder).plan
         _write_state(run_folder, TRAINING, "Training")
         _train(plan, run_folder)
