@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import slicer
 from PySide6.QtTest import QTest
-from slicer_panel import errors, label_map, press
+from slicer_panel import errors, label_map, press, section
 
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG
 from CovidLungQuantLib.measures.correction import correction_of
@@ -222,7 +222,7 @@ def test_the_machines_result_survives_saving_and_loading(
     # The first stroke after loading measures the whole scan, later ones count changed voxels.
     press(corrected.ui.correctButton)
     Editor().paint(NORMAL_LUNG.segment_id, IN_THE_LUNG)
-    corrected.onRecountTimer()
+    section(corrected, "CorrectionSection").onRecountTimer()
     assert shown_numbers(chosen.outputTable) == counted_anew(
         chosen.inputVolume, chosen.outputSegmentation
     )

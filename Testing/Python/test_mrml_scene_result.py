@@ -12,7 +12,7 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 from small_chest import a_ct, a_label_map, a_quantification
 
 from CovidLungQuantLib.labels import HIGH_OPACITY
-from CovidLungQuantLib.mrml.current import numbers_fit, provenance_of, with_record
+from CovidLungQuantLib.mrml.scene_result import numbers_fit, provenance_of, with_record
 from CovidLungQuantLib.mrml.segmentation import segmentation_to_node
 from CovidLungQuantLib.mrml.table import measurements_to_node, record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_to_node
