@@ -52,27 +52,20 @@ class Installation:
                 )
             )
             return False
-        agreed = slicer.util.confirmOkCancelDisplay(
-            _(
-                "PyTorch, the library that runs the network, is not installed yet.\n\n"
-                "OK downloads it from pytorch.org (0.2 GB for CPU, up to 3 GB for an NVIDIA"
-                " graphics card) and installs it into this Slicer through the PyTorch extension."
-                " This takes some minutes and is needed once. No data leave this computer."
-            ),
-            _("Install PyTorch?"),
-        )
-        if agreed:
-            self._panel.run.showStatus(_("Installing PyTorch…"))
-            slicer.app.processEvents()
-        if not agreed or _installedTorch(PyTorchUtils) is None:
-            self._panel.run.showStatus(_("PyTorch was not installed."))
-            if agreed:
-                slicer.util.errorDisplay(
-                    _(
-                        "PyTorch could not be installed. Check the network connection and try"
-                        " again, or install it in the PyTorch Util module."
-                    )
+        showStatus = self._panel.run.showStatus
+        if not _isTorchWanted():
+            showStatus(_("PyTorch was not installed."))
+            return False
+        showStatus(_("Installing PyTorch…"))
+        slicer.app.processEvents()
+        if _installedTorch(PyTorchUtils) is None:
+            showStatus(_("PyTorch was not installed."))
+            slicer.util.errorDisplay(
+                _(
+                    "PyTorch could not be installed. Check the network connection and try again, or"
+                    " install it in the PyTorch Util module."
                 )
+            )
             return False
         return True
 
@@ -102,6 +95,19 @@ class Installation:
 
 def _isInstalled(package):
     return importlib.util.find_spec(package) is not None
+
+
+def _isTorchWanted():
+    """Ask whether PyTorch may be installed."""
+    return slicer.util.confirmOkCancelDisplay(
+        _(
+            "PyTorch, the library that runs the network, is not installed yet.\n\n"
+            "OK downloads it from pytorch.org (0.2 GB for CPU, up to 3 GB for an NVIDIA"
+            " graphics card) and installs it into this Slicer through the PyTorch extension."
+            " This takes some minutes and is needed once. No data leave this computer."
+        ),
+        _("Install PyTorch?"),
+    )
 
 
 def _installedTorch(pyTorchUtils):
