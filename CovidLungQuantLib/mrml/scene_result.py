@@ -263,14 +263,15 @@ def with_model_of(result: SceneResult, measured: Quantification) -> Quantificati
     table = result.present().table
     record, _notices = read_table(table)
     earlier = None if record is None else record.provenance
-    if machine_labels is None or not earlier or not earlier["model_name"]:
+    provenance = measured.provenance
+    if machine_labels is None or provenance is None or earlier is None:
         return measured
     counted_from = result_of(table)
     # Scenes of the command line do not say what a table was counted from.
     newest = (result.segmentation, table) == results_of(result.scene, result.volume)
-    if counted_from is not result.segmentation and not (counted_from is None and newest):
+    is_its_own = counted_from is result.segmentation or (counted_from is None and newest)
+    if not is_its_own or not earlier["model_name"]:
         return measured
-    provenance = measured.provenance
     changed_voxels = int((measured.labels != machine_labels).sum())
     return replace(
         measured,
