@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def agreement_figure(
 
 
 def _draw_scatter(
-    axes,
+    axes: Any,
     unit: str,
     names: tuple[str, str],
     first: np.ndarray,
@@ -111,7 +112,7 @@ def _draw_scatter(
 
 
 def _draw_bland_altman(
-    axes,
+    axes: Any,
     unit: str,
     names: tuple[str, str],
     first: np.ndarray,

@@ -188,14 +188,14 @@ def _places(labels: np.ndarray, spacing_mm: Spacing) -> dict[int, _Place]:
             sums[axis] += index * np.bincount(plane.ravel(), minlength=len(values))
     steps_mm = spacing_mm[::-1]
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
-    return {
-        int(value): _Place(
-            float(count) * voxel_ml,
-            tuple(float(sums[axis][index] / count * steps_mm[axis]) for axis in range(3)),
-        )
-        for index, (value, count) in enumerate(zip(values, counts, strict=True))
-        if value != 0
-    }
+    places = {}
+    for index, (value, count) in enumerate(zip(values, counts, strict=True)):
+        if value != 0:
+            z_mm, y_mm, x_mm = (
+                float(sums[axis][index] / count * steps_mm[axis]) for axis in range(3)
+            )
+            places[int(value)] = _Place(float(count) * voxel_ml, (z_mm, y_mm, x_mm))
+    return places
 
 
 def _lobe_by_convention(value: int, tool: str, convention: dict[int, Lobe]) -> Lobe | None:
@@ -218,7 +218,9 @@ def _are_thirds(places: dict[int, _Place]) -> bool:
 
 def _lie_as_lobes(chosen: dict[int, Lobe], places: dict[int, _Place]) -> bool:
     """Whether left lies left, upper above lower, and the middle lobe below and in front."""
-    z, y, x = ({} for _ in range(3))
+    z: dict[Lobe, float] = {}
+    y: dict[Lobe, float] = {}
+    x: dict[Lobe, float] = {}
     for lobe in LOBES:
         parts = [places[value] for value, chosen_lobe in chosen.items() if chosen_lobe == lobe]
         volume_ml = sum(part.volume_ml for part in parts)

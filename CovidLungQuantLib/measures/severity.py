@@ -184,5 +184,9 @@ def _percentage(extent_percent: float) -> float:
 
 
 def _sum(parts: Iterable[int | None]) -> int | None:
-    known = list(parts)
-    return None if None in known else sum(known)
+    total = 0
+    for part in parts:
+        if part is None:
+            return None
+        total += part
+    return total
