@@ -7,6 +7,10 @@ SNOMED CT (SCT) and DICOM (DCM).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,25 @@ CLASS_COUNT = 1 + len(LABELS)
 
 # Reference annotations only: lesion whose class the reader did not state. Never a result.
 UNCLASSIFIED_LESION_VALUE = 4
+
+
+def is_lung(labels: np.ndarray) -> np.ndarray:
+    """Return where a label map of any shape holds lung, normal or not, as bool."""
+    return labels != BACKGROUND_VALUE
+
+
+def is_lesion(labels: np.ndarray) -> np.ndarray:
+    """Return where a label map of any shape holds lesion of any class, as bool.
+
+    So it is in a reference that does not state the class (`UNCLASSIFIED_LESION_VALUE`), too.
+    """
+    return labels >= GGO.value
+
+
+def has_stated_class(labels: np.ndarray) -> np.ndarray:
+    """Return where a label map of any shape holds lesion of a stated class, as bool."""
+    return is_lesion(labels) & (labels < UNCLASSIFIED_LESION_VALUE)
+
 
 # Values of a lung label map (which lung a voxel belongs to). Left and right are the patient's.
 LEFT_LUNG_VALUE = 1

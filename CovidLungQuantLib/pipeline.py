@@ -29,7 +29,7 @@ from CovidLungQuantLib.ct import (
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.label_maps import check_labels
-from CovidLungQuantLib.labels import BACKGROUND_VALUE
+from CovidLungQuantLib.labels import is_lung
 from CovidLungQuantLib.lesions.airways_and_vessels import (
     FIND_TUBES,
     NO_TUBES,
@@ -204,7 +204,7 @@ def measure(
         upright, orientation = lps_oriented(ct)
         upright_labels = orient_like(labels, orientation)
         spacing_mm = upright.geometry.spacing_mm
-        upright_lungs = split_left_right(upright_labels > BACKGROUND_VALUE, spacing_mm)
+        upright_lungs = split_left_right(is_lung(upright_labels), spacing_mm)
         lungs = restore_orientation(upright_lungs, orientation)
         found = _lobes_of(
             upright,

@@ -14,7 +14,7 @@ from CovidLungQuantLib.anatomy.lungs import LungAnatomy, split_left_right
 from CovidLungQuantLib.anatomy.vessels import segment_vessels
 from CovidLungQuantLib.ct import CTVolume, Orientation, ScanWarning, restore_orientation
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import AIRWAYS, BACKGROUND_VALUE, VESSELS
+from CovidLungQuantLib.labels import AIRWAYS, VESSELS, is_lung
 from CovidLungQuantLib.lesions.airways_and_vessels import NO_TUBES, REMOVE_TUBES, remove_tubes
 from CovidLungQuantLib.lesions.enhancement import Enhancement, enhance_parenchyma
 from CovidLungQuantLib.measures.airways_and_vessels import missing_airways_or_vessels, removal_note
@@ -84,7 +84,7 @@ def find_airways_and_vessels(
     """Airways and vessels, bool (z, y, x); upright."""
     spacing_mm = upright.geometry.spacing_mm
     # The lungs of the label map count: lesions were added to them, or someone corrected them.
-    anatomy = replace(found, lungs=split_left_right(labels > BACKGROUND_VALUE, spacing_mm))
+    anatomy = replace(found, lungs=split_left_right(is_lung(labels), spacing_mm))
     airways = segment_airways(upright.hu, anatomy, spacing_mm, subrange(progress, 0.0, 0.6))
     vessels = segment_vessels(upright.hu, anatomy, spacing_mm, subrange(progress, 0.6, 1.0))
     return airways, vessels

@@ -10,10 +10,10 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from CovidLungQuantLib.cli.options import add_same_patient_option
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.lesion_model import load_model
 from CovidLungQuantLib.training.data import AnnotatedScan, fold_of_dataset, read_case
-from CovidLungQuantLib.training.options import add_same_patient_option
 from research.robustness import lesion_dice
 from research.tables import write_rows
 

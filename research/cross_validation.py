@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
+from CovidLungQuantLib.cli.options import add_same_patient_option
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.files.images import read_label_file, write_image
 from CovidLungQuantLib.lesions.lesion_model import load_model
 from CovidLungQuantLib.measures.comparison import MINIMUM_EXTENT_PERCENT
 from CovidLungQuantLib.training.data import fold_of_dataset, labels_file, read_case
 from CovidLungQuantLib.training.evaluation import CaseAgreement, evaluate_case
-from CovidLungQuantLib.training.options import add_same_patient_option
 from research.tables import write_rows
 
 

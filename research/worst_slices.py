@@ -67,7 +67,7 @@ def main() -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(description="Draw the worst slice of each case.")
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("predictions", type=Path, help="from training.cross_validation")
+    parser.add_argument("predictions", type=Path, help="from research.cross_validation")
     parser.add_argument("-o", "--output", type=Path, required=True, help="PNG to write")
     arguments = parser.parse_args()
     draw_worst_slices(arguments.dataset, arguments.predictions, arguments.output)

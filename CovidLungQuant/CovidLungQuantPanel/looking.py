@@ -5,6 +5,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from CovidLungQuantLib.display.density import DENSITY_RANGE_HU, density_colors
 from CovidLungQuantLib.errors import CovidLungQuantError
 from CovidLungQuantLib.measures.lesion_islands import lesion_islands
 from CovidLungQuantLib.mrml.chart import lobe_chart_of
@@ -39,7 +40,6 @@ from CovidLungQuantLib.mrml.volume_rendering import (
     show_volume_rendering,
 )
 from CovidLungQuantLib.mrml.volumes import geometry_of
-from CovidLungQuantLib.outputs.density_section import DENSITY_RANGE_HU, density_colors
 
 # Names of `structures_of` and the boxes that show and hide them.
 STRUCTURE_BOXES = {

@@ -177,11 +177,8 @@ def _tube_line(quantification: Quantification) -> str:
 
 def enhancement_lines(enhancement: Enhancement) -> tuple[list[str], list[str]]:
     """What is known of an enhanced scan and of its severity, one a line."""
+    from CovidLungQuantLib.display.enhancement import enhancement_facts, enhancement_severities
     from CovidLungQuantLib.lesions.enhancement import SUB_VISUAL_RULE
-    from CovidLungQuantLib.outputs.enhancement_section import (
-        enhancement_facts,
-        enhancement_severities,
-    )
 
     facts, severities = (
         [f"{name:<18} {text}" for name, text in lines]

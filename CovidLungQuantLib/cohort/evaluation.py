@@ -21,17 +21,14 @@ from CovidLungQuantLib.files.grids import place_labels
 from CovidLungQuantLib.files.images import LABEL_MAP_SUFFIXES
 from CovidLungQuantLib.files.names import CASE_FILE, CASE_LABELS_FILE, SEGMENTATION_FILE
 from CovidLungQuantLib.files.segmentation_reading import LabelMap, read_label_map
-from CovidLungQuantLib.labels import (
-    GGO,
-    HIGH_OPACITY,
-    LESION_LABELS,
-    UNCLASSIFIED_LESION_VALUE,
-)
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, UNCLASSIFIED_LESION_VALUE, has_stated_class
 from CovidLungQuantLib.measures.comparison import (
     LESION,
     LUNG,
+    MEASURES_BY_KEY,
     MINIMUM_EXTENT_PERCENT,
     STRUCTURES,
+    ComparisonMeasure,
     StructureComparison,
     compare_label_maps,
 )
@@ -42,17 +39,22 @@ CASE_FOLDER_FILES = (CASE_LABELS_FILE, SEGMENTATION_FILE)
 
 ALL_CASES = "all cases"
 ENOUGH_LESION = f"reader's extent above {MINIMUM_EXTENT_PERCENT:g} %"
-# What is summed up over cases, with the unit; then what is compared as paired series.
-SUMMARISED: dict[str, str] = {
-    "dice": "",
-    "volume_similarity": "",
-    "hausdorff95_mm": "mm",
-    "mean_surface_distance_mm": "mm",
-    "volume_error_ml": "mL",
-    "volume_error_percent": "%",
-    "extent_error_points": "percentage points",
-}
-PAIRED: dict[str, str] = {"volume_ml": "mL", "extent_percent": "%"}
+# What is summed up over cases; then what is compared as paired series.
+SUMMARISED: tuple[ComparisonMeasure, ...] = tuple(
+    MEASURES_BY_KEY[key]
+    for key in (
+        "dice",
+        "volume_similarity",
+        "hausdorff95_mm",
+        "mean_surface_distance_mm",
+        "volume_error_ml",
+        "volume_error_percent",
+        "extent_error_points",
+    )
+)
+PAIRED: tuple[ComparisonMeasure, ...] = tuple(
+    MEASURES_BY_KEY[key] for key in ("volume_ml", "extent_percent")
+)
 PAIRED_STRUCTURES = (LUNG, LESION, GGO.name, HIGH_OPACITY.name)
 
 
@@ -220,7 +222,7 @@ def forget_inferred_classes(labels: np.ndarray, file: Path) -> None:
             f"{CASE_FILE} of {file.parent.name} does not list slices of its label map under "
             "class_inferred_slices; correct or remove it."
         ) from error
-    slices[np.isin(slices, [label.value for label in LESION_LABELS])] = UNCLASSIFIED_LESION_VALUE
+    slices[has_stated_class(slices)] = UNCLASSIFIED_LESION_VALUE
     labels[inferred] = slices
 
 
@@ -238,15 +240,15 @@ def summary_rows(cases: Sequence[CaseEvaluation]) -> list[SummaryRow]:
         SummaryRow(
             structure,
             group,
-            measure,
-            unit,
-            summarise([getattr(case.structure(structure), measure) for case in members]),
+            measure.key,
+            measure.unit,
+            summarise([getattr(case.structure(structure), measure.key) for case in members]),
         )
         for structure in STRUCTURES
-        for measure, unit in SUMMARISED.items()
+        for measure in SUMMARISED
         for group, members in groups.items()
         # The lung is all of itself.
-        if (structure, measure) != (LUNG, "extent_error_points")
+        if (structure, measure.key) != (LUNG, "extent_error_points")
     ]
 
 
@@ -254,11 +256,12 @@ def agreement_rows(cases: Sequence[CaseEvaluation]) -> list[AgreementRow]:
     """Volumes and extents against the reader's."""
     rows = []
     for structure in PAIRED_STRUCTURES:
-        for measure, unit in PAIRED.items():
-            if (structure, measure) == (LUNG, "extent_percent"):
+        for measure in PAIRED:
+            if (structure, measure.key) == (LUNG, "extent_percent"):
                 continue
-            values, reference = paired_values(cases, structure, measure)
-            rows.append(AgreementRow(structure, measure, unit, paired_agreement(values, reference)))
+            values, reference = paired_values(cases, structure, measure.key)
+            agreement = paired_agreement(values, reference)
+            rows.append(AgreementRow(structure, measure.key, measure.unit, agreement))
     return rows
 
 

@@ -22,6 +22,13 @@ LARGEST_LUNG_CHANGE_PERCENT = 20.0
 # Options that change no number, or are judged by themselves.
 CORRECTION_OPTION = "changed_voxels"
 OPTIONS_LEFT_OUT = ("device", "model", "artery_hu", "lobes", "kinds", CORRECTION_OPTION)
+CHANGE_NOTES: tuple[str, ...] = (
+    "A change is the later value minus the earlier one; changes of extents are percentage points "
+    "(pp).",
+    "Extents are of the region's lung volume, which changes with the depth of inspiration; a "
+    f"change of the lung volume above {LARGEST_LUNG_CHANGE_PERCENT:g} % is warned of.",
+    "Results hold no patient data: whoever compares sees to it that they are of one patient.",
+)
 
 
 @dataclass(frozen=True)

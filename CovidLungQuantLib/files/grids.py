@@ -104,7 +104,7 @@ def place_labels(labels: np.ndarray, grid: Geometry, scan: Geometry, file_name: 
     source = np.abs(axes).argmax(axis=1)
     turned = labels.transpose([2 - source[2 - axis] for axis in range(3)])
     flipped = [axis for axis in range(3) if axes[2 - axis].sum() < 0]
-    turned = np.flip(turned, flipped)
+    turned = np.flip(turned, tuple(flipped))
     first = whole[:3, 3].astype(int)[::-1]
     for axis in flipped:
         first[axis] -= turned.shape[axis] - 1

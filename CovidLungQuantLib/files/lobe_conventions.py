@@ -186,16 +186,18 @@ def _places(labels: np.ndarray, spacing_mm: Spacing) -> dict[int, _Place]:
         # One plane at a time, so that a large label map needs no arrays of coordinates.
         for index, plane in enumerate(np.moveaxis(positions, axis, 0)):
             sums[axis] += index * np.bincount(plane.ravel(), minlength=len(values))
-    steps_mm = spacing_mm[::-1]
+    z_mm, y_mm, x_mm = (
+        sums[axis] / counts * step_mm for axis, step_mm in enumerate(spacing_mm[::-1])
+    )
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
-    places = {}
-    for index, (value, count) in enumerate(zip(values, counts, strict=True)):
-        if value != 0:
-            z_mm, y_mm, x_mm = (
-                float(sums[axis][index] / count * steps_mm[axis]) for axis in range(3)
-            )
-            places[int(value)] = _Place(float(count) * voxel_ml, (z_mm, y_mm, x_mm))
-    return places
+    return {
+        int(value): _Place(
+            float(count) * voxel_ml,
+            (float(z_mm[index]), float(y_mm[index]), float(x_mm[index])),
+        )
+        for index, (value, count) in enumerate(zip(values, counts, strict=True))
+        if value != 0
+    }
 
 
 def _lobe_by_convention(value: int, tool: str, convention: dict[int, Lobe]) -> Lobe | None:

@@ -111,7 +111,7 @@ def _label_map(file: LabelFile) -> tuple[np.ndarray, dict[int, SegmentName]]:
         if lobe_of_segment(name) is None or not 0 <= segment.layer < layers.shape[-1]:
             continue
         mask = layers[..., segment.layer] == segment.value
-        double += np.count_nonzero(labels[mask])
+        double += int(np.count_nonzero(labels[mask]))
         labels[mask] = number
         names[number] = name
     if not names and layers.shape[-1] == 1:

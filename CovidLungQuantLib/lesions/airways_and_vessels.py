@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.morphology import bounding_box, dilate
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, NORMAL_LUNG
+from CovidLungQuantLib.labels import NORMAL_LUNG, is_lesion, is_lung
 
 Spacing = tuple[float, float, float]
 
@@ -71,13 +71,13 @@ def remove_tubes(
         uint8 (z, y, x), with the same lungs.
     """
     removed = labels.copy()
-    everywhere = labels >= GGO.value
+    everywhere = is_lesion(labels)
     if not everywhere.any():
         return removed
     reach = tuple(int(4 * NEIGHBOURHOOD_MM / size) + 1 for size in reversed(spacing_mm))
     box = bounding_box(everywhere, reach)
     lesion = everywhere[box]
-    lungs = labels[box] != BACKGROUND_VALUE
+    lungs = is_lung(labels[box])
     tubes = tubes_in_lungs(lungs, airways[box], vessels[box], spacing_mm)
     gone = lesion & tubes
     if not inside_lesions:

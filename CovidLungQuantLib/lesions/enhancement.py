@@ -22,7 +22,7 @@ from scipy import ndimage, optimize
 from CovidLungQuantLib.anatomy.morphology import bounding_box, dilate
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO
+from CovidLungQuantLib.labels import is_lesion, is_lung
 from CovidLungQuantLib.lesions.airways_and_vessels import tubes_in_lungs
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
@@ -167,7 +167,7 @@ def enhance_parenchyma(
         BadInputError: unknown `baseline`, no lungs, or no parenchyma without lesion is left.
     """
     check_baseline(baseline)
-    everywhere = labels != BACKGROUND_VALUE
+    everywhere = is_lung(labels)
     if not everywhere.any():
         raise BadInputError("There is no lung in the label map; segment the lungs first.")
     enhanced = np.full(hu.shape, OUTSIDE_HU, np.int16)
@@ -179,7 +179,7 @@ def enhance_parenchyma(
     progress(0.0, "Taking out vessels and airways")
     tubes = tubes_in_lungs(lungs, airways[box], vessels[box], spacing_mm)
     all_tubes[box] = tubes
-    lesion = labels >= GGO.value
+    lesion = is_lesion(labels)
     progress(0.2, "Measuring the parenchyma")
     parenchyma = assumed_parenchyma(lungs, lesion, tubes, spacing_mm)
     rings = rings_around(tubes, spacing_mm) & parenchyma

@@ -24,11 +24,11 @@ from CovidLungQuantLib.labels import (
     GGO,
     HIGH_OPACITY,
     NORMAL_LUNG,
+    is_lesion,
 )
 from CovidLungQuantLib.lesions.consolidation import dense_lung_beside_lesions
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel
-from CovidLungQuantLib.lesions.networks.architectures import LesionNetwork
-from CovidLungQuantLib.lesions.networks.convlstm_attention import class_probabilities
+from CovidLungQuantLib.lesions.networks.blocks import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
     context_indices,
@@ -40,6 +40,7 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_slice,
     working_step_mm,
 )
+from CovidLungQuantLib.models.network import LesionNetwork
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
@@ -173,7 +174,7 @@ def finished_labels(
         uint8 (z, y, x), values of `labels.py`.
     """
     labels = reconcile(network_labels, anatomy, spacing_mm)
-    overlooked = dense_lung_beside_lesions(hu, anatomy.lungs > 0, labels >= GGO.value, spacing_mm)
+    overlooked = dense_lung_beside_lesions(hu, anatomy.lungs > 0, is_lesion(labels), spacing_mm)
     labels[overlooked] = HIGH_OPACITY.value
     return labels
 
@@ -197,7 +198,7 @@ def reconcile(
         uint8 (z, y, x).
     """
     lungs = anatomy.lungs > 0
-    lesion = network_labels >= GGO.value
+    lesion = is_lesion(network_labels)
     beyond = lesion & ~lungs & anatomy.body & ~anatomy.airways
     beyond &= _within_reach(lungs, spacing_mm, LESION_REACH_MM)
     labels = np.where(lungs, np.uint8(NORMAL_LUNG.value), np.uint8(BACKGROUND_VALUE))

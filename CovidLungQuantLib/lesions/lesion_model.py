@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from CovidLungQuantLib.lesions.networks.architectures import (
-    LesionNetwork,
-    LesionNetworkConfig,
+from CovidLungQuantLib.lesions.networks import (
     build_network,
     config_from_values,
     config_to_values,
@@ -19,6 +17,7 @@ from CovidLungQuantLib.models.files import (
     save_with_checksum,
     weights_of,
 )
+from CovidLungQuantLib.models.network import LesionNetwork, LesionNetworkConfig
 from CovidLungQuantLib.models.registry import model_path
 
 FORMAT_NAME = "covidlungquant-model-1"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
-from CovidLungQuantLib.labels import AIRWAYS, BACKGROUND_VALUE, GGO, HIGH_OPACITY, VESSELS
+from CovidLungQuantLib.labels import AIRWAYS, GGO, HIGH_OPACITY, VESSELS, is_lung
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def measure_airways_and_vessels(
         labels: label map (z, y, x); values as in `labels.py`.
         voxel_volume_ml: volume of one voxel.
     """
-    lung_ml = np.count_nonzero(labels != BACKGROUND_VALUE) * voxel_volume_ml
+    lung_ml = np.count_nonzero(is_lung(labels)) * voxel_volume_ml
     vessels_ml = np.count_nonzero(tubes == VESSELS.value) * voxel_volume_ml
     return AirwaysAndVessels(
         airways_ml=float(np.count_nonzero(tubes == AIRWAYS.value) * voxel_volume_ml),

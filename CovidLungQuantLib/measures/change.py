@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.measures.columns import Column, followed_columns
@@ -62,6 +63,24 @@ def changes(time_points: Sequence[Sequence[RegionMeasurement]]) -> tuple[Change,
         for region in regions
         for column in followed_columns()
     )
+
+
+def change_row(item: Change) -> dict[str, Any]:
+    """A change as a row of the table, by column."""
+    values = {f"time_point_{number}": value for number, value in enumerate(item.values, start=1)}
+    steps = {
+        f"change_{number}_to_{number + 1}": value
+        for number, value in enumerate(item.from_previous, start=1)
+    }
+    return {
+        "region": item.region,
+        "measure": item.measure,
+        "unit": item.unit,
+        **values,
+        "change_unit": item.change_unit,
+        **steps,
+        "change_first_to_last": item.from_first,
+    }
 
 
 def _change(region: str, column: Column, values: Sequence[float]) -> Change:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from CovidLungQuantLib.labels import (
-    BACKGROUND_VALUE,
     GGO,
     HIGH_OPACITY,
     LESION_LABELS,
     NORMAL_LUNG,
     UNCLASSIFIED_LESION_VALUE,
+    has_stated_class,
+    is_lesion,
+    is_lung,
 )
 from CovidLungQuantLib.measures.overlap import (
     SurfaceDistances,
@@ -32,6 +34,39 @@ LESION = "Lesion"
 STRUCTURES = (LUNG, NORMAL_LUNG.name, LESION, GGO.name, HIGH_OPACITY.name)
 # Cases with less lesion than this say little about overlap; their Dice is also given without them.
 MINIMUM_EXTENT_PERCENT = 0.5
+
+
+@dataclass(frozen=True)
+class ComparisonMeasure:
+    """One figure of a `StructureComparison`.
+
+    Attributes:
+        key: name of its field.
+        title: what a reader sees, without the unit.
+        unit: in full; empty for a plain number.
+        short_unit: where there is hardly room; empty if `unit` does.
+    """
+
+    key: str
+    title: str
+    unit: str = ""
+    short_unit: str = ""
+
+
+MEASURES: tuple[ComparisonMeasure, ...] = (
+    ComparisonMeasure("dice", "Dice"),
+    ComparisonMeasure("volume_similarity", "volume similarity"),
+    ComparisonMeasure("hausdorff95_mm", "95 % Hausdorff", "mm"),
+    ComparisonMeasure("mean_surface_distance_mm", "mean surface distance", "mm"),
+    ComparisonMeasure("volume_ml", "volume", "mL"),
+    ComparisonMeasure("reference_volume_ml", "reader's volume", "mL"),
+    ComparisonMeasure("volume_error_ml", "volume error", "mL"),
+    ComparisonMeasure("volume_error_percent", "volume error", "%"),
+    ComparisonMeasure("extent_percent", "extent", "%"),
+    ComparisonMeasure("reference_extent_percent", "reader's extent", "%"),
+    ComparisonMeasure("extent_error_points", "extent error", "percentage points", "points"),
+)
+MEASURES_BY_KEY: dict[str, ComparisonMeasure] = {measure.key: measure for measure in MEASURES}
 
 
 @dataclass(frozen=True)
@@ -74,9 +109,9 @@ class StructureComparison:
 def structure_mask(labels: np.ndarray, structure: str) -> np.ndarray:
     """Voxels of a structure, bool; works for results and references."""
     if structure == LUNG:
-        return labels > BACKGROUND_VALUE
+        return is_lung(labels)
     if structure == LESION:
-        return labels >= GGO.value
+        return is_lesion(labels)
     value = {label.name: label.value for label in (NORMAL_LUNG, *LESION_LABELS)}[structure]
     return labels == value
 
@@ -87,7 +122,7 @@ def class_slices(reference: np.ndarray) -> np.ndarray:
     Slices without lesion are among them. All False where lesions are there and none has a class.
     """
     unknown = (reference == UNCLASSIFIED_LESION_VALUE).any(axis=(1, 2))
-    if unknown.any() and not _stated(reference[~unknown]).any():
+    if unknown.any() and not has_stated_class(reference[~unknown]).any():
         return np.zeros_like(unknown)
     return ~unknown
 
@@ -178,10 +213,6 @@ def _compare_structure(
 
 def _nothing(structure: str, reasons: list[str]) -> StructureComparison:
     return StructureComparison(structure, 0, reason="; ".join(reasons))
-
-
-def _stated(reference: np.ndarray) -> np.ndarray:
-    return np.isin(reference, [label.value for label in LESION_LABELS])
 
 
 def _share_of_lung(mask: np.ndarray, labels: np.ndarray) -> float:

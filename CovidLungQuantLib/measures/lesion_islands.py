@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.morphology import bounding_box
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, LOBES, Lobe
+from CovidLungQuantLib.labels import BACKGROUND_VALUE, LOBES, Lobe, is_lesion
 
 # A ball of 6 mm; what is smaller is as likely noise as lesion.
 SMALLEST_ISLAND_ML = 0.1
@@ -42,7 +42,7 @@ def lesion_islands(
         voxel_volume_ml: volume of one voxel.
         lobes: values of `labels.LOBES` on the same grid; None where they are not known.
     """
-    lesion = labels >= GGO.value
+    lesion = is_lesion(labels)
     if not lesion.any():
         return ()
     box = bounding_box(lesion, (0, 0, 0))

@@ -19,8 +19,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from CovidLungQuantLib.cohort.follow_up import FollowUp, TimePoint, compare_time_points
-from CovidLungQuantLib.cohort.follow_up_files import CHANGE_NOTES, change_row
+from CovidLungQuantLib.cohort.follow_up import (
+    CHANGE_NOTES,
+    FollowUp,
+    TimePoint,
+    compare_time_points,
+)
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
     BOTH_LUNGS_REGION,
@@ -31,7 +35,7 @@ from CovidLungQuantLib.labels import (
     LOBES,
     RIGHT_LUNG_REGION,
 )
-from CovidLungQuantLib.measures.change import Change
+from CovidLungQuantLib.measures.change import Change, change_row
 from CovidLungQuantLib.measures.columns import followed_columns
 from CovidLungQuantLib.mrml.chart import CHART_CLASS, TABLE_CLASS, series_of
 from CovidLungQuantLib.mrml.nodes import (

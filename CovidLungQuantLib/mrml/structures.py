@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
+from CovidLungQuantLib.display.enhancement import enhancement_facts, enhancement_severities
 from CovidLungQuantLib.labels import AIRWAYS_AND_VESSELS, SUB_VISUAL_LESION, Label
 from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as TUBES_METHOD
 from CovidLungQuantLib.lesions.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
@@ -37,10 +38,6 @@ from CovidLungQuantLib.mrml.nodes import (
 )
 from CovidLungQuantLib.mrml.segments import hidden_segments_to_node, make_segments, segment_mask
 from CovidLungQuantLib.mrml.volumes import copy_geometry, fill_image, geometry_of, show_in_window
-from CovidLungQuantLib.outputs.enhancement_section import (
-    enhancement_facts,
-    enhancement_severities,
-)
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.quantification import Quantification

@@ -32,7 +32,6 @@ from CovidLungQuantLib.labels import (
     NORMAL_LUNG,
     UNCLASSIFIED_LESION_VALUE,
 )
-from CovidLungQuantLib.lesions.networks.architectures import LesionNetworkConfig
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
     context_indices,
@@ -44,6 +43,7 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_slice,
     working_step_mm,
 )
+from CovidLungQuantLib.models.network import LesionNetworkConfig
 from CovidLungQuantLib.training.dataset import (
     case_names,
     patient_groups,

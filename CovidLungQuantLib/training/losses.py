@@ -13,7 +13,7 @@ from CovidLungQuantLib.labels import (
     NORMAL_LUNG,
     UNCLASSIFIED_LESION_VALUE,
 )
-from CovidLungQuantLib.lesions.networks.blocks import KIND_CHANNEL, LESION_CHANNEL
+from CovidLungQuantLib.models.network import KIND_CHANNEL, LESION_CHANNEL
 
 RMI_POOLING = 4
 RMI_RADIUS = 3

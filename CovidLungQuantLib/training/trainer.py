@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.networks.architectures import (
-    LesionNetwork,
-    LesionNetworkConfig,
+from CovidLungQuantLib.lesions.networks import (
+    NETWORKS,
+    architecture_name,
     build_network,
+    config_from_values,
     config_to_values,
 )
-from CovidLungQuantLib.lesions.networks.blocks import LUNG_CROP
-from CovidLungQuantLib.lesions.networks.convlstm_attention import UNET_BRANCH, NetworkConfig
-from CovidLungQuantLib.lesions.networks.unet import UNetConfig
+from CovidLungQuantLib.lesions.networks.convlstm_attention import NetworkConfig
+from CovidLungQuantLib.models.network import LesionNetwork, LesionNetworkConfig
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
 from CovidLungQuantLib.training.curves import Curves
@@ -39,7 +39,6 @@ from CovidLungQuantLib.training.data import (
 )
 from CovidLungQuantLib.training.imagenet import start_from_imagenet
 from CovidLungQuantLib.training.losses import segmentation_loss
-from CovidLungQuantLib.training.options import RECIPE_NAMES
 from CovidLungQuantLib.training.workers import Workers
 
 CHECKPOINT_FILE_NAME = "checkpoint.pt"
@@ -98,78 +97,36 @@ class TrainingConfig:
 
 
 def training_values(config: TrainingConfig) -> dict[str, Any]:
-    """A configuration as its file holds it and `command.read_config` reads it."""
+    """A configuration as its file holds it and `read_config` reads it."""
     return {**asdict(config), "network": config_to_values(config.network)}
 
 
-# For a hundredth of the paper's data and no GPU: a narrower dense block that sees a slice between
-# its neighbours, a coarser working grid, soft Dice in place of RMI, an optimiser that converges in
-# a few hundred steps, and a main branch that has seen many slices before the costly windows begin.
-SHORT_TRAINING = TrainingConfig(
-    network=NetworkConfig(
-        working_size=192, context_slices=3, stem_channels=32, growth=16, bottleneck=64
-    ),
-    augmentation=AugmentationConfig(
-        rotation_degrees=12.0, scale_range=(0.83, 1.18), hu_gain=0.1, lesion_fade=(-0.2, 0.3)
-    ),
-    optimizer="adamw",
-    schedule="one_cycle",
-    learning_rate=3e-3,
-    weight_decay=1e-2,
-    rmi_weight=0.0,
-    dice_weight=1.0,
-    branch_weight=0.25,
-    epochs=55,
-    main_branch_epochs=50,
-    main_branch_rate=0.1,
-    samples_per_batch=2,
-    targets_per_sample=8,
-    lesion_share=0.6,
-)
+def read_config(path: Path) -> TrainingConfig:
+    """The configuration saved with a run.
 
-
-# Finer edges from as many pixels: the box around the lungs, and a level at full resolution.
-FINE_TRAINING = replace(
-    SHORT_TRAINING,
-    network=replace(SHORT_TRAINING.network, crop=LUNG_CROP, full_channels=16),
-    epochs=45,
-    main_branch_epochs=40,
-)
-
-
-# The 2D U-Net on the same slices, cases and steps as the ConvLSTM network's short training.
-UNET_TRAINING = replace(
-    SHORT_TRAINING,
-    network=UNetConfig(working_size=192, context_slices=3),
-    main_branch_epochs=0,
-    main_branch_rate=1.0,
-    branch_weight=0.0,
-    samples_per_batch=16,
-    targets_per_sample=1,
-)
-
-# That U-Net as the main branch, trained like it, before the attention branch learns beside it: the
-# shipped weights.
-UNET_ATTENTION_TRAINING = replace(
-    SHORT_TRAINING,
-    network=NetworkConfig(working_size=192, context_slices=3, main_branch=UNET_BRANCH),
-    epochs=UNET_TRAINING.epochs + 8,
-    main_branch_epochs=UNET_TRAINING.epochs,
-)
-
-RECIPES: dict[str, TrainingConfig] = dict(
-    zip(
-        RECIPE_NAMES,
-        (
-            TrainingConfig(),
-            SHORT_TRAINING,
-            FINE_TRAINING,
-            UNET_TRAINING,
-            UNET_ATTENTION_TRAINING,
-        ),
-        strict=True,
-    )
-)
+    Raises:
+        BadInputError: the file is none.
+    """
+    try:
+        values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        augmentation = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in values["augmentation"].items()
+        }
+        names = {field.name for field in fields(TrainingConfig)} - {"network", "augmentation"}
+        rest = {key: value for key, value in values.items() if key in names}
+        if unknown := set(values) - names - {"network", "augmentation", SCANS_KEY}:
+            raise KeyError(min(unknown))
+        return TrainingConfig(
+            network=config_from_values(values["network"]),
+            augmentation=AugmentationConfig(**augmentation),
+            **rest,
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadInputError(
+            f"{path} is no training configuration ({error}); start from a run's config.json, whose "
+            f"network is one of {', '.join(NETWORKS)}."
+        ) from error
 
 
 class _LossOf(nn.Module):
@@ -374,9 +331,10 @@ def _claim(
 
 
 def _start_from(network: LesionNetwork, start: LesionNetwork) -> None:
-    same_kind = type(start) is type(network)
+    is_same_kind = architecture_name(start.config) == architecture_name(network.config)
     try:
-        (network if same_kind else network.main_branch).load_state_dict(start.state_dict())
+        (network if is_same_kind else network.main_branch).load_state_dict(start.state_dict())
+    # A network without a main branch has None there.
     except (AttributeError, RuntimeError) as error:
         raise BadInputError(
             "The model to start from has other layers than the network to train; start from one of "

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from small_model import small_model
 from small_tubes import AIRWAY, PARENCHYMA_HU, VESSEL, an_enhanced_quantification
 
+from CovidLungQuantLib.display.enhancement import enhancement_facts, vessel_band_names
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
     AIRWAYS,
@@ -35,7 +36,6 @@ from CovidLungQuantLib.measures.airways_and_vessels import (
     removal_note,
     volumes_note,
 )
-from CovidLungQuantLib.outputs.enhancement_section import enhancement_facts, vessel_band_names
 from CovidLungQuantLib.outputs.folder import check_output_folder, write_results
 from CovidLungQuantLib.outputs.report import report_html
 from CovidLungQuantLib.outputs.table import result_dict

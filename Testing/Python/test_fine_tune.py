@@ -32,7 +32,6 @@ from CovidLungQuantLib.phantom import chest_phantom
 from CovidLungQuantLib.training import fine_tune
 from CovidLungQuantLib.training.export import export_training_case
 from CovidLungQuantLib.training.fine_tune import (
-    compare_models,
     fine_tuning_config,
     run_fine_tuning,
     start_fine_tuning,
@@ -47,6 +46,7 @@ from CovidLungQuantLib.training.fine_tuning_runs import (
     FineTuningStatus,
     fine_tunings,
 )
+from CovidLungQuantLib.training.model_comparison import compare_models
 from CovidLungQuantLib.training.trainer import TrainingConfig
 
 LONGEST_WAIT_S = 600.0

@@ -19,7 +19,7 @@ from CovidLungQuantLib.lesions.inference import (
     reconcile,
     segment_lesions,
 )
-from CovidLungQuantLib.lesions.networks.convlstm_attention import class_probabilities
+from CovidLungQuantLib.lesions.networks.blocks import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     body_box,
     context_indices,

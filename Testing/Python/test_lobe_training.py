@@ -15,6 +15,7 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 from research.lobe_average import average_dice
+from research.lobe_bank import LobeTrainingConfig, make_bank
 from research.lobe_card import lobe_card
 from research.lobe_masks import (
     LobeMask,
@@ -23,10 +24,8 @@ from research.lobe_masks import (
     read_lobe_masks,
 )
 from research.lobes import (
-    LobeTrainingConfig,
     cross_validate,
     fissure_loss,
-    make_bank,
     recipe_text,
 )
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from CovidLungQuantLib.lesions.networks.blocks import KIND_CHANNEL, LESION_CHANNEL
+from CovidLungQuantLib.models.network import KIND_CHANNEL, LESION_CHANNEL
 from CovidLungQuantLib.training.losses import (
     RMI_RIDGE,
     region_mutual_information,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from CovidLungQuantLib.lesions.networks.architectures import config_to_values
+import pytest
+
+from CovidLungQuantLib.lesions.lesion_model import load_model
+from CovidLungQuantLib.lesions.networks import config_to_values
+from CovidLungQuantLib.models.registry import MODELS_FOLDER
 from CovidLungQuantLib.training.evaluation import CaseAgreement
-from CovidLungQuantLib.training.trainer import RECIPES
-from research.cross_validation import write_table
-from research.false_positives import PLACES
-from research.model_card import (
+from CovidLungQuantLib.training.recipes import RECIPES, recipe
+from research.card_recipe import recipe_text
+from research.card_sections import (
     ablation_section,
     class_means,
     costs_section,
@@ -19,9 +23,11 @@ from research.model_card import (
     fine_tuning_section,
     other_models_section,
     read_table,
-    recipe_text,
     robustness_section,
 )
+from research.cross_validation import write_table
+from research.false_positives import PLACES
+from research.model_card import model_card
 
 
 def a_table(path: Path, lesion_dice: dict[str, float]) -> Path:
@@ -130,8 +136,8 @@ def test_false_positives_show_where_they_lie(tmp_path):
 
 def test_the_recipe_tells_how_the_main_branch_began():
     saved = {
-        name: asdict(recipe) | {"network": config_to_values(recipe.network)}
-        for name, recipe in RECIPES.items()
+        name: asdict(recipe(name)) | {"network": config_to_values(recipe(name).network)}
+        for name in RECIPES
     }
     config, unet = saved["unet-attention"], saved["unet"]
     text = recipe_text(config | {"epochs": 8, "main_branch_epochs": 0}, unet)
@@ -156,3 +162,58 @@ def test_a_class_of_which_there_is_hardly_any_is_left_out_of_the_second_mean():
     every, enough = class_means(rows).splitlines()
     assert every.startswith("| mean, all | | 0.700 (2) | 0.400 (2) | 0.500 (2) |")
     assert enough.startswith("| mean, enough | | 0.700 (2) | 0.600 (1) | 0.500 (2) |")
+
+
+RESULTS = Path(model_card.__code__.co_filename).parent / "results"
+CARDS = {
+    "convlstm-attention-4": {
+        "other_tables": [
+            "convlstm-attention-4-mirror.cross-validation.csv",
+            "convlstm-attention-4-seed-1.cross-validation.csv",
+            "unet-1.cross-validation.csv",
+        ],
+        "costs_table": "convlstm-attention-4.costs.csv",
+        "robustness_table": "convlstm-attention-4.robustness.csv",
+        "fine_tunings": [
+            "convlstm-attention-4.with-covid02.comparison.json",
+            "convlstm-attention-4.with-covid03.comparison.json",
+        ],
+        "ablations": "unet-1.ablation.csv",
+        "false_positives": [
+            "convlstm-attention-4.false-positives.csv",
+            "unet-without-one-scan.false-positives.csv",
+        ],
+    },
+    "unet-1": {
+        "other_tables": ["convlstm-attention-4.cross-validation.csv"],
+        "ablations": "unet-1.ablation.csv",
+        "false_positives": [
+            "unet-1.false-positives.csv",
+            "unet-without-one-scan.false-positives.csv",
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_shipped_card_says_what_the_tables_say(name):
+    card = (MODELS_FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    # The recipe comes from the configurations of the runs, which are not kept here.
+    recipe = card.partition("## Training\n\n")[2].partition("\n\n## Cross-validation")[0]
+    picture = RESULTS / f"{name}.worst-slices.png"
+    assert card == model_card(
+        load_model(name),
+        read_table(RESULTS / f"{name}.cross-validation.csv"),
+        recipe,
+        pictures=f"research/results/{picture.name}" if picture.exists() else "",
+        **{
+            what: [RESULTS / file for file in files] if isinstance(files, list) else RESULTS / files
+            for what, files in CARDS[name].items()
+        },
+    )
+
+
+def test_a_card_links_to_nothing_that_is_not_beside_it():
+    for card in MODELS_FOLDER.rglob("*.md"):
+        for target in re.findall(r"\]\(([^)]*)\)", card.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (card.parent / target).exists(), target

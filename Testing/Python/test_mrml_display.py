@@ -11,13 +11,13 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
 
+from CovidLungQuantLib.display.density import DENSITY_STEPS  # noqa: E402
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY  # noqa: E402
 from CovidLungQuantLib.mrml import density, display, layout, volume_rendering  # noqa: E402
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node, segmentation_to_node  # noqa: E402
 from CovidLungQuantLib.mrml.segments import CLOSED_SURFACE  # noqa: E402
 from CovidLungQuantLib.mrml.structures import enhanced_of, structures_to_nodes  # noqa: E402
 from CovidLungQuantLib.mrml.volumes import ct_to_node, geometry_of, voxels  # noqa: E402
-from CovidLungQuantLib.outputs.density_section import DENSITY_STEPS  # noqa: E402
 from Testing.Python.small_tubes import LESION, LUNG, an_enhanced_quantification  # noqa: E402
 
 

@@ -18,15 +18,20 @@ from test_training import scan_with_lesion, small_training
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
-from CovidLungQuantLib.lesions.networks.architectures import config_to_values
+from CovidLungQuantLib.lesions.networks import config_to_values
 from CovidLungQuantLib.lesions.networks.convlstm_attention import UNET_BRANCH
 from CovidLungQuantLib.lesions.networks.unet import UNet, UNetConfig
 from CovidLungQuantLib.training.batches import CaseVariants
-from CovidLungQuantLib.training.command import read_config
 from CovidLungQuantLib.training.curves import LOG_FILE_NAME
 from CovidLungQuantLib.training.data import HealthyScan, read_case
 from CovidLungQuantLib.training.dataset import case_names
-from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME, RECIPES, TrainingConfig, train
+from CovidLungQuantLib.training.recipes import RECIPES, recipe
+from CovidLungQuantLib.training.trainer import (
+    CONFIG_FILE_NAME,
+    TrainingConfig,
+    read_config,
+    train,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -130,7 +135,7 @@ def test_from_a_unet_the_epochs_of_the_main_branch_alone_are_left_out(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_survives_its_file(tmp_path, name):
-    assert read_config(a_config_file(tmp_path, RECIPES[name])) == RECIPES[name]
+    assert read_config(a_config_file(tmp_path, recipe(name))) == recipe(name)
 
 
 def test_a_fold_that_does_not_exist_and_a_broken_configuration_are_refused(tmp_path, capsys):
@@ -189,7 +194,7 @@ def test_a_fold_leaves_out_all_scans_of_a_patient_that_the_manifest_names(tmp_pa
         trained_on.append([case.name for case in cases])
         raise BadInputError("Enough is known.")
 
-    monkeypatch.setattr("CovidLungQuantLib.training.command.train", train_nothing)
+    monkeypatch.setattr("CovidLungQuantLib.training.run.train", train_nothing)
     for fold in (0, 1):
         config_file = str(a_config_file(tmp_path, small_training(1)))
         run = ["train", str(dataset), "-o", str(tmp_path / "run"), "--config", config_file]

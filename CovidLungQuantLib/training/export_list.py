@@ -1,18 +1,18 @@
-"""`covidlungquant export`: one scan, or a list of them, into a training set."""
+"""Scans with their segmentations from files into a training set: one, or a list of them."""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from CovidLungQuantLib.ct import read_ct
 from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
 from CovidLungQuantLib.files.names import RESULT_FILE, SEGMENTATION_FILE
 from CovidLungQuantLib.files.segmentation_reading import read_segmentation
+from CovidLungQuantLib.progress import ProgressCallback, no_progress
 from CovidLungQuantLib.quantification import Provenance
 from CovidLungQuantLib.training.export import (
     check_layout,
@@ -39,40 +39,66 @@ class ExportItem:
     patient: str | None = None
 
 
-def run(chosen: argparse.Namespace, progress: Callable[[float, str], None]) -> list[str]:
-    """Add what the options name; returns the names of the cases.
+@dataclass(frozen=True)
+class ExportedScan:
+    """What became of a scan: `case` is its name in the training set, or None and the reason."""
 
-    A scan of a list that cannot be added is printed and left out, and the others go on.
+    item: ExportItem
+    case: str | None
+    reason: str = ""
+
+
+def export_scans(
+    items: Sequence[ExportItem],
+    dataset: Path,
+    *,
+    layout: str | None = None,
+    new_version: bool = False,
+    same_patient_as: str | None = None,
+    leave_out: bool = False,
+    tell: Callable[[ExportedScan], None] = lambda scan: None,
+    progress: ProgressCallback = no_progress,
+) -> list[ExportedScan]:
+    """Add scans to a training set one after the other.
+
+    Args:
+        items: what to add; scans that share a `patient` become cases of one patient.
+        dataset: folder of the training set; made where there is none.
+        layout: "covidlungquant" or "nnunet"; None is that of the training set.
+        new_version: add scans that are there already again.
+        same_patient_as: a case of the same patient, for scans without `patient`.
+        leave_out: go on with the others where a scan cannot be added, instead of raising.
+        tell: called after each scan.
+        progress: called before each scan; may raise `Cancelled`.
+
+    Returns:
+        One for each item, in their order.
 
     Raises:
-        BadInputError: the options or the list cannot be used, or scans were left out.
+        BadInputError: another layout than the training set's, no such case, or a scan cannot be
+            added and is not to be left out.
     """
-    items = _items(chosen)
-    layout = check_layout(chosen.output, chosen.layout)
-    check_same_patient(Path(chosen.output).expanduser().absolute(), chosen.same_patient_as)
-    names: list[str] = []
-    case_of_patient: dict[str | None, str | None] = {None: chosen.same_patient_as}
+    layout = check_layout(dataset, layout)
+    check_same_patient(Path(dataset).expanduser().absolute(), same_patient_as)
+    exported = []
+    case_of_patient: dict[str | None, str | None] = {None: same_patient_as}
     for index, item in enumerate(items):
         progress(index / len(items), f"Adding scan {index + 1} of {len(items)}")
         try:
             fellow = case_of_patient.get(item.patient)
-            names.append(export_item(item, chosen.output, layout, chosen.new_version, fellow))
+            case = export_item(item, dataset, layout, new_version, fellow)
         except Cancelled:
             raise
         except CovidLungQuantError as error:
-            if chosen.list is None:
+            if not leave_out:
                 raise
-            print(f"Left out: {item.ct.name}: {error}")
+            exported.append(ExportedScan(item, None, str(error)))
         else:
-            case_of_patient.setdefault(item.patient, names[-1])
-            print(f"{names[-1]}  {item.ct.name}")
+            case_of_patient.setdefault(item.patient, case)
+            exported.append(ExportedScan(item, case))
+        tell(exported[-1])
     progress(1.0, "Added")
-    if len(names) < len(items):
-        raise BadInputError(
-            f"{len(items) - len(names)} of {len(items)} scans were left out, for the reasons "
-            "above; correct the list and run it again with the scans left out."
-        )
-    return names
+    return exported
 
 
 def export_item(
@@ -157,23 +183,6 @@ def read_list(file: Path) -> list[ExportItem]:
     if not items:
         raise BadInputError(f"{file.name} lists no scan; add one line for each.")
     return items
-
-
-def _items(chosen: argparse.Namespace) -> list[ExportItem]:
-    if chosen.list is None:
-        if chosen.ct is None or chosen.segmentation is None:
-            raise BadInputError("Give CT and SEGMENTATION, or a list of them with --list.")
-        return [
-            ExportItem(chosen.ct, chosen.segmentation, chosen.machine, chosen.reader, chosen.series)
-        ]
-    for_one = (chosen.ct, chosen.machine, chosen.series, chosen.same_patient_as)
-    if any(given is not None for given in for_one):
-        raise BadInputError(
-            "With --list, scans, segmentations, series and patients stand in the list; leave them "
-            "out of the command."
-        )
-    items = read_list(chosen.list)
-    return [replace(item, reader=item.reader or chosen.reader) for item in items]
 
 
 def _segmentation_file(path: Path) -> Path:
