@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,18 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 TEST_DATA_VARIABLE = "COVIDLUNGQUANT_TEST_DATA"
 
 
+# Without these there is neither a scene nor a panel to test.
+SLICER_PACKAGES = ("slicer", "PySide6")
+MISSING_PACKAGES = [name for name in SLICER_PACKAGES if find_spec(name) is None]
+collect_ignore_glob = ["test_mrml_*.py", "test_slicer_*.py"] if MISSING_PACKAGES else []
+
 # What a test needs is known by its fixtures, those that its fixtures need included.
 MARKER_OF_FIXTURE = {"test_data": "real_data", "gpu": "gpu"}
+
+
+def pytest_report_header() -> list[str]:
+    """Say which tests are left out."""
+    return [f"no tests of scene and panel: {name} is not installed" for name in MISSING_PACKAGES]
 
 
 @pytest.hookimpl(tryfirst=True)
