@@ -17,7 +17,7 @@ from CovidLungQuantLib.errors import BadInputError
 DOT = "#2a6fd6"
 FIGURE_INCHES = (9.0, 3.7)
 # The salt, and leaving the date out when saving, make the same input give the same file.
-DRAWING_STYLE = {
+DRAWING_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "covidlungquant",
     "svg.fonttype": "none",
     "font.size": 9,
