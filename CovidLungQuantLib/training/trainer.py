@@ -109,7 +109,7 @@ def read_config(path: Path) -> TrainingConfig:
     """
     try:
         values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        augmentation = {
+        augmentation: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in values["augmentation"].items()
         }
@@ -139,10 +139,12 @@ class _LossOf(nn.Module):
 
     def forward(self, slices: Tensor, targets: Tensor, windows: Tensor | None) -> Tensor:
         """Loss of a `Batch`; without windows, of the main branch alone."""
+        branches: tuple[Tensor, ...] = ()
         with torch.autocast(slices.device.type, dtype=torch.bfloat16):
             if windows is None:
+                assert self.network.main_branch is not None, "only what can learn alone does"
                 slices = slices.contiguous(memory_format=torch.channels_last)
-                logits, branches = self.network.main_branch(slices)[0], ()
+                logits = self.network.main_branch(slices)[0]
             else:
                 output = self.network(slices, windows)
                 logits, branches = output.logits, output.branches
@@ -212,7 +214,7 @@ def train(
         )
     network.to(workers.device)
     optimizer = _optimizer(network, config)
-    scheduler = _scheduler(optimizer, config)
+    scheduler: Any = _scheduler(optimizer, config)
     first_epoch = _resume(run_folder, network, optimizer, scheduler)
     loss_of = workers.wrap(_LossOf(network, config), config.main_branch_epochs > 0)
     validation = [training_case(scan, config.network) for scan in validation_scans]
@@ -332,9 +334,10 @@ def _claim(
 
 def _start_from(network: LesionNetwork, start: LesionNetwork) -> None:
     is_same_kind = architecture_name(start.config) == architecture_name(network.config)
-    try:
-        (network if is_same_kind else network.main_branch).load_state_dict(start.state_dict())
     # A network without a main branch has None there.
+    taught: Any = network if is_same_kind else network.main_branch
+    try:
+        taught.load_state_dict(start.state_dict())
     except (AttributeError, RuntimeError) as error:
         raise BadInputError(
             "The model to start from has other layers than the network to train; start from one of "
@@ -374,7 +377,7 @@ def _scheduler(
         return factor(step) * (config.main_branch_rate if step >= first else 1.0)
 
     factors = [main_branch_factor, factor][-len(optimizer.param_groups) :]
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, [*factors])
 
 
 def one_cycle(position: float) -> float:
@@ -393,7 +396,7 @@ def _learning_rate(optimizer: torch.optim.Optimizer) -> float:
 
 def _save_checkpoint(
     run_folder: Path,
-    network: nn.Module,
+    network: LesionNetwork,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     next_epoch: int,
@@ -414,7 +417,7 @@ def _save_checkpoint(
 
 def _resume(
     run_folder: Path,
-    network: nn.Module,
+    network: LesionNetwork,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
 ) -> int:

@@ -482,6 +482,7 @@ def test_measure_counts_the_corrected_segmentation(
     np.testing.assert_array_equal(label_map(segmentation_node, chest), labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agreed", [False, True])
 def test_corrections_are_not_overwritten_without_asking(
     panel: Any, chest: Any, stand_in: application.StandIn, model_path: str, agreed: bool
@@ -765,6 +766,7 @@ def test_a_rotated_volume_and_its_segments_stay_together(
     )
 
 
+@pytest.mark.slow
 def test_the_modules_own_test_passes_with_the_shipped_model(
     panel: Any, module: ModuleType, stand_in: application.StandIn, model_path: str
 ) -> None:
