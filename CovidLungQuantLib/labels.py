@@ -120,6 +120,8 @@ CLASS_COUNT = 1 + len(LABELS)
 
 # Reference annotations only: lesion whose class the reader did not state. Never a result.
 UNCLASSIFIED_LESION_VALUE = 4
+# Reference annotations only: lung or not is unknown, but surely no lesion. Never a result.
+UNKNOWN_LUNG_VALUE = 255
 
 # Values of a lung label map (which lung a voxel belongs to). Left and right are the patient's.
 LEFT_LUNG_VALUE = 1

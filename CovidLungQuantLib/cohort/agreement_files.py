@@ -37,7 +37,7 @@ from CovidLungQuantLib.cohort.study_page import (
     write_csv,
     write_json,
 )
-from CovidLungQuantLib.labels import UNCLASSIFIED_LESION_VALUE
+from CovidLungQuantLib.labels import UNCLASSIFIED_LESION_VALUE, UNKNOWN_LUNG_VALUE
 from CovidLungQuantLib.measures.comparison import STRUCTURES, StructureComparison
 from CovidLungQuantLib.outputs.page import warnings_box
 
@@ -75,6 +75,8 @@ EVALUATION_NOTES: tuple[str, ...] = (
     f"Lesion of unknown class in a reference (value {UNCLASSIFIED_LESION_VALUE}, or slices listed "
     "under class_inferred_slices in case.json) counts for lesion and lung; slices that hold it are "
     "left out for GGO and high opacity, and class volumes are of the slices compared.",
+    f"Voxels of which lung or not is unknown in a reference (value {UNKNOWN_LUNG_VALUE}) are no "
+    "lesion, and are left out of lung, normal lung and extents on both sides.",
     *STATISTICS_NOTES,
 )
 

@@ -23,6 +23,7 @@ from CovidLungQuantLib.labels import (
     HIGH_OPACITY,
     LESION_LABELS,
     UNCLASSIFIED_LESION_VALUE,
+    UNKNOWN_LUNG_VALUE,
 )
 from CovidLungQuantLib.measures.comparison import (
     LESION,
@@ -55,6 +56,12 @@ SUMMARISED: dict[str, str] = {
 }
 PAIRED: dict[str, str] = {"volume_ml": "mL", "extent_percent": "%"}
 PAIRED_STRUCTURES = (LUNG, LESION, GGO.name, HIGH_OPACITY.name)
+
+# What a reader may leave open and a segmentation may not.
+REFERENCE_ONLY: dict[int, str] = {
+    UNCLASSIFIED_LESION_VALUE: "lesion of unknown class",
+    UNKNOWN_LUNG_VALUE: "voxels of which lung or not is unknown",
+}
 
 
 @dataclass(frozen=True)
@@ -180,11 +187,12 @@ def evaluate(
 def evaluate_pair(pair: CasePair) -> CaseEvaluation:
     """Read and compare one pair."""
     prediction = read_label_map(pair.prediction)
-    if (prediction.labels == UNCLASSIFIED_LESION_VALUE).any():
-        raise BadInputError(
-            f"{pair.prediction.name} of case {pair.case} holds lesion of unknown class (value "
-            f"{UNCLASSIFIED_LESION_VALUE}), which only a reference may; give it as the reference."
-        )
+    for value, meaning in REFERENCE_ONLY.items():
+        if (prediction.labels == value).any():
+            raise BadInputError(
+                f"{pair.prediction.name} of case {pair.case} holds {meaning} (value {value}), "
+                "which only a reference may; give it as the reference."
+            )
     reference = read_label_map(pair.reference)
     forget_inferred_classes(reference.labels, pair.reference)
     labels, reference_labels, spacing_mm = _on_one_grid(pair, prediction, reference)

@@ -31,6 +31,7 @@ from CovidLungQuantLib.labels import (
     NORMAL_LUNG,
     SUB_VISUAL_LESION,
     UNCLASSIFIED_LESION_VALUE,
+    UNKNOWN_LUNG_VALUE,
     Label,
 )
 from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as TUBES_METHOD
@@ -164,7 +165,7 @@ def read_segmentation(
         BadInputError: the file cannot be read, does not lie on the scan's voxels, or holds
             something that cannot be measured.
     """
-    label_map = _read(Path(path), lungs_needed=True, unclassified_allowed=False)
+    label_map = _read(Path(path), lungs_needed=True, is_reference=False)
     placed = place_labels(label_map.labels, label_map.geometry, geometry, Path(path).name)
     return placed, label_map.warnings
 
@@ -173,15 +174,16 @@ def read_label_map(path: Path | str) -> LabelMap:
     """Read a segmentation on its own grid, to compare it with another of the same scan.
 
     As `read_segmentation`, but without a scan: normal lung may be missing, and a plain label map
-    may hold lesion of unknown class (`UNCLASSIFIED_LESION_VALUE`), as references do.
+    may hold what only references do: lesion of unknown class (`UNCLASSIFIED_LESION_VALUE`) and
+    voxels of which lung or not is unknown (`UNKNOWN_LUNG_VALUE`).
 
     Raises:
         BadInputError: the file cannot be read or holds other values.
     """
-    return _read(Path(path), lungs_needed=False, unclassified_allowed=True)
+    return _read(Path(path), lungs_needed=False, is_reference=True)
 
 
-def _read(path: Path, lungs_needed: bool, unclassified_allowed: bool) -> LabelMap:
+def _read(path: Path, lungs_needed: bool, is_reference: bool) -> LabelMap:
     image = _read_image(path)
     layers = sitk.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() == 1:
@@ -191,7 +193,7 @@ def _read(path: Path, lungs_needed: bool, unclassified_allowed: bool) -> LabelMa
     if is_segmentation:
         labels = _labels_of_segments(image, layers, path.name, lungs_needed, warnings)
     else:
-        labels = _plain_labels(layers, path.name, unclassified_allowed)
+        labels = _plain_labels(layers, path.name, is_reference)
     return LabelMap(labels, _geometry_of(image), is_segmentation, tuple(warnings))
 
 
@@ -269,7 +271,7 @@ def _geometry_of(image: sitk.Image) -> Geometry:
     )
 
 
-def _plain_labels(layers: np.ndarray, file_name: str, unclassified_allowed: bool) -> np.ndarray:
+def _plain_labels(layers: np.ndarray, file_name: str, is_reference: bool) -> np.ndarray:
     if layers.shape[-1] != 1:
         raise BadInputError(
             f"{file_name} holds {layers.shape[-1]} values a voxel; give a label map with one."
@@ -284,9 +286,10 @@ def _plain_labels(layers: np.ndarray, file_name: str, unclassified_allowed: bool
             )
         labels = whole.astype(np.int16)
     checked = labels
-    if unclassified_allowed:
+    if is_reference:
         checked = labels.copy()
         checked[labels == UNCLASSIFIED_LESION_VALUE] = GGO.value
+        checked[labels == UNKNOWN_LUNG_VALUE] = BACKGROUND_VALUE
     check_labels(checked, labels.shape)
     return labels.astype(np.uint8)
 
