@@ -15,6 +15,7 @@ from CovidLungQuantLib.lesions.networks.architectures import CONFIGS, config_fro
 from CovidLungQuantLib.lesions.networks.unet import UNet, UNetConfig
 from CovidLungQuantLib.models.registry import MODEL_SUFFIX
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
+from CovidLungQuantLib.training.checks import PLATEAU, check_training
 from CovidLungQuantLib.training.data import (
     fold_names,
     fold_of_dataset,
@@ -40,6 +41,7 @@ def run(chosen: argparse.Namespace) -> None:
         if getattr(chosen, name) is not None
     }
     config = replace(config, **changes)
+    check_training(config)
     if bool(chosen.unlabelled) != bool(chosen.teacher):
         raise BadInputError(
             "Scans without labels need a teacher, and a teacher needs scans: give --unlabelled and "
@@ -61,7 +63,7 @@ def run(chosen: argparse.Namespace) -> None:
     left_out = [name for names in chosen.leave_out for name in names]
     training = [name for name in training if name not in left_out]
     validation: list[str] = []
-    if config.schedule == "plateau":
+    if config.schedule == PLATEAU:
         same_patient = patient_groups(chosen.dataset, chosen.same_patient)
         training, validation = fold_names(training, 0, 5, same_patient)
     if not training:

@@ -29,6 +29,13 @@ from CovidLungQuantLib.lesions.networks.convlstm_attention import UNET_BRANCH, N
 from CovidLungQuantLib.lesions.networks.unet import UNetConfig
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
+from CovidLungQuantLib.training.checks import (
+    ADAMW,
+    ONE_CYCLE,
+    PLATEAU,
+    SGD,
+    check_training,
+)
 from CovidLungQuantLib.training.curves import Curves
 from CovidLungQuantLib.training.data import (
     AnnotatedScan,
@@ -57,7 +64,8 @@ class TrainingConfig:
     Attributes:
         network: architecture and input.
         augmentation: random changes to the samples.
-        optimizer: "sgd" (momentum 0.9) or "adamw".
+        optimizer: "sgd" (momentum 0.9) or "adamw"; what else is no value is told by
+            `checks.check_training`.
         schedule: "plateau" (×0.1 after 10 epochs without better validation loss, stop below
             `minimum_learning_rate`) or "one_cycle", one over `main_branch_epochs` and one over the
             rest.
@@ -78,8 +86,8 @@ class TrainingConfig:
 
     network: LesionNetworkConfig = field(default_factory=NetworkConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    optimizer: str = "sgd"
-    schedule: str = "plateau"
+    optimizer: str = SGD
+    schedule: str = PLATEAU
     learning_rate: float = 1e-3
     minimum_learning_rate: float = 1e-7
     weight_decay: float = 1e-6
@@ -112,8 +120,8 @@ SHORT_TRAINING = TrainingConfig(
     augmentation=AugmentationConfig(
         rotation_degrees=12.0, scale_range=(0.83, 1.18), hu_gain=0.1, lesion_fade=(-0.2, 0.3)
     ),
-    optimizer="adamw",
-    schedule="one_cycle",
+    optimizer=ADAMW,
+    schedule=ONE_CYCLE,
     learning_rate=3e-3,
     weight_decay=1e-2,
     rmi_weight=0.0,
@@ -231,9 +239,10 @@ def train(
         taught_scans: scans without labels, to learn from as other networks see them.
 
     Raises:
-        BadInputError: `run_folder` holds a run of other options or scans, or `start_from` has other
-            sizes than the network.
+        BadInputError: `config` has a value that nobody can train with, `run_folder` holds a run of
+            other options or scans, or `start_from` has other sizes than the network.
     """
+    check_training(config)
     run_folder = Path(run_folder)
     workers = Workers(device)
     torch.manual_seed(config.seed)
@@ -273,7 +282,7 @@ def train(
             losses = []
             for _ in range(config.steps_per_epoch):
                 losses.append(_step(loss_of, optimizer, cases, config, epoch, random))
-                if config.schedule == "one_cycle":
+                if config.schedule == ONE_CYCLE:
                     scheduler.step()
             record = {
                 "epoch": epoch,
@@ -284,13 +293,13 @@ def train(
                 record["validation_loss"] = workers.mean(
                     validation_loss(network, validation, config)
                 )
-            if config.schedule == "plateau":
+            if config.schedule == PLATEAU:
                 scheduler.step(record.get("validation_loss", record["loss"]))
             curves.add(record)
             if workers.first:
                 _save_checkpoint(run_folder, network, optimizer, scheduler, epoch + 1)
             if (
-                config.schedule == "plateau"
+                config.schedule == PLATEAU
                 and _learning_rate(optimizer) <= config.minimum_learning_rate
             ):
                 break
@@ -325,7 +334,7 @@ def _step(
 def validation_loss(
     network: LesionNetwork, cases: Sequence[TrainingCase], config: TrainingConfig
 ) -> float:
-    """Mean loss over every slice of `cases`, without augmentation."""
+    """Mean loss over every slice of `cases`, as in training but for augmentation and branches."""
     network.eval()
     device = next(network.parameters()).device
     losses = []
@@ -345,6 +354,7 @@ def validation_loss(
                         output.logits.float(),
                         torch.from_numpy(targets).to(device),
                         config.rmi_weight,
+                        config.dice_weight,
                     )
                 )
             )
@@ -386,7 +396,7 @@ def _start_from(network: LesionNetwork, start: LesionNetwork) -> None:
 
 def _optimizer(network: LesionNetwork, config: TrainingConfig) -> torch.optim.Optimizer:
     groups = _parameter_groups(network)
-    if config.optimizer == "sgd":
+    if config.optimizer == SGD:
         return torch.optim.SGD(
             groups, lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay
         )
@@ -404,7 +414,7 @@ def _parameter_groups(network: LesionNetwork) -> list[dict[str, list[nn.Paramete
 def _scheduler(
     optimizer: torch.optim.Optimizer, config: TrainingConfig
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    if config.schedule == "plateau":
+    if config.schedule == PLATEAU:
         return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=10)
     first = config.main_branch_epochs * config.steps_per_epoch
     second = max(1, config.epochs * config.steps_per_epoch - first)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.lesions.networks.architectures import build_network
 from CovidLungQuantLib.lesions.networks.convlstm_attention import (
     UNET_BRANCH,
     ConvLSTMAttentionNetwork,
@@ -46,8 +47,10 @@ from CovidLungQuantLib.training.trainer import (
     CHECKPOINT_FILE_NAME,
     CYCLE_RISE,
     TrainingConfig,
+    _LossOf,
     one_cycle,
     train,
+    validation_loss,
 )
 
 
@@ -203,6 +206,19 @@ def small_training(epochs: int) -> TrainingConfig:
         samples_per_batch=2,
         targets_per_sample=3,
     )
+
+
+@pytest.mark.parametrize(("rmi_weight", "dice_weight"), [(0.5, 0.0), (0.0, 1.0), (0.3, 2.0)])
+def test_the_validation_loss_is_the_loss_of_training(rmi_weight, dice_weight):
+    config = replace(small_training(1), rmi_weight=rmi_weight, dice_weight=dice_weight)
+    case = training_case(scan_with_lesion(slices=3), SMALL_CONFIG)
+    torch.manual_seed(0)
+    network = build_network(SMALL_CONFIG).eval()
+    slices = torch.from_numpy(case.slices[case.contexts].astype(np.float32))
+    targets = torch.from_numpy(case.targets.astype(np.float32))
+    with torch.no_grad():
+        expected = _LossOf(network, config)(slices, targets, torch.from_numpy(case.windows))
+    assert validation_loss(network, [case], config) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_training_lowers_the_loss(tmp_path):
