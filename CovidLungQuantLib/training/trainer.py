@@ -29,6 +29,12 @@ from CovidLungQuantLib.lesions.networks.convlstm_attention import NetworkConfig
 from CovidLungQuantLib.models.network import LesionNetwork, LesionNetworkConfig
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
+from CovidLungQuantLib.training.checks import (
+    ONE_CYCLE,
+    PLATEAU,
+    SGD,
+    check_training,
+)
 from CovidLungQuantLib.training.curves import Curves
 from CovidLungQuantLib.training.data import (
     AnnotatedScan,
@@ -56,7 +62,8 @@ class TrainingConfig:
     Attributes:
         network: architecture and input.
         augmentation: random changes to the samples.
-        optimizer: "sgd" (momentum 0.9) or "adamw".
+        optimizer: "sgd" (momentum 0.9) or "adamw"; what else is no value is told by
+            `checks.check_training`.
         schedule: "plateau" (×0.1 after 10 epochs without better validation loss, stop below
             `minimum_learning_rate`) or "one_cycle", one over `main_branch_epochs` and one over the
             rest.
@@ -77,8 +84,8 @@ class TrainingConfig:
 
     network: LesionNetworkConfig = field(default_factory=NetworkConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    optimizer: str = "sgd"
-    schedule: str = "plateau"
+    optimizer: str = SGD
+    schedule: str = PLATEAU
     learning_rate: float = 1e-3
     minimum_learning_rate: float = 1e-7
     weight_decay: float = 1e-6
@@ -190,9 +197,10 @@ def train(
         taught_scans: scans without labels, to learn from as other networks see them.
 
     Raises:
-        BadInputError: `run_folder` holds a run of other options or scans, or `start_from` has other
-            sizes than the network.
+        BadInputError: `config` has a value that nobody can train with, `run_folder` holds a run of
+            other options or scans, or `start_from` has other sizes than the network.
     """
+    check_training(config)
     run_folder = Path(run_folder)
     workers = Workers(device)
     torch.manual_seed(config.seed)
@@ -232,7 +240,7 @@ def train(
             losses = []
             for _ in range(config.steps_per_epoch):
                 losses.append(_step(loss_of, optimizer, cases, config, epoch, random))
-                if config.schedule == "one_cycle":
+                if config.schedule == ONE_CYCLE:
                     scheduler.step()
             record = {
                 "epoch": epoch,
@@ -243,13 +251,13 @@ def train(
                 record["validation_loss"] = workers.mean(
                     validation_loss(network, validation, config)
                 )
-            if config.schedule == "plateau":
+            if config.schedule == PLATEAU:
                 scheduler.step(record.get("validation_loss", record["loss"]))
             curves.add(record)
             if workers.first:
                 _save_checkpoint(run_folder, network, optimizer, scheduler, epoch + 1)
             if (
-                config.schedule == "plateau"
+                config.schedule == PLATEAU
                 and _learning_rate(optimizer) <= config.minimum_learning_rate
             ):
                 break
@@ -284,7 +292,7 @@ def _step(
 def validation_loss(
     network: LesionNetwork, cases: Sequence[TrainingCase], config: TrainingConfig
 ) -> float:
-    """Mean loss over every slice of `cases`, without augmentation."""
+    """Mean loss over every slice of `cases`, as in training but for augmentation and branches."""
     network.eval()
     device = next(network.parameters()).device
     losses = []
@@ -304,6 +312,7 @@ def validation_loss(
                         output.logits.float(),
                         torch.from_numpy(targets).to(device),
                         config.rmi_weight,
+                        config.dice_weight,
                     )
                 )
             )
@@ -347,7 +356,7 @@ def _start_from(network: LesionNetwork, start: LesionNetwork) -> None:
 
 def _optimizer(network: LesionNetwork, config: TrainingConfig) -> torch.optim.Optimizer:
     groups = _parameter_groups(network)
-    if config.optimizer == "sgd":
+    if config.optimizer == SGD:
         return torch.optim.SGD(
             groups, lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay
         )
@@ -365,7 +374,7 @@ def _parameter_groups(network: LesionNetwork) -> list[dict[str, list[nn.Paramete
 def _scheduler(
     optimizer: torch.optim.Optimizer, config: TrainingConfig
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    if config.schedule == "plateau":
+    if config.schedule == PLATEAU:
         return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=10)
     first = config.main_branch_epochs * config.steps_per_epoch
     second = max(1, config.epochs * config.steps_per_epoch - first)
