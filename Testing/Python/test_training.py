@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from CovidLungQuantLib.lesions.networks.architectures import build_network
 from small_model import SMALL_CONFIG
 from torch.nn import functional
 
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.lesions.networks import build_network
 from CovidLungQuantLib.lesions.networks.convlstm_attention import (
     UNET_BRANCH,
     ConvLSTMAttentionNetwork,
