@@ -39,13 +39,6 @@ def lobe_card(
     ]
     parameters = sum(parameter.numel() for parameter in network.parameters())
     grid = "×".join(map(str, network.config.grid))
-    summary = {
-        "mean": dice.mean(axis=0),
-        "median": np.median(dice, axis=0),
-        "worst": dice.min(axis=0),
-        "mean of the plausible": dice[np.array(plausible)].mean(axis=0),
-        "mean of the average mask": average.mean(axis=0),
-    }
     return f"""# Model card: {name}
 
 {DISCLAIMER}
@@ -84,12 +77,24 @@ shipped weights saw all masks. Weights and figures are made by
 are on average in their lung's bounding box
 (`python -m research.lobe_average DATASET --folds {folds}`).
 
-{_dice_table(summary)}
+{_dice_table(_summary(dice, average, plausible))}
 
 Each mask:
 
 {_dice_table(dict(zip(masks, dice, strict=True)))}
 """
+
+
+def _summary(
+    dice: np.ndarray, average: np.ndarray, plausible: Sequence[bool]
+) -> dict[str, np.ndarray]:
+    return {
+        "mean": dice.mean(axis=0),
+        "median": np.median(dice, axis=0),
+        "worst": dice.min(axis=0),
+        "mean of the plausible": dice[np.array(plausible)].mean(axis=0),
+        "mean of the average mask": average.mean(axis=0),
+    }
 
 
 def _dice_table(rows: Mapping[str, np.ndarray]) -> str:

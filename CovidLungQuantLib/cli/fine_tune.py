@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ FIGURE_NAMES = {
     "high_opacity_dice": "high opacity",
     "lung_dice": "lung",
 }
+# What stands in the columns of the comparison: each figure of the old and of the new model.
+_COLUMNS = [(figure, which) for figure in FIGURE_NAMES for which in ("old", "new")]
 
 
 def add_parser(commands: Commands) -> None:
@@ -102,6 +104,7 @@ def run(chosen: argparse.Namespace) -> None:
         return
     with shown_progress() as progress:
         status = watch(started, progress)
+    assert status.comparison_file is not None, "written before a fine-tuning is done"
     comparison = json.loads(status.comparison_file.read_text(encoding="utf-8"))
     print(f"\n{aligned(_comparison_rows(comparison))}")
     for name, reason in comparison["left_out"].items():
@@ -126,14 +129,13 @@ def _start(chosen: argparse.Namespace) -> FineTuning:
 
 def _comparison_rows(comparison: dict[str, Any]) -> list[tuple[str, ...]]:
     """Dice of the old and the new model, a row a case, then the mean."""
-    heading = [f"{name} {which}" for name in FIGURE_NAMES.values() for which in ("old", "new")]
-    rows = [("Dice, old and new model", *heading)]
+    heading = [f"{FIGURE_NAMES[figure]} {which}" for figure, which in _COLUMNS]
+    rows: list[tuple[str, ...]] = [("Dice, old and new model", *heading)]
     for case in comparison["cases"]:
-        rows.append((case["case"], *_cells(lambda figure, which, case=case: case[which][figure])))
+        rows.append((case["case"], *_cells(case[which][figure] for figure, which in _COLUMNS)))
     mean = comparison["mean"]
-    return [*rows, ("mean", *_cells(lambda figure, which: mean[figure][which]))]
+    return [*rows, ("mean", *_cells(mean[figure][which] for figure, which in _COLUMNS))]
 
 
-def _cells(value: Callable[[str, str], float | None]) -> list[str]:
-    numbers = [value(figure, which) for figure in FIGURE_NAMES for which in ("old", "new")]
+def _cells(numbers: Iterable[float | None]) -> list[str]:
     return ["–" if number is None else f"{number:.3f}" for number in numbers]

@@ -123,10 +123,7 @@ def export_training_case(
     rows = _manifest_rows(dataset)
     present = _present_case(dataset, layout, rows, voxels_sha256)
     if present is not None and not new_version:
-        raise BadInputError(
-            f"This scan is in the dataset already, as {present}; remove that case, or ask for a "
-            "new version of it."
-        )
+        raise _already_there(present)
     name = present or _next_name(dataset, layout, rows)
     version = 1 + sum(row[CASE_COLUMN] == name for row in rows)
     groups = {row[CASE_COLUMN]: row[PATIENT_COLUMN] for row in rows}
@@ -134,20 +131,14 @@ def export_training_case(
     try:
         dataset.mkdir(parents=True, exist_ok=True)
         with _unfinished_folder(dataset) as folder:
-            unfinished = _files(folder, layout, name)
+            unfinished, final = _files(folder, layout, name), _files(dataset, layout, name)
             write_image(unfinished.ct, ct.hu.astype(np.int16, copy=False), ct.geometry)
             write_image(unfinished.labels, labels.astype(np.uint8), ct.geometry)
-            final = _files(dataset, layout, name)
             record = {
                 CASE_COLUMN: name,
                 "version": version,
                 PATIENT_COLUMN: groups.get(fellow, fellow),
-                "exported_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "reader": (reader or "").strip(),
-                "model_name": (provenance and provenance.model_name) or "",
-                "model_sha256": (provenance and provenance.model_sha256) or "",
-                "kinds": (provenance and provenance.options.get("kinds")) or "",
-                "software_version": __version__,
+                **_origin(reader, provenance),
                 **changes,
                 "ct_voxels_sha256": voxels_sha256,
                 "ct_file": final.ct.relative_to(dataset).as_posix(),
@@ -155,18 +146,39 @@ def export_training_case(
                 "labels_file": final.labels.relative_to(dataset).as_posix(),
                 "labels_file_sha256": _file_sha256(unfinished.labels),
             }
-            unfinished.record.parent.mkdir(parents=True, exist_ok=True)
-            # The reader has seen every class, so no slice's class was inferred.
-            unfinished.record.write_text(
-                json.dumps({"class_inferred_slices": [], **record}, indent=2, ensure_ascii=False),
-                encoding="utf-8",
-            )
+            _write_record(unfinished.record, record)
             earlier = dataset / EARLIER_FOLDER_NAME / f"{name}_version_{version - 1}"
             with _put_in_place(unfinished, final, earlier):
                 _complete_dataset(dataset, layout, record)
     except OSError as error:
         raise writing_error(error, dataset) from error
     return name
+
+
+def _already_there(case: str) -> BadInputError:
+    return BadInputError(
+        f"This scan is in the dataset already, as {case}; remove that case, or ask for a new "
+        "version of it."
+    )
+
+
+def _origin(reader: str | None, provenance: Provenance | None) -> dict[str, str]:
+    """Columns of the manifest that say when, who and what made the labels; blank if not known."""
+    return {
+        "exported_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "reader": (reader or "").strip(),
+        "model_name": (provenance and provenance.model_name) or "",
+        "model_sha256": (provenance and provenance.model_sha256) or "",
+        "kinds": (provenance and provenance.options.get("kinds")) or "",
+        "software_version": __version__,
+    }
+
+
+def _write_record(file: Path, record: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # The reader has seen every class, so no slice's class was inferred.
+    content = {"class_inferred_slices": [], **record}
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def check_layout(dataset: Path, layout: str | None) -> str:

@@ -247,8 +247,9 @@ def run_fine_tuning(run_folder: Path) -> None:
     heart = threading.Thread(target=_beat, args=(run_folder,), daemon=True)
     # A process started in the background may have been told to ignore the signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    heart.start()
     try:
+        # Within, since its first beat may be the one that cancels.
+        heart.start()
         plan = FineTuning(run_folder).plan
         _write_state(run_folder, TRAINING, "Training")
         _train(plan, run_folder)
@@ -258,10 +259,11 @@ def run_fine_tuning(run_folder: Path) -> None:
         message = "Fine-tuning was cancelled; no model was made."
         _write_state(run_folder, CANCELLED, message, Cancelled.exit_code)
     except BaseException as error:
-        known = isinstance(error, CovidLungQuantError)
-        message = str(error) if known else f"{type(error).__name__}: {error}"
-        exit_code = error.exit_code if known else CovidLungQuantError.exit_code
-        _write_state(run_folder, FAILED, message, exit_code)
+        if isinstance(error, CovidLungQuantError):
+            _write_state(run_folder, FAILED, str(error), error.exit_code)
+        else:
+            message = f"{type(error).__name__}: {error}"
+            _write_state(run_folder, FAILED, message, CovidLungQuantError.exit_code)
         raise
     else:
         _write_state(run_folder, DONE, f"The new model {plan.name} is ready to be chosen.")

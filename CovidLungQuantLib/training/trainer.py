@@ -29,6 +29,12 @@ from CovidLungQuantLib.lesions.networks.convlstm_attention import NetworkConfig
 from CovidLungQuantLib.models.network import LesionNetwork, LesionNetworkConfig
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
+from CovidLungQuantLib.training.checks import (
+    ONE_CYCLE,
+    PLATEAU,
+    SGD,
+    check_training,
+)
 from CovidLungQuantLib.training.curves import Curves
 from CovidLungQuantLib.training.data import (
     AnnotatedScan,
@@ -56,7 +62,8 @@ class TrainingConfig:
     Attributes:
         network: architecture and input.
         augmentation: random changes to the samples.
-        optimizer: "sgd" (momentum 0.9) or "adamw".
+        optimizer: "sgd" (momentum 0.9) or "adamw"; what else is no value is told by
+            `checks.check_training`.
         schedule: "plateau" (×0.1 after 10 epochs without better validation loss, stop below
             `minimum_learning_rate`) or "one_cycle", one over `main_branch_epochs` and one over the
             rest.
@@ -77,8 +84,8 @@ class TrainingConfig:
 
     network: LesionNetworkConfig = field(default_factory=NetworkConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    optimizer: str = "sgd"
-    schedule: str = "plateau"
+    optimizer: str = SGD
+    schedule: str = PLATEAU
     learning_rate: float = 1e-3
     minimum_learning_rate: float = 1e-7
     weight_decay: float = 1e-6
@@ -109,7 +116,7 @@ def read_config(path: Path) -> TrainingConfig:
     """
     try:
         values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        augmentation = {
+        augmentation: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in values["augmentation"].items()
         }
@@ -139,10 +146,12 @@ class _LossOf(nn.Module):
 
     def forward(self, slices: Tensor, targets: Tensor, windows: Tensor | None) -> Tensor:
         """Loss of a `Batch`; without windows, of the main branch alone."""
+        branches: tuple[Tensor, ...] = ()
         with torch.autocast(slices.device.type, dtype=torch.bfloat16):
             if windows is None:
+                assert self.network.main_branch is not None, "only what can learn alone does"
                 slices = slices.contiguous(memory_format=torch.channels_last)
-                logits, branches = self.network.main_branch(slices)[0], ()
+                logits = self.network.main_branch(slices)[0]
             else:
                 output = self.network(slices, windows)
                 logits, branches = output.logits, output.branches
@@ -188,9 +197,10 @@ def train(
         taught_scans: scans without labels, to learn from as other networks see them.
 
     Raises:
-        BadInputError: `run_folder` holds a run of other options or scans, or `start_from` has other
-            sizes than the network.
+        BadInputError: `config` has a value that nobody can train with, `run_folder` holds a run of
+            other options or scans, or `start_from` has other sizes than the network.
     """
+    check_training(config)
     run_folder = Path(run_folder)
     workers = Workers(device)
     torch.manual_seed(config.seed)
@@ -212,7 +222,7 @@ def train(
         )
     network.to(workers.device)
     optimizer = _optimizer(network, config)
-    scheduler = _scheduler(optimizer, config)
+    scheduler: Any = _scheduler(optimizer, config)
     first_epoch = _resume(run_folder, network, optimizer, scheduler)
     loss_of = workers.wrap(_LossOf(network, config), config.main_branch_epochs > 0)
     validation = [training_case(scan, config.network) for scan in validation_scans]
@@ -230,7 +240,7 @@ def train(
             losses = []
             for _ in range(config.steps_per_epoch):
                 losses.append(_step(loss_of, optimizer, cases, config, epoch, random))
-                if config.schedule == "one_cycle":
+                if config.schedule == ONE_CYCLE:
                     scheduler.step()
             record = {
                 "epoch": epoch,
@@ -241,13 +251,13 @@ def train(
                 record["validation_loss"] = workers.mean(
                     validation_loss(network, validation, config)
                 )
-            if config.schedule == "plateau":
+            if config.schedule == PLATEAU:
                 scheduler.step(record.get("validation_loss", record["loss"]))
             curves.add(record)
             if workers.first:
                 _save_checkpoint(run_folder, network, optimizer, scheduler, epoch + 1)
             if (
-                config.schedule == "plateau"
+                config.schedule == PLATEAU
                 and _learning_rate(optimizer) <= config.minimum_learning_rate
             ):
                 break
@@ -282,7 +292,7 @@ def _step(
 def validation_loss(
     network: LesionNetwork, cases: Sequence[TrainingCase], config: TrainingConfig
 ) -> float:
-    """Mean loss over every slice of `cases`, without augmentation."""
+    """Mean loss over every slice of `cases`, as in training but for augmentation and branches."""
     network.eval()
     device = next(network.parameters()).device
     losses = []
@@ -302,6 +312,7 @@ def validation_loss(
                         output.logits.float(),
                         torch.from_numpy(targets).to(device),
                         config.rmi_weight,
+                        config.dice_weight,
                     )
                 )
             )
@@ -332,9 +343,10 @@ def _claim(
 
 def _start_from(network: LesionNetwork, start: LesionNetwork) -> None:
     is_same_kind = architecture_name(start.config) == architecture_name(network.config)
-    try:
-        (network if is_same_kind else network.main_branch).load_state_dict(start.state_dict())
     # A network without a main branch has None there.
+    taught: Any = network if is_same_kind else network.main_branch
+    try:
+        taught.load_state_dict(start.state_dict())
     except (AttributeError, RuntimeError) as error:
         raise BadInputError(
             "The model to start from has other layers than the network to train; start from one of "
@@ -344,7 +356,7 @@ def _start_from(network: LesionNetwork, start: LesionNetwork) -> None:
 
 def _optimizer(network: LesionNetwork, config: TrainingConfig) -> torch.optim.Optimizer:
     groups = _parameter_groups(network)
-    if config.optimizer == "sgd":
+    if config.optimizer == SGD:
         return torch.optim.SGD(
             groups, lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay
         )
@@ -362,7 +374,7 @@ def _parameter_groups(network: LesionNetwork) -> list[dict[str, list[nn.Paramete
 def _scheduler(
     optimizer: torch.optim.Optimizer, config: TrainingConfig
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    if config.schedule == "plateau":
+    if config.schedule == PLATEAU:
         return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=10)
     first = config.main_branch_epochs * config.steps_per_epoch
     second = max(1, config.epochs * config.steps_per_epoch - first)
@@ -374,7 +386,7 @@ def _scheduler(
         return factor(step) * (config.main_branch_rate if step >= first else 1.0)
 
     factors = [main_branch_factor, factor][-len(optimizer.param_groups) :]
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, [*factors])
 
 
 def one_cycle(position: float) -> float:
@@ -393,7 +405,7 @@ def _learning_rate(optimizer: torch.optim.Optimizer) -> float:
 
 def _save_checkpoint(
     run_folder: Path,
-    network: nn.Module,
+    network: LesionNetwork,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
     next_epoch: int,
@@ -414,7 +426,7 @@ def _save_checkpoint(
 
 def _resume(
     run_folder: Path,
-    network: nn.Module,
+    network: LesionNetwork,
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
 ) -> int:
