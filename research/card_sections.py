@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -17,7 +18,7 @@ from research.false_positives import PLACES
 from research.other_models import OTHER_MODELS, FormerModel
 from research.robustness import UNCHANGED
 
-Row = dict[str, str | float]
+Row = dict[str, Any]
 NAME_COLUMNS = ("case", "scan", "model")
 
 # With fewer pairs a Wilcoxon test can show nothing at the 5 % level.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +101,7 @@ def run(chosen: argparse.Namespace) -> None:
         return
     with shown_progress() as progress:
         status = watch(started, progress)
+    assert status.comparison_file is not None  # It is done.
     comparison = json.loads(status.comparison_file.read_text(encoding="utf-8"))
     print(f"\n{aligned(_comparison_rows(comparison))}")
     for name, reason in comparison["left_out"].items():
@@ -129,11 +129,11 @@ def _comparison_rows(comparison: dict[str, Any]) -> list[tuple[str, ...]]:
     heading = [f"{name} {which}" for name in FIGURE_NAMES.values() for which in ("old", "new")]
     rows = [("Dice, old and new model", *heading)]
     for case in comparison["cases"]:
-        rows.append((case["case"], *_cells(lambda figure, which, case=case: case[which][figure])))
-    mean = comparison["mean"]
-    return [*rows, ("mean", *_cells(lambda figure, which: mean[figure][which]))]
+        figures = [case[which][name] for name in FIGURE_NAMES for which in ("old", "new")]
+        rows.append((case["case"], *map(_cell, figures)))
+    means = [comparison["mean"][name][which] for name in FIGURE_NAMES for which in ("old", "new")]
+    return [*rows, ("mean", *map(_cell, means))]
 
 
-def _cells(value: Callable[[str, str], float | None]) -> list[str]:
-    numbers = [value(figure, which) for figure in FIGURE_NAMES for which in ("old", "new")]
-    return ["–" if number is None else f"{number:.3f}" for number in numbers]
+def _cell(figure: float | None) -> str:
+    return "–" if figure is None else f"{figure:.3f}"

@@ -10,7 +10,7 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.models.network import LUNG_CROP
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.training.trainer import TrainingConfig
+    from CovidLungQuantLib.training.config import TrainingConfig
 
 
 class Recipe(NamedTuple):
@@ -32,7 +32,7 @@ def recipe(name: str) -> TrainingConfig:
 
 
 def _paper() -> TrainingConfig:
-    from CovidLungQuantLib.training.trainer import TrainingConfig
+    from CovidLungQuantLib.training.config import TrainingConfig
 
     return TrainingConfig()
 
@@ -46,7 +46,7 @@ def _short() -> TrainingConfig:
     """
     from CovidLungQuantLib.lesions.networks.convlstm_attention import NetworkConfig
     from CovidLungQuantLib.training.augmentation import AugmentationConfig
-    from CovidLungQuantLib.training.trainer import TrainingConfig
+    from CovidLungQuantLib.training.config import TrainingConfig
 
     return TrainingConfig(
         network=NetworkConfig(
