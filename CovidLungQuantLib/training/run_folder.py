@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,24 +16,20 @@ from CovidLungQuantLib.training.config import (
     TrainingConfig,
     training_values,
 )
-from CovidLungQuantLib.training.data import AnnotatedScan, HealthyScan, TaughtScan
 from CovidLungQuantLib.training.schedule import Scheduler
 
 CHECKPOINT_FILE_NAME = "checkpoint.pt"
 
 
 def claim_run_folder(
-    run_folder: Path,
-    config: TrainingConfig,
-    scans: dict[str, Sequence[AnnotatedScan | HealthyScan | TaughtScan]],
+    run_folder: Path, config: TrainingConfig, names: Mapping[str, Sequence[str]]
 ) -> None:
-    """Write the configuration and the names of the scans, by their kind.
+    """Write the configuration and the names of the scans by what they are for.
 
     Raises:
         BadInputError: the folder holds a run of other options or scans.
     """
     config_file = run_folder / CONFIG_FILE_NAME
-    names = {kind: [scan.name for scan in several] for kind, several in scans.items()}
     values = {**training_values(config), SCANS_KEY: names}
     text = json.dumps(values, indent=2, ensure_ascii=False)
     if (run_folder / CHECKPOINT_FILE_NAME).exists() and config_file.read_text(

@@ -106,13 +106,13 @@ def train(
     workers = Workers(device)
     network = _new_network(config, start_from, imagenet_weights)
     if workers.first:
-        scans_by_kind = {
-            "cases": scans,
-            "validation": validation_scans,
-            "healthy": healthy_scans,
-            "unlabelled": taught_scans,
+        names = {
+            "cases": [scan.name for scan in scans],
+            "validation": [scan.name for scan in validation_scans],
+            "healthy": [scan.name for scan in healthy_scans],
+            "unlabelled": [scan.name for scan in taught_scans],
         }
-        claim_run_folder(run_folder, config, scans_by_kind)
+        claim_run_folder(run_folder, config, names)
     network.to(workers.device)
     optimizer = make_optimizer(network, config)
     scheduler = make_scheduler(optimizer, config)
