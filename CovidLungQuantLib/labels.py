@@ -128,21 +128,24 @@ UNCLASSIFIED_LESION_VALUE = 4
 
 
 def is_lung(labels: np.ndarray) -> np.ndarray:
-    """Return where a label map of any shape holds lung, normal or not, as bool."""
+    """Return where a result's label map of any shape holds lung, normal or not, as bool.
+
+    For references, whose readers may leave more open, see `measures.comparison.structure_mask`.
+    """
     return labels != BACKGROUND_VALUE
 
 
 def is_lesion(labels: np.ndarray) -> np.ndarray:
-    """Return where a label map of any shape holds lesion of any class, as bool.
+    """Return where a result's label map of any shape holds lesion of any class, as bool.
 
-    So it is in a reference that does not state the class (`UNCLASSIFIED_LESION_VALUE`), too.
+    For references see `measures.comparison.structure_mask`.
     """
     return labels >= GGO.value
 
 
 def has_stated_class(labels: np.ndarray) -> np.ndarray:
-    """Return where a label map of any shape holds lesion of a stated class, as bool."""
-    return is_lesion(labels) & (labels < UNCLASSIFIED_LESION_VALUE)
+    """Return where a result or a reference holds lesion of a stated class, as bool."""
+    return (labels >= GGO.value) & (labels <= HIGH_OPACITY.value)
 
 
 # Values of a lung label map (which lung a voxel belongs to). Left and right are the patient's.

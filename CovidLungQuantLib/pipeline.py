@@ -146,7 +146,11 @@ def quantify(
             measured.measurements,
             notes=(*measured.measurements.notes, kinds.note, *extras.notes),
         ),
-        enhancement=restored_enhancement(extras.enhancement, orientation),
+        enhancement=(
+            None
+            if extras.enhancement is None
+            else restored_enhancement(extras.enhancement, orientation)
+        ),
         warnings=(
             *measured.warnings,
             *anatomy.warnings,

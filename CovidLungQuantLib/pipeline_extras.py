@@ -95,12 +95,8 @@ def restored(array: np.ndarray | None, orientation: Orientation) -> np.ndarray |
     return None if array is None else restore_orientation(array, orientation)
 
 
-def restored_enhancement(
-    enhancement: Enhancement | None, orientation: Orientation
-) -> Enhancement | None:
-    """An upright enhanced scan on the scan's own grid; None stays None."""
-    if enhancement is None:
-        return None
+def restored_enhancement(enhancement: Enhancement, orientation: Orientation) -> Enhancement:
+    """An upright enhanced scan on the scan's own grid."""
     return replace(
         enhancement,
         enhanced_hu=restore_orientation(enhancement.enhanced_hu, orientation),

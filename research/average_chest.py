@@ -20,6 +20,7 @@ from CovidLungQuantLib.anatomy.chest_orientation import (
     chest_on_grid,
 )
 from CovidLungQuantLib.ct import CTVolume, lps_oriented, read_ct
+from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.tables import write_csv
 
 
@@ -37,14 +38,14 @@ def left_out_fits(
         scans: by name; upright, with enough lung.
         same_patient: names of scans that are of one patient.
     """
-    chests = {
-        name: chest_on_grid(scan.hu, scan.geometry.spacing_mm) for name, scan in scans.items()
-    }
+    chests = {name: _chest(scan) for name, scan in scans.items()}
     fits = {}
     for name, scan in scans.items():
         own = {name}.union(*(group for group in same_patient if name in group))
         average = average_of([chest for other, chest in chests.items() if other not in own])
-        fits[name] = chest_fit(scan.hu, scan.geometry.spacing_mm, average)
+        fit = chest_fit(scan.hu, scan.geometry.spacing_mm, average)
+        if fit is not None:
+            fits[name] = fit
     return fits
 
 
@@ -78,8 +79,14 @@ def main() -> None:
     scans = {_name_of(path): lps_oriented(read_ct(path))[0] for path in chosen.cts}
     fits = left_out_fits(scans, chosen.same_patient)
     write_csv(chosen.output, [fit_row(name, fit) for name, fit in fits.items()])
-    chests = [chest_on_grid(scan.hu, scan.geometry.spacing_mm) for scan in scans.values()]
-    np.save(AVERAGE_CHEST_FILE, average_of(chests))
+    np.save(AVERAGE_CHEST_FILE, average_of([_chest(scan) for scan in scans.values()]))
+
+
+def _chest(scan: CTVolume) -> np.ndarray:
+    chest = chest_on_grid(scan.hu, scan.geometry.spacing_mm)
+    if chest is None:
+        raise BadInputError(f"{scan.name} has too little lung; leave it out.")
+    return chest
 
 
 def _name_of(path: Path) -> str:

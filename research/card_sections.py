@@ -18,6 +18,7 @@ from research.false_positives import PLACES
 from research.other_models import OTHER_MODELS, FormerModel
 from research.robustness import UNCHANGED
 
+# Names of cases are text, all else numbers.
 Row = dict[str, Any]
 NAME_COLUMNS = ("case", "scan", "model")
 

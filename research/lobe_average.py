@@ -45,7 +45,8 @@ def average_dice(lobe_masks: Sequence[np.ndarray], folds: int) -> np.ndarray:
             for lobes, box in zip(lobe_masks, boxes, strict=True)
         ]
         for fold in range(folds):
-            average = sum(share for index, share in enumerate(shares) if index % folds != fold)
+            others = [share for index, share in enumerate(shares) if index % folds != fold]
+            average = np.sum(others, axis=0)
             for index in range(fold, len(lobe_masks), folds):
                 inside = lungs_of(lobe_masks[index])[boxes[index]] == lung_value
                 likely = np.stack([_resampled(share, inside.shape) for share in average])

@@ -94,7 +94,8 @@ def _draw_batch(
         )
         cell_mm = float((size_mm / torch.tensor(inside.shape)).mean())
         rows.append(((inside / 4 / cell_mm + 0.5).clamp(0, 1), fissures / 4, size_mm))
-    return tuple(torch.stack(parts) for parts in zip(*rows, strict=True))
+    inside, fissures, size_mm = (torch.stack(parts) for parts in zip(*rows, strict=True))
+    return inside, fissures, size_mm
 
 
 def fissure_loss(maps: Tensor, fissures_mm: Tensor, occupancy: Tensor) -> Tensor:

@@ -3,37 +3,28 @@
 from slicer.i18n import tr as _
 
 from CovidLungQuantLib.lesions.airways_and_vessels import FIND_TUBES, NO_TUBES, REMOVE_TUBES
+from CovidLungQuantPanel.section import Section
 
 
-class AdvancedSection:
+class AdvancedSection(Section):
     """Keeps in the parameter node what the command line calls --vessels, --enhance and --mirror."""
 
-    def __init__(self, panel):
-        self._parameterNode = None
-        _widget, self.ui = panel.addSection("Advanced", panel.ui.inputsCollapsibleButton)
+    def setup(self):
+        """Put the choices below the other inputs, which are greyed out together."""
+        _widget, self.ui = self._panel.addSection("Advanced", self.ui.inputsCollapsibleButton)
         for value, text in self._tubeChoices().items():
             self.ui.tubesComboBox.addItem(text, value)
         self.ui.tubesComboBox.connect("currentIndexChanged(int)", self.onTubesSelected)
         self.ui.enhanceCheckBox.connect("toggled(bool)", self.onEnhance)
         self.ui.mirrorCheckBox.connect("toggled(bool)", self.onMirror)
 
-    def update(self, parameterNode):
-        """Show the choices; None lets go of the node."""
-        self._parameterNode = parameterNode
-        if parameterNode is None:
-            return
-        choices = list(self._tubeChoices())
-        if parameterNode.airwaysAndVessels in choices:
-            self.ui.tubesComboBox.setCurrentIndex(choices.index(parameterNode.airwaysAndVessels))
-        self.ui.enhanceCheckBox.checked = parameterNode.enhance
-        self.ui.mirrorCheckBox.checked = parameterNode.mirror
-
-    def setRunning(self, running):
-        """Nothing to do: the inputs around are greyed out."""
-
-    def cleanup(self):
-        """Let go of the scene."""
-        self.update(None)
+    def show(self):
+        """Show the choices."""
+        chosen, choices = self._parameterNode, list(self._tubeChoices())
+        if chosen.airwaysAndVessels in choices:
+            self.ui.tubesComboBox.setCurrentIndex(choices.index(chosen.airwaysAndVessels))
+        self.ui.enhanceCheckBox.checked = chosen.enhance
+        self.ui.mirrorCheckBox.checked = chosen.mirror
 
     def onTubesSelected(self):
         """Keep what is done about airways and vessels."""

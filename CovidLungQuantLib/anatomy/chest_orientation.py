@@ -93,11 +93,11 @@ def chest_fit(
         for flipped in _subsets_of_axes()
     }
     best = max(fits, key=lambda orientation: fits[orientation])
-    signs = tuple(
+    up, back, left = (
         _correlation(scan - np.flip(scan, axis), average - np.flip(average, axis), centred=False)
         for axis in range(3)
     )
-    return ChestFit(fits[AS_IT_IS], fits[best], best, signs)
+    return ChestFit(fits[AS_IT_IS], fits[best], best, (up, back, left))
 
 
 def check_chest_orientation(hu: np.ndarray, spacing_mm: Spacing) -> tuple[ScanWarning, ...]:

@@ -70,7 +70,9 @@ def run(chosen: argparse.Namespace) -> None:
 
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> str:
-    rows = [("", "", "n", "MAE", "bias", "limits of", "agreement", "r", "rho", "Wilcoxon p")]
+    rows: list[tuple[str, ...]] = [
+        ("", "", "n", "MAE", "bias", "limits of", "agreement", "r", "rho", "Wilcoxon p")
+    ]
     for item in comparisons:
         agreement = item.agreement
         numbers = (

@@ -116,7 +116,7 @@ def run(chosen: argparse.Namespace) -> None:
             scan.enhancement.sub_visual,
         ]
         for file, array in zip(files, arrays, strict=True):
-            if file is not None:
+            if file is not None and array is not None:
                 stored = array.astype(np.uint8) if array.dtype == bool else array
                 write_image(file, stored, ct.geometry)
     print(f"\n{ct.name}\n{_enhancement_text(scan)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ FIGURE_NAMES = {
     "high_opacity_dice": "high opacity",
     "lung_dice": "lung",
 }
+# What stands in the columns of the comparison: each figure of the old and of the new model.
+_COLUMNS = [(figure, which) for figure in FIGURE_NAMES for which in ("old", "new")]
 
 
 def add_parser(commands: Commands) -> None:
@@ -101,7 +104,7 @@ def run(chosen: argparse.Namespace) -> None:
         return
     with shown_progress() as progress:
         status = watch(started, progress)
-    assert status.comparison_file is not None  # It is done.
+    assert status.comparison_file is not None, "written before a fine-tuning is done"
     comparison = json.loads(status.comparison_file.read_text(encoding="utf-8"))
     print(f"\n{aligned(_comparison_rows(comparison))}")
     for name, reason in comparison["left_out"].items():
@@ -126,14 +129,13 @@ def _start(chosen: argparse.Namespace) -> FineTuning:
 
 def _comparison_rows(comparison: dict[str, Any]) -> list[tuple[str, ...]]:
     """Dice of the old and the new model, a row a case, then the mean."""
-    heading = [f"{name} {which}" for name in FIGURE_NAMES.values() for which in ("old", "new")]
-    rows = [("Dice, old and new model", *heading)]
+    heading = [f"{FIGURE_NAMES[figure]} {which}" for figure, which in _COLUMNS]
+    rows: list[tuple[str, ...]] = [("Dice, old and new model", *heading)]
     for case in comparison["cases"]:
-        figures = [case[which][name] for name in FIGURE_NAMES for which in ("old", "new")]
-        rows.append((case["case"], *map(_cell, figures)))
-    means = [comparison["mean"][name][which] for name in FIGURE_NAMES for which in ("old", "new")]
-    return [*rows, ("mean", *map(_cell, means))]
+        rows.append((case["case"], *_cells(case[which][figure] for figure, which in _COLUMNS)))
+    mean = comparison["mean"]
+    return [*rows, ("mean", *_cells(mean[figure][which] for figure, which in _COLUMNS))]
 
 
-def _cell(figure: float | None) -> str:
-    return "–" if figure is None else f"{figure:.3f}"
+def _cells(numbers: Iterable[float | None]) -> list[str]:
+    return ["–" if number is None else f"{number:.3f}" for number in numbers]

@@ -138,10 +138,10 @@ def find_pairs(paths: Sequence[Path]) -> tuple[list[CasePair], list[str]]:
         for path in (prediction, reference):
             if not path.exists():
                 raise BadInputError(f"There is no {path.name or path}; check the path.")
-        single = _label_map_in(prediction), _label_map_in(reference)
-        if all(single):
-            pairs.append(CasePair(_case_name(single[1]), *single))
-        elif any(single):
+        found, expected = _label_map_in(prediction), _label_map_in(reference)
+        if found is not None and expected is not None:
+            pairs.append(CasePair(_case_name(expected), found, expected))
+        elif found is not None or expected is not None:
             raise BadInputError(
                 f"{prediction.name} and {reference.name} are a label map and a folder of many; "
                 "give two label maps or two folders."

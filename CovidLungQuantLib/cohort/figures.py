@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from CovidLungQuantLib.errors import BadInputError
 DOT = "#2a6fd6"
 FIGURE_INCHES = (9.0, 3.7)
 # The salt, and leaving the date out when saving, make the same input give the same file.
-DRAWING_STYLE = {
+DRAWING_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "covidlungquant",
     "svg.fonttype": "none",
     "font.size": 9,
@@ -77,7 +78,7 @@ def agreement_figure(
 
 
 def _draw_scatter(
-    axes,
+    axes: Any,
     unit: str,
     names: tuple[str, str],
     first: np.ndarray,
@@ -106,7 +107,7 @@ def _draw_scatter(
 
 
 def _draw_bland_altman(
-    axes,
+    axes: Any,
     unit: str,
     names: tuple[str, str],
     first: np.ndarray,

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from CovidLungQuantLib.cohort.figures import DRAWING_STYLE
 from CovidLungQuantLib.cohort.follow_up import CHANGE_NOTES, FollowUp, TimePoint
@@ -110,7 +111,9 @@ def change_figure(found: FollowUp) -> str:
 
     x, x_label = _time_axis(found)
     lobes = [lobe for lobe in LOBES if lobe.name.lower() in found.regions]
-    parts = [(lobe.short_name, lobe.name.lower(), lobe.color, "-") for lobe in lobes] or [
+    parts: list[tuple[str, str, Any, str]] = [
+        (lobe.short_name, lobe.name.lower(), lobe.color, "-") for lobe in lobes
+    ] or [
         (name.capitalize(), name, color, line)
         for name, color, line in zip(
             list(LUNG_REGIONS)[1:], (INK, QUIET_INK), ("-", "--"), strict=True

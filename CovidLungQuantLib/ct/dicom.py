@@ -116,6 +116,21 @@ class SeriesInfo:
     is_volume: bool
 
 
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where a slice lies; LPS, in mm.
+
+    Attributes:
+        position_mm: of the centre of the first voxel.
+        direction: 3×3: along a row, along a column, normal.
+        pixel_spacing_mm: between rows, then between columns.
+    """
+
+    position_mm: np.ndarray
+    direction: np.ndarray
+    pixel_spacing_mm: np.ndarray
+
+
 @dataclass(frozen=True)
 class _Slice:
     """Header of one DICOM image: the tags listed in `TAGS`, "" where absent."""
@@ -162,10 +177,11 @@ class _Slice:
         return np.column_stack([row, np.cross(normal, row), normal]) + 0.0
 
     @property
-    def has_place(self) -> bool:
-        return not any(
-            part is None for part in (self.position_mm, self.direction, self.pixel_spacing_mm)
-        )
+    def place(self) -> _Place | None:
+        """Return where it lies; None where the header does not say all of it."""
+        if self.position_mm is None or self.direction is None or self.pixel_spacing_mm is None:
+            return None
+        return _Place(self.position_mm, self.direction, self.pixel_spacing_mm)
 
     @property
     def is_localizer(self) -> bool:
@@ -177,12 +193,13 @@ class _Slice:
             return False
         if self.columns_rows != other.columns_rows or self.is_localizer != other.is_localizer:
             return False
-        if not (self.has_place and other.has_place):
-            return self.has_place == other.has_place
+        place, other_place = self.place, other.place
+        if place is None or other_place is None:
+            return place is other_place
         return np.allclose(
-            self.direction, other.direction, rtol=0, atol=SAME_ORIENTATION
+            place.direction, other_place.direction, rtol=0, atol=SAME_ORIENTATION
         ) and np.allclose(
-            self.pixel_spacing_mm, other.pixel_spacing_mm, rtol=0, atol=SAME_SPACING_MM
+            place.pixel_spacing_mm, other_place.pixel_spacing_mm, rtol=0, atol=SAME_SPACING_MM
         )
 
 
@@ -542,7 +559,7 @@ def _check_header(stack: _Stack, name: str) -> None:
                 f'The header of "{name}" gives no pixel spacing, so nothing can be measured;'
                 " export the original series."
             )
-        if not item.has_place:
+        if item.place is None:
             raise BadInputError(
                 f'The header of "{name}" does not say where its slices lie; export the original'
                 " series."
@@ -571,24 +588,26 @@ def _may_belong(path: Path, series_uid: str) -> bool:
 
 def _place(stack: _Stack, name: str) -> tuple[_Stack, Geometry]:
     """Sort the slices along their normal; return them with the geometry of the volume."""
-    direction = stack.first.direction
-    slices = sorted(stack.slices, key=lambda item: float(item.position_mm @ direction[:, 2]))
-    positions_mm = np.array([item.position_mm for item in slices])
+    placed = [(place, item) for item in stack.slices if (place := item.place) is not None]
+    direction = placed[0][0].direction
+    placed.sort(key=lambda pair: float(pair[0].position_mm @ direction[:, 2]))
+    positions_mm = np.array([place.position_mm for place, _ in placed])
     along_mm = positions_mm @ direction[:, 2]
     _check_steps(along_mm, name)
     _check_straight(positions_mm, along_mm, direction[:, 2], name)
-    first = slices[0]
+    first_place, first = placed[0]
     columns, rows = first.columns_rows
-    row_mm, column_mm = first.pixel_spacing_mm
+    row_mm, column_mm = first_place.pixel_spacing_mm
     # Rounded far below any tolerance, so that 2 mm steps give 2 mm.
-    slice_mm = round(float(along_mm[-1] - along_mm[0]) / (len(slices) - 1), 7)
+    slice_mm = round(float(along_mm[-1] - along_mm[0]) / (len(placed) - 1), 7)
+    x_mm, y_mm, z_mm = first_place.position_mm.tolist()
     geometry = Geometry(
-        shape=(len(slices), rows, columns),
+        shape=(len(placed), rows, columns),
         spacing_mm=(float(column_mm), float(row_mm), slice_mm),
-        origin_mm=tuple(first.position_mm.tolist()),
+        origin_mm=(x_mm, y_mm, z_mm),
         direction=direction,
     )
-    return _Stack(tuple(slices)), geometry
+    return _Stack(tuple(item for _, item in placed)), geometry
 
 
 def _check_steps(along_mm: np.ndarray, name: str) -> None:
@@ -676,7 +695,9 @@ def _header_warnings(stack: _Stack, geometry: Geometry) -> list[ScanWarning]:
             )
         )
     tilt = first.numbers("gantry_tilt")
-    is_upright = np.isclose(np.abs(first.direction), np.eye(3), atol=SAME_ORIENTATION).all()
+    is_upright = first.direction is not None and bool(
+        np.isclose(np.abs(first.direction), np.eye(3), atol=SAME_ORIENTATION).all()
+    )
     if tilt.size and abs(tilt[0]) > LARGEST_STATED_TILT_DEGREES and is_upright:
         warnings.append(
             ScanWarning(

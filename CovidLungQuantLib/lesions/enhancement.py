@@ -79,7 +79,7 @@ SUB_VISUAL_RULE = (
 
 
 @dataclass(frozen=True)
-class Severity:
+class SeveritySum:
     """Enhanced density summed over a lesion, as the mean it would make spread over the lungs.
 
     Attributes:
@@ -125,7 +125,7 @@ class Enhancement:
     parenchyma_ml: float
     tubes: np.ndarray
     sub_visual: np.ndarray | None
-    severities: tuple[Severity, ...]
+    severities: tuple[SeveritySum, ...]
     warnings: tuple[ScanWarning, ...] = ()
 
 
@@ -203,7 +203,7 @@ def enhance_parenchyma(
     diameters_mm = nearest_diameter_mm(vessels[box] & lungs, spacing_mm)
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     severities = tuple(
-        _severity(name, mask, difference, diameters_mm, int(lungs.sum()), voxel_ml)
+        _severity_sum(name, mask, difference, diameters_mm, int(lungs.sum()), voxel_ml)
         for name, mask in named
     )
     progress(1.0, "Enhanced the parenchyma")
@@ -396,20 +396,20 @@ def _find_sub_visual(
     return large[components]
 
 
-def _severity(
+def _severity_sum(
     name: str,
     lesion: np.ndarray,
     enhanced_hu: np.ndarray,
     diameters_mm: np.ndarray,
     lung_voxels: int,
     voxel_ml: float,
-) -> Severity:
+) -> SeveritySum:
     values, nearest_mm = enhanced_hu[lesion].astype(np.float64), diameters_mm[lesion]
     bands_hu = tuple(
         float(values[(nearest_mm >= low_mm) & (nearest_mm < high_mm)].sum()) / lung_voxels
         for low_mm, high_mm in VESSEL_BANDS_MM
     )
-    return Severity(
+    return SeveritySum(
         name=name,
         hu=float(values.sum()) / lung_voxels,
         bands_hu=bands_hu,

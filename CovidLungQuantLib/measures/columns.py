@@ -82,7 +82,7 @@ GROUND_GLASS = Structure(GGO.name, GGO.type, GGO, "GGO")
 DENSE = Structure(HIGH_OPACITY.name, HIGH_OPACITY.type, HIGH_OPACITY, "High")
 ALL_LESION = Structure("Lesion", LESION, None, "All")
 
-# From the whole to its parts and their sum, from what matters most to its parts, and as in DICOM.
+# From the lung to its parts and their sum; with the lesions first, as changes and DICOM have it.
 LUNG_FIRST = (ALL_LUNG, NORMAL, GROUND_GLASS, DENSE, ALL_LESION)
 LESION_FIRST = (ALL_LUNG, ALL_LESION, NORMAL, GROUND_GLASS, DENSE)
 

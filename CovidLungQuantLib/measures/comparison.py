@@ -92,18 +92,18 @@ class StructureComparison:
 
     structure: str
     slices: int
-    dice: float
-    volume_similarity: float
-    hausdorff95_mm: float
-    mean_surface_distance_mm: float
-    volume_ml: float
-    reference_volume_ml: float
-    volume_error_ml: float
-    volume_error_percent: float
-    extent_percent: float
-    reference_extent_percent: float
-    extent_error_points: float
-    reason: str
+    dice: float = math.nan
+    volume_similarity: float = math.nan
+    hausdorff95_mm: float = math.nan
+    mean_surface_distance_mm: float = math.nan
+    volume_ml: float = math.nan
+    reference_volume_ml: float = math.nan
+    volume_error_ml: float = math.nan
+    volume_error_percent: float = math.nan
+    extent_percent: float = math.nan
+    reference_extent_percent: float = math.nan
+    extent_error_points: float = math.nan
+    reason: str = ""
 
 
 def structure_mask(labels: np.ndarray, structure: str) -> np.ndarray:
@@ -212,7 +212,7 @@ def _compare_structure(
 
 
 def _nothing(structure: str, reasons: list[str]) -> StructureComparison:
-    return StructureComparison(structure, 0, *[math.nan] * 11, reason="; ".join(reasons))
+    return StructureComparison(structure, 0, reason="; ".join(reasons))
 
 
 def _share_of_lung(mask: np.ndarray, labels: np.ndarray) -> float:

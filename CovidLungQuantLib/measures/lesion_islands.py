@@ -56,11 +56,11 @@ def lesion_islands(
             break
         around = boxes[index]
         mask = numbered[around] == index + 1
-        offset = start + [part.start for part in around]
+        z, y, x = start + [part.start for part in around] + _place_in(mask)
         islands.append(
             LesionIsland(
                 volume_ml=float(volumes_ml[index]),
-                place=tuple(int(value) for value in offset + _place_in(mask)),
+                place=(int(z), int(y), int(x)),
                 lobe=None if lobes is None else _main_lobe(lobes[box][around][mask]),
             )
         )

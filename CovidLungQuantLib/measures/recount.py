@@ -152,7 +152,7 @@ class RunningCount:
             counted = is_lung(labels)
             cells = (regions[counted], labels[counted], hu[counted])
             np.add.at(self._counts, cells, step)
-        if self._pairs is not None:
+        if self._pairs is not None and self._machine_labels is not None:
             machine = self._machine_labels.reshape(-1)[changed]
             self._pairs += _pair_counts(machine, after) - _pair_counts(machine, before)
 

@@ -146,5 +146,9 @@ def severity_notes(minimum_lesion_ml: float) -> tuple[str, ...]:
 
 
 def _sum(parts: Iterable[int | None]) -> int | None:
-    known = list(parts)
-    return None if None in known else sum(known)
+    total = 0
+    for part in parts:
+        if part is None:
+            return None
+        total += part
+    return total

@@ -76,7 +76,7 @@ def save_with_checksum(path: Path, content: dict[str, Any]) -> str:
     return sha256
 
 
-def weights_of(network: LesionNetwork | nn.Module) -> dict[str, torch.Tensor]:
+def weights_of(network: nn.Module | LesionNetwork) -> dict[str, torch.Tensor]:
     """A network's weights as they are saved."""
     return {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
 

@@ -372,7 +372,7 @@ def _in_order_of_time(
     days = [day_of(scene, node) for node in table_nodes]
     pairs = list(zip(table_nodes, days, strict=True))
     if None not in days:
-        pairs.sort(key=lambda pair: pair[1])
+        pairs.sort(key=lambda pair: pair[1] or 0.0)
         for (earlier, day), (later, same) in itertools.pairwise(pairs):
             if day == same:
                 raise BadInputError(
@@ -433,7 +433,7 @@ def _record_text(found: FollowUp, table_nodes: Sequence[Any]) -> str:
 
 
 def _change(stored: dict[str, Any]) -> Change:
-    lists = {name: tuple(stored.pop(name)) for name in ("values", "from_previous")}
+    lists: dict[str, Any] = {name: tuple(stored.pop(name)) for name in ("values", "from_previous")}
     return Change(**stored, **lists)
 
 

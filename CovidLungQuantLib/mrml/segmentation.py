@@ -275,4 +275,4 @@ def _provenance_text(quantification: Quantification) -> str:
 
 
 def _labels_sha256(labels: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.uint8)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.uint8).data).hexdigest()

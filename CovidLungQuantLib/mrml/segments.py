@@ -118,7 +118,7 @@ def hidden_segments_to_node(
     """
     with no_new_nodes_on_error(scene):
         is_new = node is None
-        if is_new:
+        if node is None:
             node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
             place_beside(scene, node, volume_node)
         modify_state = node.StartModify()

@@ -70,7 +70,7 @@ def airways_and_vessels_to_node(
         TUBES_REFERENCE_ROLE,
         node,
     )
-    if node is not None:
+    if node is not None and quantification.airways_and_vessels is not None:
         measured = measure_airways_and_vessels(
             quantification.airways_and_vessels,
             quantification.labels,

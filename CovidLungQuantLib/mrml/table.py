@@ -269,5 +269,5 @@ def _cell_text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _number(value: float | None) -> float:
+def _number(value: str | float | None) -> float:
     return math.nan if value is None else float(value)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -133,7 +133,7 @@ def read_source(files: Sequence[Path]) -> list[Dataset]:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
-    source = []
+    source: list[Dataset] = []
     for file in files:
         try:
             dataset = dcmread(file, stop_before_pixels=True)
@@ -341,13 +341,15 @@ def _group(
     parameters = _parameters(provenance) or {}
     tracked = None if segment is None else segment[0].get_segment_description(segment[1].value)
     uid = UID() if tracked is None else tracked.tracking_uid
-    content = {
+    content: dict[str, Any] = {
         "tracking_identifier": TrackingIdentifier(uid=uid, identifier=name),
         "finding_type": _coded(finding),
         "finding_category": (
             None if finding == LUNG else _coded(MORPHOLOGICALLY_ABNORMAL_STRUCTURE)
         ),
-        "finding_sites": [FindingSite(_coded(site), laterality and _coded(laterality))],
+        "finding_sites": [
+            FindingSite(_coded(site), None if laterality is None else _coded(laterality))
+        ],
         "algorithm_id": AlgorithmIdentification(
             name=_algorithm_name(provenance),
             version=__version__,
@@ -391,7 +393,7 @@ def _figures(row: RegionMeasurement, structure: Structure) -> list[Measurement]:
                     name=_coded(measure.concept),
                     value=value,
                     unit=_coded(unit),
-                    derivation=measure.derivation and _coded(measure.derivation),
+                    derivation=None if measure.derivation is None else _coded(measure.derivation),
                 )
             )
     return found

@@ -76,7 +76,8 @@ class AnnotatedScan:
 
     def class_shares(self, bounds: tuple[int, int], box: InPlaneBox) -> np.ndarray:
         """Share of each class in the mean of some slices, float32 (TARGET_CHANNELS, y, x)."""
-        labels = self.labels[slice(*bounds)][(..., *box.slices)]
+        rows, columns = box.slices
+        labels = self.labels[slice(*bounds), rows, columns]
         return np.stack(
             [(labels == value).astype(np.float32).mean(axis=0) for value in range(TARGET_CHANNELS)]
         )
@@ -102,7 +103,8 @@ class TaughtScan:
 
     def class_shares(self, bounds: tuple[int, int], box: InPlaneBox) -> np.ndarray:
         """As of an `AnnotatedScan`, with probabilities for shares."""
-        shares = self.probabilities[slice(*bounds)][(..., *box.slices)].mean(0, dtype=np.float32)
+        rows, columns = box.slices
+        shares = self.probabilities[slice(*bounds), :, rows, columns].mean(0, dtype=np.float32)
         return np.pad(shares, [(0, TARGET_CHANNELS - CLASS_COUNT), (0, 0), (0, 0)])
 
 

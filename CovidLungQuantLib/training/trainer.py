@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,6 @@ from CovidLungQuantLib.training.imagenet import start_from_imagenet
 from CovidLungQuantLib.training.losses import segmentation_loss
 from CovidLungQuantLib.training.run_folder import claim_run_folder, resume, save_checkpoint
 from CovidLungQuantLib.training.schedule import (
-    Scheduler,
     learning_rate,
     make_optimizer,
     make_scheduler,
@@ -52,7 +52,7 @@ class _LossOf(nn.Module):
             branches: tuple[Tensor, ...] = ()
             if windows is None:
                 slices = slices.contiguous(memory_format=torch.channels_last)
-                assert self.network.main_branch is not None
+                assert self.network.main_branch is not None, "only what can learn alone does"
                 logits = self.network.main_branch(slices)[0]
             else:
                 output = self.network(slices, windows)
@@ -115,7 +115,7 @@ def train(
         claim_run_folder(run_folder, config, names)
     network.to(workers.device)
     optimizer = make_optimizer(network, config)
-    scheduler = make_scheduler(optimizer, config)
+    scheduler: Any = make_scheduler(optimizer, config)
     first_epoch = resume(run_folder, network, optimizer, scheduler)
     loss_of = workers.wrap(_LossOf(network, config), config.main_branch_epochs > 0)
     validation = [training_case(scan, config.network) for scan in validation_scans]
@@ -182,7 +182,7 @@ def _start_from(network: LesionNetwork, start: LesionNetwork) -> None:
 def _epoch(
     loss_of: nn.Module,
     optimizer: torch.optim.Optimizer,
-    scheduler: Scheduler,
+    scheduler: Any,
     cases: CaseVariants,
     config: TrainingConfig,
     epoch: int,

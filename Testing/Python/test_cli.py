@@ -533,6 +533,7 @@ def test_lines_of_progress_appear_once_a_step_and_every_tenth(capsys: pytest.Cap
     assert capsys.readouterr().err.splitlines() == lines
 
 
+@pytest.mark.slow
 def test_segment_writes_the_very_label_map_of_quantify(ct_path: Path, tmp_path: Path) -> None:
     from CovidLungQuantLib.ct import read_ct
     from CovidLungQuantLib.pipeline import Options, quantify

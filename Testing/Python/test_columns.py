@@ -13,11 +13,11 @@ import pytest
 from dicom_series import write_series
 from small_chest import a_ct, a_quantification, labels_at
 
+from CovidLungQuantLib.cli.results import _text_table
 from CovidLungQuantLib.cohort import follow_up as follow_up_module
 from CovidLungQuantLib.cohort.follow_up import follow_up
 from CovidLungQuantLib.cohort.follow_up_files import change_text, follow_up_page
 from CovidLungQuantLib.ct import read_ct
-from CovidLungQuantLib.ct.dicom import slice_files
 from CovidLungQuantLib.labels import Code
 from CovidLungQuantLib.measures import columns
 from CovidLungQuantLib.measures.columns import (
@@ -163,6 +163,9 @@ def test_a_new_row_is_followed_and_printed(tmp_path: Path, with_new_column: None
     printed = columns_in(Place.PRINTED)[-1]
     assert (printed.printed_heading, printed.printed(-321.5)) == ("lesion P85", "-322")
     assert printed.printed(math.nan) == "–"
+    lines = _text_table(enlarged(a_quantification(), -321.5)).splitlines()
+    assert lines[0].endswith("lesion P85") and lines[1].endswith("HU")
+    assert all(line.endswith("-322") for line in lines[2:])
 
 
 def test_results_of_before_a_new_row_can_still_be_read(
@@ -183,11 +186,11 @@ def test_a_new_row_is_in_the_dicom_report(tmp_path: Path, with_new_column: None)
     highdicom = pytest.importorskip("highdicom", reason="highdicom is not installed")
     from CovidLungQuantLib.outputs.dicom_files import DICOM_MEASUREMENTS_FILE, write_dicom
 
-    write_series(tmp_path / "scan", a_ct().hu)
+    files = write_series(tmp_path / "scan", a_ct().hu)
     ct = read_ct(tmp_path / "scan")
     (tmp_path / "out").mkdir()
     quantification = enlarged(a_quantification(ct), -321.5)
-    write_dicom(tmp_path / "out", quantification, slice_files(tmp_path / "scan"))
+    write_dicom(tmp_path / "out", quantification, files)
 
     report = highdicom.sr.srread(tmp_path / "out" / DICOM_MEASUREMENTS_FILE)
     values = [

@@ -226,6 +226,7 @@ def test_real_lungs_are_divided_as_by_the_radiologist(test_data, name):
     assert min(dice) > 0.6
 
 
+@pytest.mark.slow
 def test_lobes_of_a_normal_scan_have_normal_volumes(test_data):
     ct, _ = lps_oriented(read_ct(test_data / "unlabelled" / "normal_001" / "ct.nrrd"))
     anatomy = segment_lungs(ct.hu, ct.geometry.spacing_mm)

@@ -256,6 +256,7 @@ def test_cancelling_stops_the_search(phantom: PhantomCase) -> None:
 
 # Dice of both lungs, and the share of the readers' lesion inside the lungs. covid03 and covid12
 # hold solid consolidation that reaches past what the shape of the rib cage gives away.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "least_dice", "least_lesion_share"),
     [

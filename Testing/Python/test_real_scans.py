@@ -23,6 +23,7 @@ def lesion_percent(result: Quantification) -> float:
     return result.measurements.region(BOTH_LUNGS_REGION).lesion_percent
 
 
+@pytest.mark.slow
 def test_lesions_lie_on_the_slices_and_sides_the_radiologist_named(covid_p001, test_data):
     labels_file = test_data / "dicom" / "covid_P001" / "lobe_labels.json"
     affected = json.loads(labels_file.read_text(encoding="utf-8"))["affected_slices_per_lobe"]
@@ -65,6 +66,7 @@ def test_labels_partition_the_lungs_and_volumes_sum(covid_p001):
     assert both.normal_ml + both.ggo_ml + both.high_opacity_ml == pytest.approx(both.volume_ml)
 
 
+@pytest.mark.slow
 def test_normal_lungs_have_almost_no_lesion(test_data):
     result = quantify(read_ct(test_data / "unlabelled" / "normal_001" / "ct.nrrd"))
     assert lesion_percent(result) < 1.0

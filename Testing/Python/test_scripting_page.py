@@ -30,6 +30,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_every_block_runs_from_top_to_bottom(
     stand_in: Any,
     module: Any,

@@ -58,6 +58,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_is_segmented_and_a_failed_scan_costs_one_line(
     scans: Path, model: Path, tmp_path: Path
 ) -> None:

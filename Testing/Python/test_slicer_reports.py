@@ -244,10 +244,11 @@ def test_a_missing_package_is_asked_for_before_anything_is_written(
     stand_in: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from CovidLungQuantPanel import install as install_module
     from CovidLungQuantPanel import reports as reports_module
 
     monkeypatch.setattr(reports_module, "PDF_PACKAGE", "no_such_package")
-    monkeypatch.setitem(reports_module.REQUIREMENTS, "no_such_package", "no_such_package>=1")
+    monkeypatch.setitem(install_module.REQUIREMENTS, "no_such_package", "no_such_package>=1")
     stand_in.confirm_answer = False
     reports.ui.pdfCheckBox.checked = True
     press(reports.ui.saveReportButton)

@@ -158,6 +158,7 @@ def test_healthy_scans_teach_with_painted_lesions():
     assert not np.array_equal(painted[0].targets, painted[1].targets)
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_network(tmp_path):
     dataset = a_dataset(tmp_path / "data", ("one",))
     config = replace(small_training(3), main_branch_epochs=1, network=SMALL_CONFIG)

@@ -281,6 +281,7 @@ class ConvLSTM(nn.Module):
             update = input_gate * candidate.tanh()
             cell = update if cell is None else forget_gate * cell + update
             hidden = output_gate * cell.tanh()
+        assert hidden is not None, "a window has at least one slice"
         return hidden
 
 
@@ -305,7 +306,9 @@ class ConvLSTMAttentionNetwork(nn.Module):
         super().__init__()
         self.config = config
         if config.main_branch == UNET_BRANCH:
-            self.main_branch = UNetLevels(config.context_slices, config.base_channels)
+            self.main_branch: UNetLevels | DenseBranch = UNetLevels(
+                config.context_slices, config.base_channels
+            )
         else:
             self.main_branch = DenseBranch(config)
         self.convlstm = ConvLSTM(self.main_branch.feature_channels, config.attention_channels)
@@ -317,13 +320,14 @@ class ConvLSTMAttentionNetwork(nn.Module):
         )
         self.apply(initialise)
         # The main branch computes several times faster with channels last, the ConvLSTM without.
-        self.main_branch.to(memory_format=torch.channels_last)
+        self.main_branch.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # A forget gate that starts open lets the first slices of a window reach the target.
         with torch.no_grad():
             hidden = config.attention_channels
-            self.convlstm.input_to_gates.bias[hidden : 2 * hidden].fill_(1.0)
+            gates_bias = self.convlstm.input_to_gates.get_parameter("bias")
+            gates_bias[hidden : 2 * hidden].fill_(1.0)
             # The blend starts near the main branch and takes from the other what it has learned.
-            self.attention_head[-2].bias.fill_(ALPHA_START_LOGIT)
+            self.attention_head[-2].get_parameter("bias").fill_(ALPHA_START_LOGIT)
 
     def forward(self, slices: Tensor, windows: Tensor) -> BranchOutput:
         """Segment the middle slice of each window.

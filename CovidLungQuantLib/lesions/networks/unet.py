@@ -123,7 +123,9 @@ class UNet(UNetLevels):
         self.config = config
         self.apply(initialise)
 
-    def forward(self, slices: Tensor, windows: Tensor) -> SliceLogits:
+    def forward(  # type: ignore[override]  # its levels alone see no windows
+        self, slices: Tensor, windows: Tensor
+    ) -> SliceLogits:
         """Segment the slice that each window of length 1 names.
 
         Args:
