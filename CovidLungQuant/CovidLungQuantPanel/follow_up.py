@@ -10,19 +10,17 @@ from slicer.i18n import tr as _
 from CovidLungQuantLib.errors import CovidLungQuantError
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION
 from CovidLungQuantLib.measures.change import FOLLOWED_REGIONS
-from CovidLungQuantLib.mrml.follow_up import (
-    change_table_of,
-    changes_from_node,
-    curves_of,
+from CovidLungQuantLib.mrml.follow_up import change_table_of, changes_from_node, is_out_of_date
+from CovidLungQuantLib.mrml.follow_up_curves import curves_of
+from CovidLungQuantLib.mrml.table import record_from_node
+from CovidLungQuantLib.mrml.time_points import (
     day_of,
     is_followed,
-    is_out_of_date,
     measured_tables,
     scan_name,
     set_day,
     set_followed,
 )
-from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantPanel.section import Section
 from CovidLungQuantPanel.widgets import keepColumnsInSight, showText
 

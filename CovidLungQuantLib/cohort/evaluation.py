@@ -10,12 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from CovidLungQuantLib.cohort.agreement import (
-    PairedAgreement,
-    Summary,
-    paired_agreement,
-    summarise,
-)
+from CovidLungQuantLib.cohort.agreement import PairedAgreement, Summary, paired_agreement, summarise
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.grids import place_labels
 from CovidLungQuantLib.files.images import LABEL_MAP_SUFFIXES

@@ -16,15 +16,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from CovidLungQuantLib.labels import (
-    GGO,
-    HIGH_OPACITY,
-    LESION,
-    LUNG,
-    NORMAL_LUNG,
-    Code,
-    Label,
-)
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LESION, LUNG, NORMAL_LUNG, Code, Label
 
 PERCENTAGE_POINTS = "percentage points"
 

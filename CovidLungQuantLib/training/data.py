@@ -45,14 +45,8 @@ from CovidLungQuantLib.lesions.preprocessing import (
 )
 from CovidLungQuantLib.measures.comparison import LUNG, structure_mask
 from CovidLungQuantLib.models.network import LesionNetworkConfig
-from CovidLungQuantLib.training.dataset import (
-    case_names,
-    patient_groups,
-)
-from CovidLungQuantLib.training.nnunet import (
-    is_nnunet_dataset,
-    nnunet_case,
-)
+from CovidLungQuantLib.training.dataset import case_names, patient_groups
+from CovidLungQuantLib.training.nnunet import is_nnunet_dataset, nnunet_case
 from CovidLungQuantLib.training.synthetic_lesions import paint_lesions
 
 # What a target channel is the share of: the four classes, lesion of unknown class, and voxels of

@@ -11,8 +11,9 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from CovidLungQuantLib.errors import CovidLungQuantError
-from CovidLungQuantLib.mrml.follow_up import change_table_of, follow_up_to_node, set_day
+from CovidLungQuantLib.mrml.follow_up import change_table_of, follow_up_to_node
 from CovidLungQuantLib.mrml.scene_result import SceneResult, newest_result
+from CovidLungQuantLib.mrml.time_points import set_day
 from CovidLungQuantPanel.logic import library, options
 from CovidLungQuantPanel.logic.correct import CorrectLogic
 from CovidLungQuantPanel.logic.counting import StrokeCounter, Writing
