@@ -125,6 +125,8 @@ CLASS_COUNT = 1 + len(LABELS)
 
 # Reference annotations only: lesion whose class the reader did not state. Never a result.
 UNCLASSIFIED_LESION_VALUE = 4
+# Reference annotations only: lung or not is unknown, but surely no lesion. Never a result.
+UNKNOWN_LUNG_VALUE = 255
 
 
 def is_lung(labels: np.ndarray) -> np.ndarray:

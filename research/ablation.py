@@ -57,7 +57,9 @@ def main() -> None:
     arguments = parser.parse_args()
     models = dict(arguments.models)
     if WHOLE_RECIPE not in models:
-        raise BadInputError(f"Name the model of the whole recipe: {WHOLE_RECIPE}=MODEL.pt")
+        raise BadInputError(
+            f"The model of the whole recipe is missing; give it as {WHOLE_RECIPE}=MODEL.pt, too."
+        )
     _, test = fold_of_dataset(
         arguments.dataset, arguments.fold, arguments.folds, arguments.same_patient
     )

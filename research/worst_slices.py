@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from CovidLungQuantLib.files.images import read_label_file
-from CovidLungQuantLib.labels import BACKGROUND_VALUE
 from CovidLungQuantLib.measures.comparison import LESION, structure_mask
+from CovidLungQuantLib.measures.comparison import LUNG as LUNG_STRUCTURE
 from CovidLungQuantLib.training.data import read_case
 from CovidLungQuantLib.training.dataset import case_names
 
@@ -37,7 +37,8 @@ def comparison_picture(labels: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Agreement of two slices (y, x) as colours, uint8 (y, x, 3)."""
     lesion, reference_lesion = structure_mask(labels, LESION), structure_mask(reference, LESION)
     picture = np.full((*labels.shape, 3), OUTSIDE, np.uint8)
-    picture[(labels > BACKGROUND_VALUE) | (reference > BACKGROUND_VALUE)] = LUNG
+    for label_map in (labels, reference):
+        picture[structure_mask(label_map, LUNG_STRUCTURE)] = LUNG
     picture[lesion & reference_lesion] = AGREED
     picture[reference_lesion & ~lesion] = OVERLOOKED
     picture[lesion & ~reference_lesion] = WRONG

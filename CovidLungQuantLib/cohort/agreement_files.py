@@ -27,7 +27,7 @@ from CovidLungQuantLib.cohort.reader_tables import (
 )
 from CovidLungQuantLib.display.numbers import decimal_text, p_text, significant_text
 from CovidLungQuantLib.files.tables import write_csv, write_study_json
-from CovidLungQuantLib.labels import UNCLASSIFIED_LESION_VALUE
+from CovidLungQuantLib.labels import UNCLASSIFIED_LESION_VALUE, UNKNOWN_LUNG_VALUE
 from CovidLungQuantLib.measures.comparison import MEASURES, MEASURES_BY_KEY, STRUCTURES
 from CovidLungQuantLib.pages.drawings import Figure, svg_figure
 from CovidLungQuantLib.pages.rendering import render_page
@@ -75,6 +75,8 @@ EVALUATION_NOTES: tuple[str, ...] = (
     f"Lesion of unknown class in a reference (value {UNCLASSIFIED_LESION_VALUE}, or slices listed "
     "under class_inferred_slices in case.json) counts for lesion and lung; slices that hold it are "
     "left out for GGO and high opacity, and class volumes are of the slices compared.",
+    f"Voxels of which lung or not is unknown in a reference (value {UNKNOWN_LUNG_VALUE}) are no "
+    "lesion, and are left out of lung, normal lung and extents on both sides.",
     *STATISTICS_NOTES,
 )
 

@@ -21,7 +21,13 @@ from CovidLungQuantLib.files.grids import place_labels
 from CovidLungQuantLib.files.images import LABEL_MAP_SUFFIXES
 from CovidLungQuantLib.files.names import CASE_FILE, CASE_LABELS_FILE, SEGMENTATION_FILE
 from CovidLungQuantLib.files.segmentation_reading import LabelMap, read_label_map
-from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, UNCLASSIFIED_LESION_VALUE, has_stated_class
+from CovidLungQuantLib.labels import (
+    GGO,
+    HIGH_OPACITY,
+    UNCLASSIFIED_LESION_VALUE,
+    UNKNOWN_LUNG_VALUE,
+    has_stated_class,
+)
 from CovidLungQuantLib.measures.comparison import (
     LESION,
     LUNG,
@@ -56,6 +62,12 @@ PAIRED: tuple[ComparisonMeasure, ...] = tuple(
     MEASURES_BY_KEY[key] for key in ("volume_ml", "extent_percent")
 )
 PAIRED_STRUCTURES = (LUNG, LESION, GGO.name, HIGH_OPACITY.name)
+
+# What a reader may leave open and a segmentation may not.
+REFERENCE_ONLY: dict[int, str] = {
+    UNCLASSIFIED_LESION_VALUE: "lesion of unknown class",
+    UNKNOWN_LUNG_VALUE: "voxels of which lung or not is unknown",
+}
 
 
 @dataclass(frozen=True)
@@ -181,11 +193,12 @@ def evaluate(
 def evaluate_pair(pair: CasePair) -> CaseEvaluation:
     """Read and compare one pair."""
     prediction = read_label_map(pair.prediction)
-    if (prediction.labels == UNCLASSIFIED_LESION_VALUE).any():
-        raise BadInputError(
-            f"{pair.prediction.name} of case {pair.case} holds lesion of unknown class (value "
-            f"{UNCLASSIFIED_LESION_VALUE}), which only a reference may; give it as the reference."
-        )
+    for value, meaning in REFERENCE_ONLY.items():
+        if (prediction.labels == value).any():
+            raise BadInputError(
+                f"{pair.prediction.name} of case {pair.case} holds {meaning} (value {value}), "
+                "which only a reference may; give it as the reference."
+            )
     reference = read_label_map(pair.reference)
     forget_inferred_classes(reference.labels, pair.reference)
     labels, reference_labels, spacing_mm = _on_one_grid(pair, prediction, reference)

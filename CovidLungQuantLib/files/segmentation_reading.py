@@ -19,11 +19,13 @@ from CovidLungQuantLib.files.images import (
 from CovidLungQuantLib.files.segments import ignored_segment, joined_labels, missing_segment
 from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import (
+    BACKGROUND_VALUE,
     GGO,
     LABELS,
     LESION_LABELS,
     NORMAL_LUNG,
     UNCLASSIFIED_LESION_VALUE,
+    UNKNOWN_LUNG_VALUE,
 )
 from CovidLungQuantLib.terminology import label_of_segment
 
@@ -64,7 +66,7 @@ def read_segmentation(
         BadInputError: the file cannot be read, does not lie on the scan's voxels, or holds
             something that cannot be measured.
     """
-    label_map = _read(path, lungs_needed=True, unclassified_allowed=False)
+    label_map = _read(path, lungs_needed=True, is_reference=False)
     placed = place_labels(label_map.labels, label_map.geometry, geometry, Path(path).name)
     return placed, label_map.warnings
 
@@ -73,26 +75,27 @@ def read_label_map(path: Path | str) -> LabelMap:
     """Read a segmentation on its own grid, to compare it with another of the same scan.
 
     As `read_segmentation`, but without a scan: normal lung may be missing, and a plain label map
-    may hold lesion of unknown class (`UNCLASSIFIED_LESION_VALUE`), as references do.
+    may hold what only references do: lesion of unknown class (`UNCLASSIFIED_LESION_VALUE`) and
+    voxels of which lung or not is unknown (`UNKNOWN_LUNG_VALUE`).
 
     Raises:
         BadInputError: the file cannot be read or holds other values.
     """
-    return _read(path, lungs_needed=False, unclassified_allowed=True)
+    return _read(path, lungs_needed=False, is_reference=True)
 
 
-def _read(path: Path | str, lungs_needed: bool, unclassified_allowed: bool) -> LabelMap:
+def _read(path: Path | str, lungs_needed: bool, is_reference: bool) -> LabelMap:
     file = read_label_file(path, SEGMENTATION_OF_SCAN)
     warnings: list[ScanWarning] = []
     is_segmentation = bool(file.segments)
     if is_segmentation:
         labels = _labels_of_segments(file, lungs_needed, warnings)
     else:
-        labels = _plain_labels(file, unclassified_allowed)
+        labels = _plain_labels(file, is_reference)
     return LabelMap(labels, file.geometry, is_segmentation, tuple(warnings))
 
 
-def _plain_labels(file: LabelFile, unclassified_allowed: bool) -> np.ndarray:
+def _plain_labels(file: LabelFile, is_reference: bool) -> np.ndarray:
     if file.layers.shape[-1] != 1:
         raise BadInputError(
             f"{file.file_name} holds {file.layers.shape[-1]} values a voxel; give a label map with "
@@ -100,9 +103,10 @@ def _plain_labels(file: LabelFile, unclassified_allowed: bool) -> np.ndarray:
         )
     labels = whole_numbers(file.layers[..., 0], file.file_name)
     checked = labels
-    if unclassified_allowed:
+    if is_reference:
         checked = labels.copy()
         checked[labels == UNCLASSIFIED_LESION_VALUE] = GGO.value
+        checked[labels == UNKNOWN_LUNG_VALUE] = BACKGROUND_VALUE
     check_labels(checked, labels.shape)
     return labels.astype(np.uint8)
 

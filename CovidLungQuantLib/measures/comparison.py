@@ -3,6 +3,9 @@
 Classes the reader did not state: a reference may hold lesion of unknown class
 (`UNCLASSIFIED_LESION_VALUE`). It counts for the total lesion and the lung. Slices that hold any are
 left out for GGO and high opacity, on both sides.
+
+Voxels of which the reader did not know whether they are lung (`UNKNOWN_LUNG_VALUE`) are surely no
+lesion. They are left out of lung, normal lung and extents, on both sides.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from CovidLungQuantLib.labels import (
     LESION_LABELS,
     NORMAL_LUNG,
     UNCLASSIFIED_LESION_VALUE,
+    UNKNOWN_LUNG_VALUE,
     has_stated_class,
     is_lesion,
     is_lung,
@@ -107,11 +111,11 @@ class StructureComparison:
 
 
 def structure_mask(labels: np.ndarray, structure: str) -> np.ndarray:
-    """Voxels of a structure, bool; works for results and references."""
+    """Voxels that surely are of a structure, bool; works for results and references."""
     if structure == LUNG:
-        return is_lung(labels)
+        return is_lung(labels) & (labels != UNKNOWN_LUNG_VALUE)
     if structure == LESION:
-        return is_lesion(labels)
+        return is_lesion(labels) & (labels != UNKNOWN_LUNG_VALUE)
     value = {label.name: label.value for label in (NORMAL_LUNG, *LESION_LABELS)}[structure]
     return labels == value
 
@@ -134,7 +138,8 @@ def compare_label_maps(
 
     Args:
         labels: uint8 (z, y, x), values of `labels.py`.
-        reference: the reader's, same grid; `UNCLASSIFIED_LESION_VALUE` allowed.
+        reference: the reader's, same grid; `UNCLASSIFIED_LESION_VALUE` and `UNKNOWN_LUNG_VALUE`
+            allowed.
         spacing_mm: voxel size (x, y, z).
     """
     if labels.shape != reference.shape:
@@ -171,7 +176,10 @@ def _compare_structure(
                 "slices, which are left out, and surfaces are not compared"
             )
             labels, reference = labels[counted], reference[counted]
+    lung_known = reference != UNKNOWN_LUNG_VALUE
     mask = structure_mask(labels, structure)
+    if structure in (LUNG, NORMAL_LUNG.name):
+        mask &= lung_known
     reference_mask = structure_mask(reference, structure)
     if not reference_mask.any():
         reasons.append(f"the reference has no {_in_text(structure)}")
@@ -185,9 +193,9 @@ def _compare_structure(
     voxel_ml = math.prod(spacing_mm) / 1000.0
     volume_ml = np.count_nonzero(mask) * voxel_ml
     reference_volume_ml = np.count_nonzero(reference_mask) * voxel_ml
-    extent_percent = _share_of_lung(mask, labels) if has_lungs else math.nan
+    extent_percent = _share_of_lung(mask, labels, lung_known) if has_lungs else math.nan
     reference_extent_percent = (
-        _share_of_lung(reference_mask, reference) if reference_has_lungs else math.nan
+        _share_of_lung(reference_mask, reference, lung_known) if reference_has_lungs else math.nan
     )
     return StructureComparison(
         structure=structure,
@@ -215,9 +223,11 @@ def _nothing(structure: str, reasons: list[str]) -> StructureComparison:
     return StructureComparison(structure, 0, reason="; ".join(reasons))
 
 
-def _share_of_lung(mask: np.ndarray, labels: np.ndarray) -> float:
-    lung_voxels = np.count_nonzero(structure_mask(labels, LUNG))
-    return 100.0 * np.count_nonzero(mask) / lung_voxels if lung_voxels else math.nan
+def _share_of_lung(mask: np.ndarray, labels: np.ndarray, lung_known: np.ndarray) -> float:
+    """Per cent of the lung that `mask` covers, where lung or not is known."""
+    lung = structure_mask(labels, LUNG) & lung_known
+    lung_voxels = np.count_nonzero(lung)
+    return 100.0 * np.count_nonzero(mask & lung) / lung_voxels if lung_voxels else math.nan
 
 
 def _in_text(structure: str) -> str:

@@ -12,6 +12,7 @@ from CovidLungQuantLib.lesions.networks import NETWORKS, config_from_values, con
 from CovidLungQuantLib.lesions.networks.convlstm_attention import NetworkConfig
 from CovidLungQuantLib.models.network import LesionNetworkConfig
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
+from CovidLungQuantLib.training.checks import PLATEAU, SGD
 
 CONFIG_FILE_NAME = "config.json"
 # Names of the scans of a run, beside its options in the configuration.
@@ -25,7 +26,7 @@ class TrainingConfig:
     Attributes:
         network: architecture and input.
         augmentation: random changes to the samples.
-        optimizer: "sgd" (momentum 0.9) or "adamw".
+        optimizer: "sgd" (momentum 0.9) or "adamw"; `checks.check_training` tells what is no value.
         schedule: "plateau" (×0.1 after 10 epochs without better validation loss, stop below
             `minimum_learning_rate`) or "one_cycle", one over `main_branch_epochs` and one over the
             rest.
@@ -46,8 +47,8 @@ class TrainingConfig:
 
     network: LesionNetworkConfig = field(default_factory=NetworkConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    optimizer: str = "sgd"
-    schedule: str = "plateau"
+    optimizer: str = SGD
+    schedule: str = PLATEAU
     learning_rate: float = 1e-3
     minimum_learning_rate: float = 1e-7
     weight_decay: float = 1e-6

@@ -1,9 +1,9 @@
 """Annotated cases for training: reading a dataset folder and drawing samples from it.
 
 A dataset is a folder with one folder a case: `ct.nrrd` (HU), `labels.nrrd` (values of `labels.py`;
-4 = lesion whose class the reader did not state) and optionally `case.json`, whose
-`class_inferred_slices` lists slices on which the class was not the reader's own. A dataset in the
-raw layout of nnU-Net is read as well (`nnunet.py`).
+4 = lesion whose class the reader did not state, 255 = lung or not is unknown, but no lesion) and
+optionally `case.json`, whose `class_inferred_slices` lists slices on which the class was not the
+reader's own. A dataset in the raw layout of nnU-Net is read as well (`nnunet.py`).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from CovidLungQuantLib.labels import (
     BACKGROUND_VALUE,
     CLASS_COUNT,
     GGO,
-    LESION_LABELS,
     NORMAL_LUNG,
     UNCLASSIFIED_LESION_VALUE,
+    UNKNOWN_LUNG_VALUE,
 )
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
@@ -43,6 +43,7 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_slice,
     working_step_mm,
 )
+from CovidLungQuantLib.measures.comparison import LUNG, structure_mask
 from CovidLungQuantLib.models.network import LesionNetworkConfig
 from CovidLungQuantLib.training.dataset import (
     case_names,
@@ -54,7 +55,12 @@ from CovidLungQuantLib.training.nnunet import (
 )
 from CovidLungQuantLib.training.synthetic_lesions import paint_lesions
 
-TARGET_CHANNELS = CLASS_COUNT + 1  # the four classes and "lesion of unknown class"
+# What a target channel is the share of: the four classes, lesion of unknown class, and voxels of
+# which lung or not is unknown.
+TARGET_VALUES = (*range(CLASS_COUNT), UNCLASSIFIED_LESION_VALUE, UNKNOWN_LUNG_VALUE)
+TARGET_CHANNELS = len(TARGET_VALUES)
+UNKNOWN_LUNG_CHANNEL = TARGET_VALUES.index(UNKNOWN_LUNG_VALUE)
+LESION_CHANNELS = slice(GGO.value, UNKNOWN_LUNG_CHANNEL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +71,7 @@ class AnnotatedScan:
         name: of the case folder.
         hu: int16 (z, y, x).
         labels: uint8 (z, y, x); on slices whose class was inferred, lesions carry
-            `UNCLASSIFIED_LESION_VALUE`.
+            `UNCLASSIFIED_LESION_VALUE`; `UNKNOWN_LUNG_VALUE` may occur.
         spacing_mm: voxel size (x, y, z).
     """
 
@@ -79,7 +85,7 @@ class AnnotatedScan:
         rows, columns = box.slices
         labels = self.labels[slice(*bounds), rows, columns]
         return np.stack(
-            [(labels == value).astype(np.float32).mean(axis=0) for value in range(TARGET_CHANNELS)]
+            [(labels == value).astype(np.float32).mean(axis=0) for value in TARGET_VALUES]
         )
 
 
@@ -248,7 +254,7 @@ def training_case(
         config: of the network.
         first_slice: where grouping thin slices starts; training varies it.
     """
-    box = in_plane_box(scan.hu, scan.labels > 0, scan.spacing_mm, config)
+    box = in_plane_box(scan.hu, structure_mask(scan.labels, LUNG), scan.spacing_mm, config)
     group = slices_per_group(scan.spacing_mm[2], config)
     bounds = [
         (first_slice + start, first_slice + stop)
@@ -256,8 +262,7 @@ def training_case(
     ]
     targets = np.stack([_target_shares(scan, bound, box, config) for bound in bounds])
     step_mm = working_step_mm(scan.spacing_mm[2], config)
-    lesion_share = targets[:, [label.value for label in LESION_LABELS]].sum(axis=1)
-    lesion_share = lesion_share + targets[:, UNCLASSIFIED_LESION_VALUE]
+    lesion_share = targets[:, LESION_CHANNELS].sum(axis=1)
     return TrainingCase(
         name=scan.name,
         slices=np.stack([working_slice(scan.hu, bound, box, config) for bound in bounds]).astype(
@@ -363,7 +368,7 @@ def _sample(
     return Sample(
         slices=torch.from_numpy(case.slices[contexts]).float(),
         targets=torch.from_numpy(case.targets[targets]).float(),
-        lesions=torch.from_numpy(case.targets[contexts, GGO.value :]).float().sum(dim=2),
+        lesions=torch.from_numpy(case.targets[contexts, LESION_CHANNELS]).float().sum(dim=2),
         windows=torch.from_numpy(windows),
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.models.network import LUNG_CROP
+from CovidLungQuantLib.training.checks import ADAMW, ONE_CYCLE
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.training.config import TrainingConfig
@@ -55,8 +56,8 @@ def _short() -> TrainingConfig:
         augmentation=AugmentationConfig(
             rotation_degrees=12.0, scale_range=(0.83, 1.18), hu_gain=0.1, lesion_fade=(-0.2, 0.3)
         ),
-        optimizer="adamw",
-        schedule="one_cycle",
+        optimizer=ADAMW,
+        schedule=ONE_CYCLE,
         learning_rate=3e-3,
         weight_decay=1e-2,
         rmi_weight=0.0,

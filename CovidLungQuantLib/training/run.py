@@ -13,6 +13,7 @@ from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
 from CovidLungQuantLib.lesions.networks import architecture_name
 from CovidLungQuantLib.models.network import LesionNetwork
 from CovidLungQuantLib.models.registry import MODEL_SUFFIX
+from CovidLungQuantLib.training.checks import PLATEAU, check_training
 from CovidLungQuantLib.training.config import TrainingConfig
 from CovidLungQuantLib.training.data import (
     fold_names,
@@ -78,6 +79,7 @@ def train_on_dataset(
         BadInputError: no such dataset, case, fold, model or device, scans without teachers, or
             `output` holds a run of other options.
     """
+    check_training(config)
     if bool(unlabelled) != bool(teachers):
         raise BadInputError(
             "Scans without labels need a teacher, and a teacher needs scans: give --unlabelled and "
@@ -89,7 +91,7 @@ def train_on_dataset(
         config = _started(config, start)
     names = _names_to_learn_from(dataset, fold, folds, leave_out, same_patient)
     watched: list[str] = []
-    if config.schedule == "plateau":
+    if config.schedule == PLATEAU:
         names, watched = fold_names(names, 0, WATCHED_FOLDS, patient_groups(dataset, same_patient))
     if not names:
         raise BadInputError("No case is left to train on; use fewer folds or add cases.")

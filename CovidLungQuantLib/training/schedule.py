@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from CovidLungQuantLib.models.network import LesionNetwork
+from CovidLungQuantLib.training.checks import PLATEAU, SGD
 from CovidLungQuantLib.training.config import TrainingConfig
 
 Scheduler = torch.optim.lr_scheduler.LRScheduler | torch.optim.lr_scheduler.ReduceLROnPlateau
@@ -19,7 +20,7 @@ CYCLE_RISE = 0.15
 def make_optimizer(network: LesionNetwork, config: TrainingConfig) -> torch.optim.Optimizer:
     """The optimiser; the main branch is its first group of parameters, the rest its last."""
     groups = _parameter_groups(network)
-    if config.optimizer == "sgd":
+    if config.optimizer == SGD:
         return torch.optim.SGD(
             groups, lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay
         )
@@ -36,7 +37,7 @@ def _parameter_groups(network: LesionNetwork) -> list[dict[str, list[nn.Paramete
 
 def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig) -> Scheduler:
     """What changes the learning rate: after every epoch (plateau) or step (one cycle)."""
-    if config.schedule == "plateau":
+    if config.schedule == PLATEAU:
         return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=10)
     first = config.main_branch_epochs * config.steps_per_epoch
     second = max(1, config.epochs * config.steps_per_epoch - first)

@@ -18,6 +18,7 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.networks import architecture_name, build_network
 from CovidLungQuantLib.models.network import LesionNetwork
 from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
+from CovidLungQuantLib.training.checks import ONE_CYCLE, PLATEAU, check_training
 from CovidLungQuantLib.training.config import TrainingConfig
 from CovidLungQuantLib.training.curves import Curves
 from CovidLungQuantLib.training.data import (
@@ -99,9 +100,10 @@ def train(
         taught_scans: scans without labels, to learn from as other networks see them.
 
     Raises:
-        BadInputError: `run_folder` holds a run of other options or scans, or `start_from` has other
-            sizes than the network.
+        BadInputError: `config` has a value that nobody can train with, `run_folder` holds a run of
+            other options or scans, or `start_from` has other sizes than the network.
     """
+    check_training(config)
     run_folder = Path(run_folder)
     workers = Workers(device)
     network = _new_network(config, start_from, imagenet_weights)
@@ -135,12 +137,12 @@ def train(
             if validation:
                 watched = validation_loss(network, validation, config)
                 record["validation_loss"] = workers.mean(watched)
-            if config.schedule == "plateau":
+            if config.schedule == PLATEAU:
                 scheduler.step(record.get("validation_loss", record["loss"]))
             curves.add(record)
             if workers.first:
                 save_checkpoint(run_folder, network, optimizer, scheduler, epoch + 1)
-            if config.schedule == "plateau" and (
+            if config.schedule == PLATEAU and (
                 learning_rate(optimizer) <= config.minimum_learning_rate
             ):
                 break
@@ -192,7 +194,7 @@ def _epoch(
     losses = []
     for _ in range(config.steps_per_epoch):
         losses.append(_step(loss_of, optimizer, cases, config, epoch, random))
-        if config.schedule == "one_cycle":
+        if config.schedule == ONE_CYCLE:
             scheduler.step()
     return float(np.mean(losses))
 
@@ -224,7 +226,7 @@ def _step(
 def validation_loss(
     network: LesionNetwork, cases: Sequence[TrainingCase], config: TrainingConfig
 ) -> float:
-    """Mean loss over every slice of `cases`, without augmentation."""
+    """Mean loss over every slice of `cases`, as in training but for augmentation and branches."""
     network.eval()
     device = next(network.parameters()).device
     losses = []
@@ -244,6 +246,7 @@ def validation_loss(
                         output.logits.float(),
                         torch.from_numpy(targets).to(device),
                         config.rmi_weight,
+                        config.dice_weight,
                     )
                 )
             )

@@ -158,7 +158,7 @@ def test_a_new_row_is_followed_and_printed(tmp_path: Path, with_new_column: None
     change = found.change("left lung", NEW_KEY)
     assert (change.from_first, change.unit, change.change_unit) == (-10.0, "HU", "HU")
     assert change_text(found)[0][-2:] == ("lesion P85 HU", "change")
-    assert change_text(found)[1][-2:] == ("-300.0 → -310.0", "−10.0")
+    assert change_text(found)[1][-2:] == ("−300.0 → −310.0", "−10.0")
     assert "Lesion P85 <small>HU</small>" in follow_up_page(found, with_figures=False)
     printed = columns_in(Place.PRINTED)[-1]
     assert (printed.printed_heading, printed.printed(-321.5)) == ("lesion P85", "-322")

@@ -20,6 +20,7 @@ from pydicom.uid import (
     RLELossless,
     SecondaryCaptureImageStorage,
 )
+from sentences import is_one_sentence
 
 from CovidLungQuantLib.ct import (
     CTVolume,
@@ -65,8 +66,7 @@ def array_refusal(hu: np.ndarray, geometry: Geometry | None = None) -> str:
 
 
 def one_sentence(message: str) -> str:
-    assert message.endswith(".") and "\n" not in message
-    assert not re.search(r"[.!?] [A-Z]", message)
+    assert is_one_sentence(message), message
     assert "Secret" not in message and "ITK" not in message
     return message
 

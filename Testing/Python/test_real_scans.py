@@ -74,13 +74,14 @@ def test_normal_lungs_have_almost_no_lesion(test_data):
 
 def test_thin_and_thick_slices_of_one_scan_agree(test_data):
     thin = read_ct(test_data / "labelled" / "covid13" / "ct.nrrd")
-    assert thin.geometry.spacing_mm[2] == 1.0
-    thick = averaged_slices(thin, 6)
+    # The thinnest slices with lesions: 2 mm.
+    assert thin.geometry.spacing_mm[2] == 2.0
+    thick = averaged_slices(thin, 3)
     thin_result, thick_result = quantify(thin), quantify(thick)
-    assert lesion_percent(thick_result) == pytest.approx(lesion_percent(thin_result), rel=0.2)
+    assert lesion_percent(thick_result) == pytest.approx(lesion_percent(thin_result), rel=0.1)
     count = thick.geometry.shape[0]
-    middles = thin_result.labels[3 : 6 * count : 6] >= GGO.value
-    assert dice(middles, thick_result.labels >= GGO.value) > 0.8
+    middles = thin_result.labels[1 : 3 * count : 3] >= GGO.value
+    assert dice(middles, thick_result.labels >= GGO.value) > 0.9
 
 
 def averaged_slices(ct: CTVolume, count: int) -> CTVolume:

@@ -58,6 +58,9 @@ def test_thick_slices_are_means_and_labels_the_commonest():
     # Slices 3, 4 and 5: one normal, two with lesion.
     assert changed.hu[1, 25, 30] == round((-850 - 500 - 500) / 3)
     assert changed.labels[1, 25, 30] == 2
+    # What a reader left open is a label like any other.
+    scan.labels[4:6, 25, 30] = 255
+    assert thicker(scan).labels[1, 25, 30] == 255
     # Slices 0, 1 and 2: two outside, one normal.
     assert changed.labels[0, 35, 30] == 0
 

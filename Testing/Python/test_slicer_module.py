@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import slicer
 from PySide6.QtCore import QTimer
+from sentences import is_one_sentence
 from slicer_panel import (
     MODULE_FILE,
     MODULE_NAME,
@@ -82,10 +83,6 @@ def expected_labels(volume_node: Any, model: str | None) -> np.ndarray:
 
 def cell(widget: Any, row: int, column: int) -> str:
     return widget.ui.resultsTable.item(row, column).text()
-
-
-def is_one_sentence(text: str) -> bool:
-    return text[0].isupper() or (text[0] in '“"' and text.endswith(".") and "\n" not in text)
 
 
 # Before a run

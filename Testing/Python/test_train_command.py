@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from sentences import is_one_sentence
 from small_model import SMALL_CONFIG
 from test_training import scan_with_lesion, small_training
 
@@ -156,6 +157,37 @@ def test_healthy_scans_teach_with_painted_lesions():
     assert len(plain.lesion_slices) == 0
     assert all(len(variant.lesion_slices) for variant in painted)
     assert not np.array_equal(painted[0].targets, painted[1].targets)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": "adam"}, "“adam” is no optimizer .* use sgd or adamw"),
+        ({"schedule": "cosine"}, "“cosine” is no schedule .* use plateau or one_cycle"),
+        ({"epochs": -3}, "-3 for epochs; give a whole number of at least 1"),
+        ({"epochs": "ten"}, "ten for epochs"),
+        ({"steps_per_epoch": 2.5}, "2.5 for steps_per_epoch"),
+        ({"learning_rate": 0.0}, "0.0 for learning_rate; give a number above 0"),
+        ({"learning_rate": float("nan")}, "nan for learning_rate"),
+        ({"weight_decay": -1e-3}, "weight_decay; give a number of at least 0"),
+        ({"lesion_share": 1.5}, "1.5 for lesion_share; give a number from 0 to 1"),
+    ],
+)
+def test_a_configuration_that_nobody_can_train_with_is_refused(tmp_path, capsys, change, message):
+    config = replace(small_training(1), **change)
+    with pytest.raises(BadInputError, match=message) as refused:
+        train([scan_with_lesion()], config, tmp_path / "run")
+    assert is_one_sentence(str(refused.value))
+    run = ["train", str(tmp_path), "--config", str(a_config_file(tmp_path, config))]
+    assert main([*run, "-o", str(tmp_path / "run")]) == 2
+    assert str(refused.value) in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_epochs_given_beside_a_recipe_are_checked_like_its_own(tmp_path, capsys):
+    run = ["train", str(tmp_path), "-o", str(tmp_path / "run"), "--epochs", "0"]
+    assert main(run) == 2
+    assert "0 for epochs" in capsys.readouterr().err
 
 
 @pytest.mark.slow
