@@ -26,7 +26,7 @@ class TrainingConfig:
     Attributes:
         network: architecture and input.
         augmentation: random changes to the samples.
-        optimizer: "sgd" (momentum 0.9) or "adamw".
+        optimizer: "sgd" (momentum 0.9) or "adamw"; `checks.check_training` tells what is no value.
         schedule: "plateau" (×0.1 after 10 epochs without better validation loss, stop below
             `minimum_learning_rate`) or "one_cycle", one over `main_branch_epochs` and one over the
             rest.
