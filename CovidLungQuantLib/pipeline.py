@@ -24,7 +24,12 @@ from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import is_lung
-from CovidLungQuantLib.lesions.airways_and_vessels import FIND_TUBES, NO_TUBES, REMOVE_TUBES
+from CovidLungQuantLib.lesions.airways_and_vessels import (
+    AIRWAYS_AND_VESSELS_CHOICES,
+    FIND_AIRWAYS_AND_VESSELS,
+    NO_AIRWAYS_AND_VESSELS,
+    REMOVE_AIRWAYS_AND_VESSELS,
+)
 from CovidLungQuantLib.lesions.enhancement import RINGS, enhance_parenchyma
 from CovidLungQuantLib.lesions.inference import LesionSegmentation, choose_device, segment_lesions
 from CovidLungQuantLib.lesions.kinds import KindsResult, check_kinds, tell_kinds_apart
@@ -66,10 +71,11 @@ def check_options(options: Options) -> None:
             f"“{options.lobes}” is no way to come by the lobes; use {AUTOMATIC_LOBES} or "
             f"{NO_LOBES}."
         )
-    if options.airways_and_vessels not in (NO_TUBES, FIND_TUBES, REMOVE_TUBES):
+    if options.airways_and_vessels not in AIRWAYS_AND_VESSELS_CHOICES:
         raise BadInputError(
             f"“{options.airways_and_vessels}” is nothing that can be done about airways and "
-            f"vessels; use {NO_TUBES}, {FIND_TUBES} or {REMOVE_TUBES}."
+            f"vessels; use {NO_AIRWAYS_AND_VESSELS}, {FIND_AIRWAYS_AND_VESSELS} or "
+            f"{REMOVE_AIRWAYS_AND_VESSELS}."
         )
     choose_device(options.device)
     check_kinds(options.kinds, options.artery_hu)

@@ -93,7 +93,7 @@ def print_result(quantification: Quantification, files: list[Path]) -> None:
     print(f"\n{quantification.ct.name}\n{_text_table(quantification)}")
     print(_scores_text(quantification))
     if quantification.airways_and_vessels is not None:
-        print(_tube_line(quantification.airways_and_vessels, quantification))
+        print(_airways_and_vessels_line(quantification.airways_and_vessels, quantification))
     if quantification.enhancement is not None:
         facts, severities = enhancement_lines(quantification.enhancement)
         print("\n".join([*facts, *severities]))
@@ -146,11 +146,13 @@ def _scores_text(quantification: Quantification) -> str:
     return "\n".join(lines)
 
 
-def _tube_line(tubes: np.ndarray, quantification: Quantification) -> str:
+def _airways_and_vessels_line(
+    airways_and_vessels: np.ndarray, quantification: Quantification
+) -> str:
     from CovidLungQuantLib.measures.airways_and_vessels import measure_airways_and_vessels
 
     measured = measure_airways_and_vessels(
-        tubes,
+        airways_and_vessels,
         quantification.labels,
         quantification.ct.geometry.voxel_volume_ml,
     )

@@ -51,20 +51,20 @@ def write_lobes(
 
 
 def write_airways_and_vessels(
-    path: Path | str, tubes: np.ndarray, geometry: Geometry, method_name: str
+    path: Path | str, airways_and_vessels: np.ndarray, geometry: Geometry, method_name: str
 ) -> None:
     """Write airways (1) and vessels (2) as a Slicer segmentation of one layer, gzip-compressed.
 
     Args:
         path: should end in .seg.nrrd, by which Slicer knows a segmentation.
-        tubes: uint8 (z, y, x), values of `labels.AIRWAYS_AND_VESSELS`.
+        airways_and_vessels: uint8 (z, y, x), values of `labels.AIRWAYS_AND_VESSELS`.
         geometry: of the scan.
         method_name: what found them.
 
     Raises:
         OSError: the file cannot be written.
     """
-    write_seg_nrrd(Path(path), tubes, geometry, AIRWAYS_AND_VESSELS, method_name)
+    write_seg_nrrd(Path(path), airways_and_vessels, geometry, AIRWAYS_AND_VESSELS, method_name)
 
 
 def write_sub_visual(

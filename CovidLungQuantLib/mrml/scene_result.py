@@ -23,6 +23,12 @@ from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, HIGH_OPACITY, NORMA
 from CovidLungQuantLib.mrml.chart import lobe_chart_of, lobe_chart_to_node
 from CovidLungQuantLib.mrml.density import renew_density
 from CovidLungQuantLib.mrml.display import Structure, structures_of
+from CovidLungQuantLib.mrml.extras import (
+    airways_and_vessels_from_node,
+    airways_and_vessels_of,
+    enhanced_of,
+    extras_to_nodes,
+)
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of, lobes_to_node
 from CovidLungQuantLib.mrml.machine_labels import machine_labels_of, machine_labels_to_node
 from CovidLungQuantLib.mrml.nodes import (
@@ -37,12 +43,6 @@ from CovidLungQuantLib.mrml.segmentation import (
     PROVENANCE_ATTRIBUTE,
     labels_after_stroke,
     segmentation_to_node,
-)
-from CovidLungQuantLib.mrml.structures import (
-    airways_and_vessels_from_node,
-    airways_and_vessels_of,
-    enhanced_of,
-    structures_to_nodes,
 )
 from CovidLungQuantLib.mrml.table import TableRecord, measurements_to_node, record_from_node
 from CovidLungQuantLib.quantification import Provenance
@@ -137,7 +137,7 @@ class SceneResult:
         return (None, ()) if node is None else lobes_from_node(node, self.volume)
 
     def read_airways_and_vessels(self) -> tuple[np.ndarray | None, tuple[ScanWarning, ...]]:
-        """Return (labels, warnings) as `structures.airways_and_vessels_from_node`, or None."""
+        """Return (labels, warnings) as `extras.airways_and_vessels_from_node`, or None."""
         node = self.airways_and_vessels
         return (None, ()) if node is None else airways_and_vessels_from_node(node, self.volume)
 
@@ -184,7 +184,7 @@ def write_result(result: SceneResult, quantification: Quantification) -> SceneRe
         model_name = None if provenance is None else provenance.model_name
         machine_labels_to_node(scene, quantification.labels, volume, model_name, segmentation)
         written = write_numbers(replace(result, segmentation=segmentation), quantification)
-        structures_to_nodes(scene, quantification, volume, segmentation)
+        extras_to_nodes(scene, quantification, volume, segmentation)
     return written
 
 

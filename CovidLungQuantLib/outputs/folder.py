@@ -33,7 +33,7 @@ from CovidLungQuantLib.files.segmentation_writing import (
     write_segmentation,
     write_sub_visual,
 )
-from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as TUBES_METHOD
+from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as AIRWAYS_AND_VESSELS_METHOD
 from CovidLungQuantLib.lesions.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
 from CovidLungQuantLib.outputs.dicom_files import write_dicom
 from CovidLungQuantLib.outputs.pdf import write_pdf
@@ -220,7 +220,7 @@ def _write_extras(folder: Path, quantification: Quantification) -> list[str]:
             folder / AIRWAYS_AND_VESSELS_FILE,
             quantification.airways_and_vessels,
             geometry,
-            TUBES_METHOD,
+            AIRWAYS_AND_VESSELS_METHOD,
         )
         names.append(AIRWAYS_AND_VESSELS_FILE)
     if enhancement is not None:

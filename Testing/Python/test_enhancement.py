@@ -68,7 +68,7 @@ def test_baseline_bias_and_enhanced_density_are_exact():
     assert (enhanced[LESION] == 300).all()
     assert (enhanced[VESSEL] == 0).all()
     assert (enhanced[5, 50, 50], enhanced[5, 52, 52], enhanced[5, 50, 45]) == (400, -80, 0)
-    assert np.array_equal(result.tubes, vessels)
+    assert np.array_equal(result.airways_and_vessels, vessels)
 
 
 def test_severity_is_the_mean_over_the_lungs_in_bands_of_the_nearest_vessel():
@@ -96,13 +96,13 @@ def test_bands_and_the_rest_make_up_the_sum():
 
 
 def test_a_ring_keeps_its_distance_and_has_the_width_stated():
-    tubes = np.zeros((1, 61, 61), bool)
-    tubes[0, 30, :] = True
-    ring = rings_around(tubes, SPACING_MM)
+    airways_and_vessels = np.zeros((1, 61, 61), bool)
+    airways_and_vessels[0, 30, :] = True
+    ring = rings_around(airways_and_vessels, SPACING_MM)
     # Gap 1 mm, width 1.5 mm: rows 2 mm away, above and below.
     assert np.flatnonzero(ring[0, :, 30]).tolist() == [28, 32]
-    tubes[0, 10:51, :] = True
-    ring = rings_around(tubes, SPACING_MM)
+    airways_and_vessels[0, 10:51, :] = True
+    ring = rings_around(airways_and_vessels, SPACING_MM)
     # 41 mm wide: gap and width 2.05 mm each.
     assert np.flatnonzero(ring[0, :, 30]).tolist() == [6, 7, 53, 54]
 

@@ -129,7 +129,7 @@ def test_templates_and_style_are_in_the_wheel():
 
 
 def test_what_the_panel_imports_needs_no_template_engine():
-    modules = "mrml.follow_up, mrml.structures, mrml.density, outputs.folder, outputs.pdf"
+    modules = "mrml.follow_up, mrml.extras, mrml.density, outputs.folder, outputs.pdf"
     code = "import sys; sys.modules['jinja2'] = sys.modules['markupsafe'] = None\n" + "".join(
         f"import CovidLungQuantLib.{name}\n" for name in modules.split(", ")
     )

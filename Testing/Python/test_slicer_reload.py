@@ -131,7 +131,7 @@ def test_changed_code_of_a_section_is_there_after_a_reload(
         slicer.util.reloadScriptedModule(MODULE_NAME)
     reloaded = slicer.modules.CovidLungQuantWidget
     advanced = section(reloaded, "AdvancedSection")
-    assert advanced.ui.tubesComboBox.itemText(1) == "Look for them"
+    assert advanced.ui.airwaysAndVesselsComboBox.itemText(1) == "Look for them"
     # The scene's choices are those of before.
     assert reloaded.ui.modelComboBox.currentData == model_path
     stand_in.close_panel(MODULE_NAME)

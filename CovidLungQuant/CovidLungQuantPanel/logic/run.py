@@ -57,17 +57,17 @@ class RunLogic:
             ct = ct_from_node(result.volume)
             labels, warnings = segmentation_from_node(result.segmentation, result.volume)
             lobes, lobeWarnings = result.read_lobes()
-            tubes, tubeWarnings = result.read_airways_and_vessels()
+            airwaysAndVessels, airwaysAndVesselsWarnings = result.read_airways_and_vessels()
             measured = _compute(
                 worker,
                 result,
                 ct,
                 lambda report: pipeline.measure(
-                    ct, labels, report, lobes, pipeline.AUTOMATIC_LOBES, tubes
+                    ct, labels, report, lobes, pipeline.AUTOMATIC_LOBES, airwaysAndVessels
                 ),
                 progress,
             )
-        measured = _withWarnings(measured, (*warnings, *lobeWarnings, *tubeWarnings))
+        measured = _withWarnings(measured, (*warnings, *lobeWarnings, *airwaysAndVesselsWarnings))
         measured = with_model_of(result, measured)
         with self._writing(), no_new_nodes_on_error(result.scene):
             # The user may have taken the segmentation away during the run.

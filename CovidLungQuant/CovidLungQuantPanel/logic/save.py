@@ -89,14 +89,18 @@ class SaveLogic:
             pipeline = loadPipeline(progress)
             ct = ct_from_node(result.volume)
             lobes = result.read_lobes()[0] if record.measurements.lobes else None
-            tubes, _warnings = result.read_airways_and_vessels()
+            airwaysAndVessels, _warnings = result.read_airways_and_vessels()
             enhancement = None
             if self._counter.isOf(result):
                 enhancement = self._counter.quantification.enhancement
 
             def work(report):
                 measured = pipeline.measure(
-                    ct, labels, subrange(report, 0.0, 0.4), lobes, airways_and_vessels=tubes
+                    ct,
+                    labels,
+                    subrange(report, 0.0, 0.4),
+                    lobes,
+                    airways_and_vessels=airwaysAndVessels,
                 )
                 current = replace(with_record(measured, record), enhancement=enhancement)
                 return write(current, subrange(report, 0.4, 1.0))

@@ -23,22 +23,24 @@ WARNING = ScanWarning("few_rings", "A warning of the enhancement.")
 def an_enhanced_quantification(direction: np.ndarray | None = None) -> Quantification:
     """Return a finished run with airways, vessels and the enhanced scan; no network ran."""
     hu = np.full(SHAPE, 40, np.int16)
-    labels, tubes = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
+    labels, airways_and_vessels = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.uint8)
     hu[LUNG], labels[LUNG] = PARENCHYMA_HU, NORMAL_LUNG.value
-    hu[AIRWAY], tubes[AIRWAY] = -1000, AIRWAYS.value
-    hu[VESSEL], tubes[VESSEL] = 30, VESSELS.value
+    hu[AIRWAY], airways_and_vessels[AIRWAY] = -1000, AIRWAYS.value
+    hu[VESSEL], airways_and_vessels[VESSEL] = 30, VESSELS.value
     hu[LESION], labels[LESION] = PARENCHYMA_HU + 300, GGO.value
     if direction is not None:
         flips = tuple(slice(None, None, int(sign)) for sign in np.diag(direction)[::-1])
-        hu, labels, tubes = (np.ascontiguousarray(array[flips]) for array in (hu, labels, tubes))
+        hu, labels, airways_and_vessels = (
+            np.ascontiguousarray(array[flips]) for array in (hu, labels, airways_and_vessels)
+        )
     geometry = Geometry(
         SHAPE, SPACING_MM, (1.0, 2.0, 3.0), np.eye(3) if direction is None else direction
     )
     enhancement = enhance_parenchyma(
         hu,
         labels,
-        tubes == AIRWAYS.value,
-        tubes == VESSELS.value,
+        airways_and_vessels == AIRWAYS.value,
+        airways_and_vessels == VESSELS.value,
         SPACING_MM,
         find_sub_visual=True,
     )
@@ -50,6 +52,6 @@ def an_enhanced_quantification(direction: np.ndarray | None = None) -> Quantific
         measurements=measure_lungs(hu, labels, lungs, geometry.voxel_volume_ml),
         warnings=(WARNING,),
         provenance=Provenance("0.1", "a model", "ab" * 32, "cpu", {"enhance": True}, {"all": 1.5}),
-        airways_and_vessels=tubes,
+        airways_and_vessels=airways_and_vessels,
         enhancement=enhancement,
     )

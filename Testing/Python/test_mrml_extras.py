@@ -11,24 +11,24 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
 
 from CovidLungQuantLib.labels import AIRWAYS_AND_VESSELS, SUB_VISUAL_LESION  # noqa: E402
-from CovidLungQuantLib.mrml.nodes import is_made_from_a_scan, results_of  # noqa: E402
-from CovidLungQuantLib.mrml.scene_file import write_scene  # noqa: E402
-from CovidLungQuantLib.mrml.segmentation import segmentation_to_node  # noqa: E402
-from CovidLungQuantLib.mrml.segments import segment_mask  # noqa: E402
-from CovidLungQuantLib.mrml.structures import (  # noqa: E402
+from CovidLungQuantLib.mrml.extras import (  # noqa: E402
     airways_and_vessels_from_node,
     airways_and_vessels_of,
     airways_and_vessels_to_node,
     enhanced_of,
     enhanced_to_node,
-    structures_to_nodes,
+    extras_to_nodes,
     sub_visual_of,
     sub_visual_to_node,
 )
+from CovidLungQuantLib.mrml.nodes import is_made_from_a_scan, results_of  # noqa: E402
+from CovidLungQuantLib.mrml.scene_file import write_scene  # noqa: E402
+from CovidLungQuantLib.mrml.segmentation import segmentation_to_node  # noqa: E402
+from CovidLungQuantLib.mrml.segments import segment_mask  # noqa: E402
 from CovidLungQuantLib.mrml.volumes import ct_to_node, geometry_of, voxels  # noqa: E402
 from CovidLungQuantLib.pipeline import Quantification  # noqa: E402
 from CovidLungQuantLib.terminology import terminology_entry  # noqa: E402
-from Testing.Python.small_tubes import an_enhanced_quantification  # noqa: E402
+from Testing.Python.small_airways_and_vessels import an_enhanced_quantification  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +104,8 @@ def test_they_are_in_the_scene_file_and_not_taken_for_the_result(scene, run, tmp
     assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"))
 
     volume_node = scene.GetFirstNodeByName(run.ct.name)
-    tubes_node = airways_and_vessels_of(scene, volume_node)
-    assert not tubes_node.GetDisplayVisibility()
+    airways_and_vessels_node = airways_and_vessels_of(scene, volume_node)
+    assert not airways_and_vessels_node.GetDisplayVisibility()
     assert not sub_visual_of(scene, volume_node).GetDisplayVisibility()
     enhanced = enhanced_of(scene, volume_node)
     assert np.array_equal(voxels(enhanced.GetImageData()), run.enhancement.enhanced_hu)
@@ -115,7 +115,7 @@ def test_they_are_in_the_scene_file_and_not_taken_for_the_result(scene, run, tmp
     # The slice views go on showing the scan itself.
     composite = scene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
     assert composite.GetBackgroundVolumeID() == volume_node.GetID()
-    assert results_of(scene, volume_node)[0] not in (None, tubes_node)
+    assert results_of(scene, volume_node)[0] not in (None, airways_and_vessels_node)
 
 
 def test_updating_the_result_leaves_them_alone(scene, volume_node, run):
@@ -125,10 +125,10 @@ def test_updating_the_result_leaves_them_alone(scene, volume_node, run):
 
 
 def test_a_second_run_renews_the_nodes_of_the_first(scene, volume_node, run):
-    structures_to_nodes(scene, run, volume_node)
+    extras_to_nodes(scene, run, volume_node)
     nodes = [find(scene, volume_node) for find in (airways_and_vessels_of, sub_visual_of)]
     count = scene.GetNumberOfNodes()
-    structures_to_nodes(scene, run, volume_node)
+    extras_to_nodes(scene, run, volume_node)
     assert scene.GetNumberOfNodes() == count
     assert [find(scene, volume_node) for find in (airways_and_vessels_of, sub_visual_of)] == nodes
 
@@ -137,13 +137,13 @@ def test_a_run_without_them_sets_those_of_the_first_aside(scene, volume_node, ru
     """They stay in the scene, but hidden, named as what they are, and part of no result."""
     finds = (airways_and_vessels_of, sub_visual_of, enhanced_of)
     plain = replace(run, airways_and_vessels=None, enhancement=None)
-    structures_to_nodes(scene, run, volume_node)
+    extras_to_nodes(scene, run, volume_node)
     first = [find(scene, volume_node) for find in finds]
     for node in first:
         node.CreateDefaultDisplayNodes()
         node.SetDisplayVisibility(True)
     described = first[0].GetDescription()
-    structures_to_nodes(scene, plain, volume_node)
+    extras_to_nodes(scene, plain, volume_node)
     assert [find(scene, volume_node) for find in finds] == [None, None, None]
     for node in first:
         assert scene.IsNodePresent(node)
@@ -155,10 +155,10 @@ def test_a_run_without_them_sets_those_of_the_first_aside(scene, volume_node, ru
     assert not is_made_from_a_scan(volume_node)
 
     # What is found next is new, and takes the place of the old when it is set aside itself.
-    structures_to_nodes(scene, run, volume_node)
+    extras_to_nodes(scene, run, volume_node)
     second = [find(scene, volume_node) for find in finds]
     assert not set(first) & set(second)
-    structures_to_nodes(scene, plain, volume_node)
+    extras_to_nodes(scene, plain, volume_node)
     assert not any(scene.IsNodePresent(node) for node in first)
     assert all(scene.IsNodePresent(node) for node in second)
 
@@ -166,9 +166,9 @@ def test_a_run_without_them_sets_those_of_the_first_aside(scene, volume_node, ru
 def test_a_run_leaves_those_of_another_result_of_the_scan_alone(scene, volume_node, run):
     plain = replace(run, airways_and_vessels=None, enhancement=None)
     mine, others = (segmentation_to_node(scene, run, volume_node) for _ in range(2))
-    structures_to_nodes(scene, run, volume_node, mine)
+    extras_to_nodes(scene, run, volume_node, mine)
     node = airways_and_vessels_of(scene, volume_node, mine)
-    structures_to_nodes(scene, plain, volume_node, others)
+    extras_to_nodes(scene, plain, volume_node, others)
     assert airways_and_vessels_of(scene, volume_node, mine) is node
     assert airways_and_vessels_of(scene, volume_node, others) is None
     assert airways_and_vessels_of(scene, volume_node) is node
@@ -185,10 +185,10 @@ def test_airways_and_vessels_are_read_back_as_they_are(scene, volume_node, run):
 
 
 def test_the_nodes_say_what_was_measured(scene, volume_node, run):
-    tubes = airways_and_vessels_to_node(scene, run, volume_node).GetDescription()
+    airways_and_vessels = airways_and_vessels_to_node(scene, run, volume_node).GetDescription()
     # 18 × 4 × 4 and 26 × 4 × 40 voxels of 1 mm³.
-    assert tubes.startswith("Airways: 0.3 mL")
-    assert "Vessels: 4.2 mL" in tubes
+    assert airways_and_vessels.startswith("Airways: 0.3 mL")
+    assert "Vessels: 4.2 mL" in airways_and_vessels
     lines = enhanced_to_node(scene, run, volume_node).GetDescription().splitlines()
     assert [line.split(":")[0] for line in lines[:3]] == [
         "baseline",

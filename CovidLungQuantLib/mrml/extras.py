@@ -4,7 +4,7 @@ Each node's description says in words what was measured of it.
 
 Writing: `airways_and_vessels_to_node`, `sub_visual_to_node` and `enhanced_to_node`, each with
 (scene, quantification, volume_node, node=None) → the node, or None where the run has nothing of it;
-`structures_to_nodes` for all of them.
+`extras_to_nodes` for all of them.
 Reading: `airways_and_vessels_from_node(node, volume_node)` → (labels, warnings).
 Finding those of an earlier run: `airways_and_vessels_of`, `sub_visual_of` and `enhanced_of`, each
 with (scene, volume_node).
@@ -20,13 +20,13 @@ import numpy as np
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.display.enhancement import enhancement_facts, enhancement_severities
 from CovidLungQuantLib.labels import AIRWAYS_AND_VESSELS, SUB_VISUAL_LESION, Label
-from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as TUBES_METHOD
+from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as AIRWAYS_AND_VESSELS_METHOD
 from CovidLungQuantLib.lesions.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
 from CovidLungQuantLib.measures.airways_and_vessels import measure_airways_and_vessels, volumes_note
 from CovidLungQuantLib.mrml.nodes import (
+    AIRWAYS_AND_VESSELS_REFERENCE_ROLE,
     ENHANCED_REFERENCE_ROLE,
     SUB_VISUAL_REFERENCE_ROLE,
-    TUBES_REFERENCE_ROLE,
     newest_referring,
     no_new_nodes_on_error,
     place_beside,
@@ -61,10 +61,10 @@ def airways_and_vessels_to_node(
         scene,
         quantification.airways_and_vessels,
         AIRWAYS_AND_VESSELS,
-        TUBES_METHOD,
+        AIRWAYS_AND_VESSELS_METHOD,
         volume_node,
         f"{volume_node.GetName()} airways and vessels",
-        TUBES_REFERENCE_ROLE,
+        AIRWAYS_AND_VESSELS_REFERENCE_ROLE,
         node,
     )
     if node is not None and quantification.airways_and_vessels is not None:
@@ -136,7 +136,7 @@ def enhanced_to_node(
     return node
 
 
-def structures_to_nodes(
+def extras_to_nodes(
     scene: Any,
     quantification: Quantification,
     volume_node: Any,
@@ -147,7 +147,7 @@ def structures_to_nodes(
     `segmentation_node` is the result, where the volume has several.
     """
     for write, find, role in (
-        (airways_and_vessels_to_node, airways_and_vessels_of, TUBES_REFERENCE_ROLE),
+        (airways_and_vessels_to_node, airways_and_vessels_of, AIRWAYS_AND_VESSELS_REFERENCE_ROLE),
         (sub_visual_to_node, sub_visual_of, SUB_VISUAL_REFERENCE_ROLE),
         (enhanced_to_node, enhanced_of, ENHANCED_REFERENCE_ROLE),
     ):
@@ -178,7 +178,11 @@ def airways_and_vessels_of(
 ) -> Any | None:
     """Return the node of airways and vessels of a volume; None if there is none."""
     return newest_referring(
-        scene, SEGMENTATION_CLASS, volume_node, TUBES_REFERENCE_ROLE, segmentation_node
+        scene,
+        SEGMENTATION_CLASS,
+        volume_node,
+        AIRWAYS_AND_VESSELS_REFERENCE_ROLE,
+        segmentation_node,
     )
 
 
