@@ -18,8 +18,8 @@ CORE_PACKAGES = (REPORT_PACKAGE,)
 # Name in Python → what pip is asked for.
 REQUIREMENTS = {
     REPORT_PACKAGE: "Jinja2>=3.1",
-    PDF_PACKAGE: "weasyprint>=62",
-    DICOM_PACKAGE: "highdicom>=0.24",
+    PDF_PACKAGE: "weasyprint>=63",
+    DICOM_PACKAGE: "highdicom>=0.22",
 }
 
 

@@ -867,6 +867,14 @@ def without_jinja(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked_for
 
 
+def test_the_panel_asks_for_the_versions_that_the_library_needs(module: ModuleType) -> None:
+    from CovidLungQuantPanel.install import REQUIREMENTS, TORCH_VERSION_REQUIREMENT
+
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for requirement in (*REQUIREMENTS.values(), f"torch{TORCH_VERSION_REQUIREMENT}"):
+        assert f'"{requirement}"' in project
+
+
 def test_a_missing_package_is_not_installed_without_consent(
     panel: Any, chest: Any, stand_in: application.StandIn, without_jinja: list[str]
 ) -> None:
