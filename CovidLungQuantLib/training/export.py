@@ -169,7 +169,7 @@ def _origin(reader: str | None, provenance: Provenance | None) -> dict[str, str]
         "reader": (reader or "").strip(),
         "model_name": (provenance and provenance.model_name) or "",
         "model_sha256": (provenance and provenance.model_sha256) or "",
-        "kinds": (provenance and provenance.options.get("kinds")) or "",
+        "kinds": str((provenance and provenance.options.get("kinds")) or ""),
         "software_version": __version__,
     }
 
