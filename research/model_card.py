@@ -14,7 +14,7 @@ from typing import Any
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model
-from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME, read_config, training_values
+from CovidLungQuantLib.training.config import CONFIG_FILE_NAME, read_config, training_values
 from research.card_recipe import recipe_text
 from research.card_sections import (
     Row,

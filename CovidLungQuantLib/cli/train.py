@@ -17,7 +17,7 @@ from CovidLungQuantLib.training.recipes import DEFAULT_RECIPE, RECIPES, recipe
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.cli.options import Commands
-    from CovidLungQuantLib.training.trainer import TrainingConfig
+    from CovidLungQuantLib.training.config import TrainingConfig
 
 
 def add_parser(commands: Commands) -> None:
@@ -127,7 +127,7 @@ def run(chosen: argparse.Namespace) -> None:
 
 def _configuration(chosen: argparse.Namespace) -> TrainingConfig:
     """The recipe or the file, with what the options change of it."""
-    from CovidLungQuantLib.training.trainer import read_config
+    from CovidLungQuantLib.training.config import read_config
 
     config = read_config(chosen.config) if chosen.config else recipe(chosen.recipe)
     changes = {

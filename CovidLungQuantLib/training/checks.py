@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from CovidLungQuantLib.errors import BadInputError
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.training.trainer import TrainingConfig
+    from CovidLungQuantLib.training.config import TrainingConfig
 
 SGD, ADAMW = OPTIMIZERS = ("sgd", "adamw")
 PLATEAU, ONE_CYCLE = SCHEDULES = ("plateau", "one_cycle")

@@ -35,6 +35,7 @@ from CovidLungQuantLib.models.registry import (
     model_path,
     user_models_folder,
 )
+from CovidLungQuantLib.training.config import TrainingConfig, read_config, training_values
 from CovidLungQuantLib.training.data import fold_names, patients
 from CovidLungQuantLib.training.dataset import case_names, patient_groups
 from CovidLungQuantLib.training.fine_tuning_runs import (
@@ -62,7 +63,6 @@ from CovidLungQuantLib.training.model_comparison import (
 )
 from CovidLungQuantLib.training.recipes import recipe
 from CovidLungQuantLib.training.run import train_on_dataset
-from CovidLungQuantLib.training.trainer import TrainingConfig, read_config, training_values
 
 # What a new model is made of, and what half of it may leave behind.
 MADE_SUFFIXES = (
@@ -258,12 +258,12 @@ def run_fine_tuning(run_folder: Path) -> None:
     except (KeyboardInterrupt, Cancelled):
         message = "Fine-tuning was cancelled; no model was made."
         _write_state(run_folder, CANCELLED, message, Cancelled.exit_code)
+    except CovidLungQuantError as error:
+        _write_state(run_folder, FAILED, str(error), error.exit_code)
+        raise
     except BaseException as error:
-        if isinstance(error, CovidLungQuantError):
-            _write_state(run_folder, FAILED, str(error), error.exit_code)
-        else:
-            message = f"{type(error).__name__}: {error}"
-            _write_state(run_folder, FAILED, message, CovidLungQuantError.exit_code)
+        message = f"{type(error).__name__}: {error}"
+        _write_state(run_folder, FAILED, message, CovidLungQuantError.exit_code)
         raise
     else:
         _write_state(run_folder, DONE, f"The new model {plan.name} is ready to be chosen.")

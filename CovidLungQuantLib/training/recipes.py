@@ -11,7 +11,7 @@ from CovidLungQuantLib.models.network import LUNG_CROP
 from CovidLungQuantLib.training.checks import ADAMW, ONE_CYCLE
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.training.trainer import TrainingConfig
+    from CovidLungQuantLib.training.config import TrainingConfig
 
 
 class Recipe(NamedTuple):
@@ -33,7 +33,7 @@ def recipe(name: str) -> TrainingConfig:
 
 
 def _paper() -> TrainingConfig:
-    from CovidLungQuantLib.training.trainer import TrainingConfig
+    from CovidLungQuantLib.training.config import TrainingConfig
 
     return TrainingConfig()
 
@@ -47,7 +47,7 @@ def _short() -> TrainingConfig:
     """
     from CovidLungQuantLib.lesions.networks.convlstm_attention import NetworkConfig
     from CovidLungQuantLib.training.augmentation import AugmentationConfig
-    from CovidLungQuantLib.training.trainer import TrainingConfig
+    from CovidLungQuantLib.training.config import TrainingConfig
 
     return TrainingConfig(
         network=NetworkConfig(

@@ -14,6 +14,7 @@ from CovidLungQuantLib.lesions.networks import architecture_name
 from CovidLungQuantLib.models.network import LesionNetwork
 from CovidLungQuantLib.models.registry import MODEL_SUFFIX
 from CovidLungQuantLib.training.checks import PLATEAU, check_training
+from CovidLungQuantLib.training.config import TrainingConfig
 from CovidLungQuantLib.training.data import (
     fold_names,
     fold_of_dataset,
@@ -22,7 +23,7 @@ from CovidLungQuantLib.training.data import (
 )
 from CovidLungQuantLib.training.dataset import case_names, patient_groups
 from CovidLungQuantLib.training.self_training import read_taught_scan
-from CovidLungQuantLib.training.trainer import TrainingConfig, train
+from CovidLungQuantLib.training.trainer import train
 from CovidLungQuantLib.training.workers import is_first_process
 
 # With the "plateau" schedule one patient in this many is watched instead of learned from.

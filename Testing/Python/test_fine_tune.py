@@ -30,6 +30,7 @@ from CovidLungQuantLib.models.registry import (
 )
 from CovidLungQuantLib.phantom import chest_phantom
 from CovidLungQuantLib.training import fine_tune
+from CovidLungQuantLib.training.config import TrainingConfig
 from CovidLungQuantLib.training.export import export_training_case
 from CovidLungQuantLib.training.fine_tune import (
     fine_tuning_config,
@@ -47,7 +48,6 @@ from CovidLungQuantLib.training.fine_tuning_runs import (
     fine_tunings,
 )
 from CovidLungQuantLib.training.model_comparison import compare_models
-from CovidLungQuantLib.training.trainer import TrainingConfig
 
 LONGEST_WAIT_S = 600.0
 ROOT = Path(fine_tune.__file__).parents[2]

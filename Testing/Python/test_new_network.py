@@ -108,6 +108,13 @@ def test_it_is_trained_and_fine_tuned_by_its_recipe(tmp_path):
     assert fine_tuning_config(trained.config).samples_per_batch == 16
 
 
+def test_without_a_main_branch_none_is_trained_alone(tmp_path):
+    config = replace(small_training(1), network=ThresholdConfig(), main_branch_epochs=1)
+    with pytest.raises(BadInputError, match="no main branch"):
+        train([scan_with_lesion()], config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_it_cannot_stand_where_its_layers_do_not_fit(tmp_path):
     start = build_network(ThresholdConfig())
     with pytest.raises(BadInputError, match="other layers"):

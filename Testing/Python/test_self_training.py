@@ -24,9 +24,9 @@ from CovidLungQuantLib.lesions.inference import (
     segment_lesions,
 )
 from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
+from CovidLungQuantLib.training.config import CONFIG_FILE_NAME
 from CovidLungQuantLib.training.data import TARGET_CHANNELS, training_case
 from CovidLungQuantLib.training.self_training import agreed_with, read_taught_scan
-from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME
 
 
 def labels_of(probabilities: np.ndarray) -> np.ndarray:

@@ -23,16 +23,12 @@ from CovidLungQuantLib.lesions.networks import config_to_values
 from CovidLungQuantLib.lesions.networks.convlstm_attention import UNET_BRANCH
 from CovidLungQuantLib.lesions.networks.unet import UNet, UNetConfig
 from CovidLungQuantLib.training.batches import CaseVariants
+from CovidLungQuantLib.training.config import CONFIG_FILE_NAME, TrainingConfig, read_config
 from CovidLungQuantLib.training.curves import LOG_FILE_NAME
 from CovidLungQuantLib.training.data import HealthyScan, read_case
 from CovidLungQuantLib.training.dataset import case_names
 from CovidLungQuantLib.training.recipes import RECIPES, recipe
-from CovidLungQuantLib.training.trainer import (
-    CONFIG_FILE_NAME,
-    TrainingConfig,
-    read_config,
-    train,
-)
+from CovidLungQuantLib.training.trainer import train
 
 ROOT = Path(__file__).resolve().parents[2]
 

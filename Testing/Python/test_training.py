@@ -28,6 +28,7 @@ from CovidLungQuantLib.training.augmentation import (
     AugmentationConfig,
     augment,
 )
+from CovidLungQuantLib.training.config import TrainingConfig
 from CovidLungQuantLib.training.curves import LOG_FILE_NAME
 from CovidLungQuantLib.training.data import (
     LESION_CHANNELS,
@@ -43,15 +44,9 @@ from CovidLungQuantLib.training.data import (
 )
 from CovidLungQuantLib.training.dataset import case_names
 from CovidLungQuantLib.training.evaluation import compare_with_reader, dice
-from CovidLungQuantLib.training.trainer import (
-    CHECKPOINT_FILE_NAME,
-    CYCLE_RISE,
-    TrainingConfig,
-    _LossOf,
-    one_cycle,
-    train,
-    validation_loss,
-)
+from CovidLungQuantLib.training.run_folder import CHECKPOINT_FILE_NAME
+from CovidLungQuantLib.training.schedule import CYCLE_RISE, one_cycle
+from CovidLungQuantLib.training.trainer import _LossOf, train, validation_loss
 
 
 def scan_with_lesion(name: str = "case", slices: int = 16, spacing_z_mm: float = 3.0):
