@@ -338,7 +338,7 @@ class _WindowRunner:
             batch = targets[done : done + self.batch_size]
             try:
                 probabilities = self._run_batch(load_slice, windows[batch])
-            except (torch.OutOfMemoryError, MemoryError) as error:
+            except (torch.cuda.OutOfMemoryError, MemoryError) as error:
                 self._use_less_memory(error)
                 continue
             yield from zip(batch, probabilities, strict=True)

@@ -133,7 +133,7 @@ class NetworkWithLittleMemory(torch.nn.Module):
 
     def attend(self, seen, windows):
         if len(windows) > self.most_windows:
-            raise torch.OutOfMemoryError("out of memory")
+            raise torch.cuda.OutOfMemoryError("out of memory")
         return self.inner.attend(seen, windows)
 
 
