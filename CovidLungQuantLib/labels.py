@@ -132,7 +132,7 @@ UNKNOWN_LUNG_VALUE = 255
 def is_lung(labels: np.ndarray) -> np.ndarray:
     """Return where a result's label map of any shape holds lung, normal or not, as bool.
 
-    For references, whose readers may leave more open, see `measures.comparison.structure_mask`.
+    For references, whose readers may leave more open, see `measures.structures.structure_mask`.
     """
     return labels != BACKGROUND_VALUE
 
@@ -140,7 +140,7 @@ def is_lung(labels: np.ndarray) -> np.ndarray:
 def is_lesion(labels: np.ndarray) -> np.ndarray:
     """Return where a result's label map of any shape holds lesion of any class, as bool.
 
-    For references see `measures.comparison.structure_mask`.
+    For references see `measures.structures.structure_mask`.
     """
     return labels >= GGO.value
 

@@ -19,22 +19,12 @@ from CovidLungQuantLib.anatomy.lobe_weights import LOBE_MODEL_FILE, shipped_lobe
 from CovidLungQuantLib.anatomy.lobes import LobeSegmentation, lobes_from_lungs, segment_lobes
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs, split_left_right
 from CovidLungQuantLib.anatomy.segments import divide_into_segments
-from CovidLungQuantLib.ct import (
-    CTVolume,
-    Geometry,
-    lps_oriented,
-    orient_like,
-    restore_orientation,
-)
+from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, orient_like, restore_orientation
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import is_lung
-from CovidLungQuantLib.lesions.airways_and_vessels import (
-    FIND_TUBES,
-    NO_TUBES,
-    REMOVE_TUBES,
-)
+from CovidLungQuantLib.lesions.airways_and_vessels import FIND_TUBES, NO_TUBES, REMOVE_TUBES
 from CovidLungQuantLib.lesions.enhancement import RINGS, enhance_parenchyma
 from CovidLungQuantLib.lesions.inference import LesionSegmentation, choose_device, segment_lesions
 from CovidLungQuantLib.lesions.kinds import KindsResult, check_kinds, tell_kinds_apart
@@ -159,15 +149,7 @@ def quantify(
             *kinds.warnings,
             *extras.warnings,
         ),
-        provenance=Provenance(
-            software_version=__version__,
-            model_name=model.name,
-            model_sha256=model.sha256,
-            device=lesions.device,
-            options=_named_options(options, lobes),
-            timings_s=timings,
-            **_lobe_model(lobes, options.lobes),
-        ),
+        provenance=_provenance(model, lesions.device, options, lobes, timings),
     )
 
 
@@ -297,16 +279,28 @@ def _find_lesions(
     return lesions, kinds
 
 
-def _named_options(
-    options: Options, lobes: np.ndarray | None
-) -> dict[str, str | float | bool | None]:
-    """The options as provenance keeps them."""
-    return {
-        **asdict(options),
-        # A result travels; the folders of the computer that made it do not.
-        "model": options.model and Path(options.model).name,
-        "lobes": options.lobes if lobes is None else GIVEN_LOBES,
-    }
+def _provenance(
+    model: LoadedModel,
+    device: str,
+    options: Options,
+    lobes: np.ndarray | None,
+    timings: dict[str, float],
+) -> Provenance:
+    """What made the result of a whole run; `lobes` are those the user gave."""
+    return Provenance(
+        software_version=__version__,
+        model_name=model.name,
+        model_sha256=model.sha256,
+        device=device,
+        options={
+            **asdict(options),
+            # A result travels; the folders of the computer that made it do not.
+            "model": options.model and Path(options.model).name,
+            "lobes": options.lobes if lobes is None else GIVEN_LOBES,
+        },
+        timings_s=timings,
+        **_lobe_model(lobes, options.lobes),
+    )
 
 
 def _lobe_model(given: np.ndarray | None, option: str) -> dict[str, str]:

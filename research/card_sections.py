@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from CovidLungQuantLib.measures.comparison import MINIMUM_EXTENT_PERCENT
+from CovidLungQuantLib.measures.against_reader import MINIMUM_EXTENT_PERCENT
 from research.ablation import WHOLE_RECIPE
 from research.false_positives import PLACES
 from research.other_models import OTHER_MODELS, FormerModel

@@ -18,7 +18,7 @@ from CovidLungQuantLib.cli.options import add_same_patient_option
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.files.images import read_label_file, write_image
 from CovidLungQuantLib.lesions.lesion_model import load_model
-from CovidLungQuantLib.measures.comparison import MINIMUM_EXTENT_PERCENT
+from CovidLungQuantLib.measures.against_reader import MINIMUM_EXTENT_PERCENT
 from CovidLungQuantLib.training.data import fold_of_dataset, labels_file, read_case
 from CovidLungQuantLib.training.evaluation import CaseAgreement, evaluate_case
 from research.tables import write_rows

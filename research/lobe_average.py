@@ -15,12 +15,7 @@ from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.labels import LOBES
-from research.lobe_masks import (
-    LUNG_VALUES,
-    lobe_dice,
-    lungs_of,
-    read_lobe_masks,
-)
+from research.lobe_masks import LUNG_VALUES, lobe_dice, lungs_of, read_lobe_masks
 
 # Cells of the box on which the masks are averaged (z, y, x).
 GRID = (64, 48, 40)

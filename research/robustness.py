@@ -16,8 +16,8 @@ from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.cli.options import add_same_patient_option
 from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model
-from CovidLungQuantLib.measures.comparison import LESION, structure_mask
 from CovidLungQuantLib.measures.overlap import dice
+from CovidLungQuantLib.measures.structures import LESION, structure_mask
 from CovidLungQuantLib.training.data import AnnotatedScan, fold_of_dataset, read_case
 from research.perturbations import PERTURBATIONS
 from research.tables import write_rows

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from CovidLungQuantLib.files.images import read_label_file
-from CovidLungQuantLib.measures.comparison import LESION, structure_mask
-from CovidLungQuantLib.measures.comparison import LUNG as LUNG_STRUCTURE
+from CovidLungQuantLib.measures.structures import LESION, structure_mask
+from CovidLungQuantLib.measures.structures import LUNG as LUNG_STRUCTURE
 from CovidLungQuantLib.training.data import read_case
 from CovidLungQuantLib.training.dataset import case_names
 

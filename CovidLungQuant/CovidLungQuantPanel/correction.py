@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from CovidLungQuantLib.errors import CovidLungQuantError
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY
-from CovidLungQuantLib.measures.comparison import LESION, LUNG
+from CovidLungQuantLib.measures.structures import LESION, LUNG
 from CovidLungQuantLib.mrml.nodes import result_of
 from CovidLungQuantLib.mrml.table import is_stale, set_stale
 from CovidLungQuantPanel.section import Section, resultOf

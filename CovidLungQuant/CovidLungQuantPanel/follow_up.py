@@ -10,25 +10,24 @@ from slicer.i18n import tr as _
 from CovidLungQuantLib.errors import CovidLungQuantError
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION
 from CovidLungQuantLib.measures.change import FOLLOWED_REGIONS
-from CovidLungQuantLib.mrml.follow_up import (
-    change_table_of,
-    changes_from_node,
-    curves_of,
+from CovidLungQuantLib.measures.columns import Place, columns_in
+from CovidLungQuantLib.mrml.follow_up import change_table_of, changes_from_node, is_out_of_date
+from CovidLungQuantLib.mrml.follow_up_curves import curves_of
+from CovidLungQuantLib.mrml.table import record_from_node
+from CovidLungQuantLib.mrml.time_points import (
     day_of,
     is_followed,
-    is_out_of_date,
     measured_tables,
     scan_name,
     set_day,
     set_followed,
 )
-from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantPanel.section import Section
 from CovidLungQuantPanel.widgets import keepColumnsInSight, showText
 
 SCAN_COLUMN, DAY_COLUMN, LESION_COLUMN = range(3)
 # Columns of the table of changes in the .ui file; its rows are `FOLLOWED_REGIONS`.
-SHOWN_CHANGES = ("lesion_ml", "lesion_percent", "ggo_ml", "high_opacity_ml")
+SHOWN_CHANGES = tuple(column.key for column in columns_in(Place.PANEL_CHANGES))
 
 
 class FollowUpSection(Section):

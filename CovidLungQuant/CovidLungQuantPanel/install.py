@@ -13,12 +13,10 @@ from slicer.i18n import tr as _
 
 TORCH_VERSION_REQUIREMENT = ">=2.2"
 REPORT_PACKAGE, PDF_PACKAGE, DICOM_PACKAGE = "jinja2", "weasyprint", "highdicom"
-# Slicer brings the first two, PyTorch the last; a Slicer that was built otherwise may not.
-CORE_PACKAGES = ("scipy", "SimpleITK", REPORT_PACKAGE)
+# Beyond what every Slicer has; PyTorch usually brings it.
+CORE_PACKAGES = (REPORT_PACKAGE,)
 # Name in Python → what pip is asked for.
 REQUIREMENTS = {
-    "scipy": "scipy>=1.11",
-    "SimpleITK": "SimpleITK>=2.3",
     REPORT_PACKAGE: "Jinja2>=3.1",
     PDF_PACKAGE: "weasyprint>=62",
     DICOM_PACKAGE: "highdicom>=0.24",
@@ -34,8 +32,7 @@ class Installation:
     def ensureLibrary(self):
         """Return whether all is there that segmenting, measuring and reports need; offers it."""
         return self.ensureTorch() and all(
-            self.ensurePackage(package, _("is needed to measure and report"))
-            for package in CORE_PACKAGES
+            self.ensurePackage(package, _("lays out reports")) for package in CORE_PACKAGES
         )
 
     def ensureTorch(self):

@@ -4,12 +4,7 @@ Annotations are not postponed here (`from __future__ import annotations`): Slice
 wrapper needs them as types.
 """
 
-from slicer import (
-    vtkMRMLNode,
-    vtkMRMLScalarVolumeNode,
-    vtkMRMLSegmentationNode,
-    vtkMRMLTableNode,
-)
+from slicer import vtkMRMLNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 from CovidLungQuantLib.lesions.airways_and_vessels import NO_TUBES

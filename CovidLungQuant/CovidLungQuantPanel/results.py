@@ -3,12 +3,7 @@
 import vtk
 from slicer.i18n import tr as _
 
-from CovidLungQuantLib.labels import (
-    BOTH_LUNGS_REGION,
-    LEFT_LUNG_REGION,
-    LOBES,
-    RIGHT_LUNG_REGION,
-)
+from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, LEFT_LUNG_REGION, LOBES, RIGHT_LUNG_REGION
 from CovidLungQuantLib.measures.columns import Place, columns_in
 from CovidLungQuantLib.measures.severity import (
     HIGHEST_CT_SCORE,

@@ -48,7 +48,7 @@ class RunSection(Section):
                 volumeNode,
                 chosen.outputSegmentation,
                 chosen.outputTable,
-                options=self._logic.chosenOptions(chosen, self.showProgress),
+                options=self._logic.chosenOptions(chosen),
                 progress=self.showProgress,
                 lobesNode=chosen.lobes,
             ),

@@ -13,11 +13,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CovidLungQuantLib.errors import CovidLungQuantError
-from CovidLungQuantLib.models.registry import (
-    MODEL_SUFFIX,
-    USER_MODELS_VARIABLE,
-    user_models_folder,
-)
+from CovidLungQuantLib.models.registry import MODEL_SUFFIX, USER_MODELS_VARIABLE, user_models_folder
 from CovidLungQuantPanel.preferences import (
     AUTOMATIC_DEVICE,
     DEVICE_SETTING,

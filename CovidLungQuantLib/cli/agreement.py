@@ -49,10 +49,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Compare, write and print."""
-    from CovidLungQuantLib.cohort.agreement_files import (
-        AGREEMENT_FILES,
-        write_agreement,
-    )
+    from CovidLungQuantLib.cohort.agreement_files import AGREEMENT_FILES, write_agreement
     from CovidLungQuantLib.cohort.figures import check_figures_possible
     from CovidLungQuantLib.cohort.published_agreement import lesion_yardstick
     from CovidLungQuantLib.cohort.reader_tables import compare_observers, tables_of_files

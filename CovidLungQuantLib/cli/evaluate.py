@@ -56,10 +56,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Compare, write and print."""
-    from CovidLungQuantLib.cohort.agreement_files import (
-        EVALUATION_FILES,
-        write_evaluation,
-    )
+    from CovidLungQuantLib.cohort.agreement_files import EVALUATION_FILES, write_evaluation
     from CovidLungQuantLib.cohort.evaluation import evaluate, find_pairs
     from CovidLungQuantLib.cohort.figures import check_figures_possible
     from CovidLungQuantLib.cohort.published_agreement import lesion_yardstick

@@ -81,11 +81,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Fine-tune, or tell of those that run, or stop one."""
-    from CovidLungQuantLib.training.fine_tuning_runs import (
-        cancel_fine_tuning,
-        status_lines,
-        watch,
-    )
+    from CovidLungQuantLib.training.fine_tuning_runs import cancel_fine_tuning, status_lines, watch
 
     if [chosen.dataset is not None, chosen.status, chosen.cancel is not None].count(True) != 1:
         raise BadInputError("Give the folder of a training set, or --status, or --cancel NEW.")

@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from CovidLungQuantLib.cli.printing import (
-    aligned,
-    number_text,
-    print_files,
-    print_warnings,
-)
+from CovidLungQuantLib.cli.printing import aligned, number_text, print_files, print_warnings
 from CovidLungQuantLib.cli.progress_bar import WRITE_FROM
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import APPROXIMATION, LOBES

@@ -28,7 +28,8 @@ from CovidLungQuantLib.cohort.reader_tables import (
 from CovidLungQuantLib.display.numbers import decimal_text, p_text, significant_text
 from CovidLungQuantLib.files.tables import write_csv, write_study_json
 from CovidLungQuantLib.labels import UNCLASSIFIED_LESION_VALUE, UNKNOWN_LUNG_VALUE
-from CovidLungQuantLib.measures.comparison import MEASURES, MEASURES_BY_KEY, STRUCTURES
+from CovidLungQuantLib.measures.against_reader import MEASURES, MEASURES_BY_KEY
+from CovidLungQuantLib.measures.structures import STRUCTURES
 from CovidLungQuantLib.pages.drawings import Figure, svg_figure
 from CovidLungQuantLib.pages.rendering import render_page
 

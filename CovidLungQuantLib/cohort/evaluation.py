@@ -10,12 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from CovidLungQuantLib.cohort.agreement import (
-    PairedAgreement,
-    Summary,
-    paired_agreement,
-    summarise,
-)
+from CovidLungQuantLib.cohort.agreement import PairedAgreement, Summary, paired_agreement, summarise
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.grids import place_labels
 from CovidLungQuantLib.files.images import LABEL_MAP_SUFFIXES
@@ -28,16 +23,14 @@ from CovidLungQuantLib.labels import (
     UNKNOWN_LUNG_VALUE,
     has_stated_class,
 )
-from CovidLungQuantLib.measures.comparison import (
-    LESION,
-    LUNG,
+from CovidLungQuantLib.measures.against_reader import (
     MEASURES_BY_KEY,
     MINIMUM_EXTENT_PERCENT,
-    STRUCTURES,
     ComparisonMeasure,
     StructureComparison,
     compare_label_maps,
 )
+from CovidLungQuantLib.measures.structures import LESION, LUNG, STRUCTURES
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 # Files that stand for the folder they lie in: an annotated case, a result of `segment`.

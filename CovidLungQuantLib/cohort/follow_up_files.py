@@ -15,12 +15,7 @@ from CovidLungQuantLib.display.numbers import DASH, decimal_text, difference_tex
 from CovidLungQuantLib.files.tables import write_csv, write_study_json
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, HIGH_OPACITY, LOBES
 from CovidLungQuantLib.measures.change import Change, change_row
-from CovidLungQuantLib.measures.columns import (
-    PERCENTAGE_POINTS,
-    Column,
-    Place,
-    columns_in,
-)
+from CovidLungQuantLib.measures.columns import PERCENTAGE_POINTS, Column, Place, columns_in
 from CovidLungQuantLib.measures.measurements import LUNG_REGIONS
 from CovidLungQuantLib.pages.drawings import svg_figure
 from CovidLungQuantLib.pages.rendering import render_page

@@ -10,11 +10,7 @@ from CovidLungQuantLib.ct import Geometry, orient_like, restore_orientation
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.images import LabelFile, on_grid_of, read_label_file, whole_numbers
-from CovidLungQuantLib.files.lobe_conventions import (
-    SegmentName,
-    lobe_of_segment,
-    recognise_lobes,
-)
+from CovidLungQuantLib.files.lobe_conventions import SegmentName, lobe_of_segment, recognise_lobes
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 
 # The share of the lobes that must lie inside the scan they are read for.

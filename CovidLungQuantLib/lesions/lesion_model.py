@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from CovidLungQuantLib.lesions.networks import (
-    build_network,
-    config_from_values,
-    config_to_values,
-)
+from CovidLungQuantLib.lesions.networks import build_network, config_from_values, config_to_values
 from CovidLungQuantLib.models.files import (
     NOT_A_MODEL_ERRORS,
     load_checked,

@@ -16,14 +16,16 @@ import math
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from CovidLungQuantLib.labels import (
-    GGO,
-    HIGH_OPACITY,
-    LESION,
-    LUNG,
-    NORMAL_LUNG,
-    Code,
-    Label,
+from CovidLungQuantLib.labels import NORMAL_LUNG, Code
+from CovidLungQuantLib.measures.structures import (
+    ALL_LESION,
+    ALL_LUNG,
+    DENSE,
+    GROUND_GLASS,
+    LESION_FIRST,
+    LUNG_FIRST,
+    NORMAL,
+    Structure,
 )
 
 PERCENTAGE_POINTS = "percentage points"
@@ -55,36 +57,6 @@ ML = Unit("mL", "_ml", "mL", 1, Code("UCUM", "mL", "milliliter"))
 PERCENT = Unit("%", "_percent", PERCENTAGE_POINTS, 2, Code("UCUM", "%", "percent"))
 HU = Unit("HU", "_hu", "HU", 0, Code("UCUM", "[hnsf'U]", "Hounsfield unit"))
 NO_UNIT = Unit("", "", "", 0)
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What a figure is of.
-
-    Attributes:
-        name: in full.
-        finding: its code in DICOM.
-        label: its label, which gives the colour; None for what several labels make up.
-        narrow_name: where there is hardly room.
-        density_name: where its density is told beside that of its parts; empty if `name` does.
-    """
-
-    name: str
-    finding: Code
-    label: Label | None
-    narrow_name: str
-    density_name: str = ""
-
-
-ALL_LUNG = Structure("Lung", LUNG, None, "", density_name="Whole lung")
-NORMAL = Structure(NORMAL_LUNG.name, NORMAL_LUNG.type, NORMAL_LUNG, "Normal")
-GROUND_GLASS = Structure(GGO.name, GGO.type, GGO, "GGO")
-DENSE = Structure(HIGH_OPACITY.name, HIGH_OPACITY.type, HIGH_OPACITY, "High")
-ALL_LESION = Structure("Lesion", LESION, None, "All")
-
-# From the lung to its parts and their sum; with the lesions first, as changes and DICOM have it.
-LUNG_FIRST = (ALL_LUNG, NORMAL, GROUND_GLASS, DENSE, ALL_LESION)
-LESION_FIRST = (ALL_LUNG, ALL_LESION, NORMAL, GROUND_GLASS, DENSE)
 
 
 @dataclass(frozen=True)

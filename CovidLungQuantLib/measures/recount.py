@@ -13,9 +13,9 @@ import numpy as np
 
 from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import CLASS_COUNT, is_lung
-from CovidLungQuantLib.measures.comparison import STRUCTURES, structure_mask
 from CovidLungQuantLib.measures.correction import Correction, StructureCorrection
 from CovidLungQuantLib.measures.measurements import Measurements, measurements_from_histograms
+from CovidLungQuantLib.measures.structures import STRUCTURES, structure_mask
 from CovidLungQuantLib.measures.volumes import LabelHistograms, label_histograms
 
 # Lung drawn this far from any known lung takes its region from the whole map, which is slower.

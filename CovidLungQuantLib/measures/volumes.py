@@ -20,12 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from CovidLungQuantLib.labels import (
-    CLASS_COUNT,
-    GGO,
-    HIGH_OPACITY,
-    NORMAL_LUNG,
-)
+from CovidLungQuantLib.labels import CLASS_COUNT, GGO, HIGH_OPACITY, NORMAL_LUNG
 
 # Slices counted at once: bounds the memory of the count whatever the scan's length.
 _SLICES_AT_ONCE = 16

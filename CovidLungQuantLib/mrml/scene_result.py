@@ -45,10 +45,11 @@ from CovidLungQuantLib.mrml.structures import (
     structures_to_nodes,
 )
 from CovidLungQuantLib.mrml.table import TableRecord, measurements_to_node, record_from_node
+from CovidLungQuantLib.quantification import Provenance
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.measures.measurements import Measurements
-    from CovidLungQuantLib.pipeline import Provenance, Quantification
+    from CovidLungQuantLib.quantification import Quantification
 
 
 @dataclass(frozen=True)
@@ -292,7 +293,4 @@ def provenance_of(segmentation_node: Any) -> Provenance | None:
 
 
 def _provenance(values: dict[str, Any] | None) -> Provenance | None:
-    # Only here: it loads PyTorch.
-    from CovidLungQuantLib.pipeline import Provenance
-
     return None if values is None else Provenance(**values)

@@ -28,11 +28,7 @@ from CovidLungQuantLib.files.segments import (
     joined_labels,
     missing_segment,
 )
-from CovidLungQuantLib.labels import (
-    LABELS,
-    LESION_LABELS,
-    NORMAL_LUNG,
-)
+from CovidLungQuantLib.labels import LABELS, LESION_LABELS, NORMAL_LUNG
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, remember_volume
 from CovidLungQuantLib.mrml.segments import (
     BINARY_LABELMAP,
@@ -45,14 +41,8 @@ from CovidLungQuantLib.mrml.segments import (
     tag_of,
     terminology_of,
 )
-from CovidLungQuantLib.mrml.volumes import (
-    geometry_of,
-    voxels,
-)
-from CovidLungQuantLib.terminology import (
-    label_of_segment,
-    label_of_terminology_entry,
-)
+from CovidLungQuantLib.mrml.volumes import geometry_of, voxels
+from CovidLungQuantLib.terminology import label_of_segment, label_of_terminology_entry
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.quantification import Quantification

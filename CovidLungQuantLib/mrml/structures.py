@@ -22,10 +22,7 @@ from CovidLungQuantLib.display.enhancement import enhancement_facts, enhancement
 from CovidLungQuantLib.labels import AIRWAYS_AND_VESSELS, SUB_VISUAL_LESION, Label
 from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as TUBES_METHOD
 from CovidLungQuantLib.lesions.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
-from CovidLungQuantLib.measures.airways_and_vessels import (
-    measure_airways_and_vessels,
-    volumes_note,
-)
+from CovidLungQuantLib.measures.airways_and_vessels import measure_airways_and_vessels, volumes_note
 from CovidLungQuantLib.mrml.nodes import (
     ENHANCED_REFERENCE_ROLE,
     SUB_VISUAL_REFERENCE_ROLE,

@@ -31,12 +31,8 @@ from CovidLungQuantLib.labels import (
     Code,
     Label,
 )
-from CovidLungQuantLib.measures.columns import (
-    LESION_FIRST,
-    PRIVATE_SCHEME,
-    Structure,
-    dicom_columns,
-)
+from CovidLungQuantLib.measures.columns import PRIVATE_SCHEME, dicom_columns
+from CovidLungQuantLib.measures.structures import LESION_FIRST, Structure
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
 
 if TYPE_CHECKING:

@@ -55,11 +55,7 @@ from CovidLungQuantLib.measures.volumes import label_histograms
 from CovidLungQuantLib.pages.charts import density_scale, hu_histogram, lobe_chart
 from CovidLungQuantLib.pages.drawings import Svg
 from CovidLungQuantLib.pages.rendering import render_page
-from CovidLungQuantLib.pages.report_pictures import (
-    density_pictures,
-    enhanced_views,
-    label_views,
-)
+from CovidLungQuantLib.pages.report_pictures import density_pictures, enhanced_views, label_views
 from CovidLungQuantLib.pages.severity_planes import (
     PLANES_OF_LUNG,
     planes_by_ct_score,

@@ -43,16 +43,10 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_slice,
     working_step_mm,
 )
-from CovidLungQuantLib.measures.comparison import LUNG, structure_mask
+from CovidLungQuantLib.measures.structures import LUNG, structure_mask
 from CovidLungQuantLib.models.network import LesionNetworkConfig
-from CovidLungQuantLib.training.dataset import (
-    case_names,
-    patient_groups,
-)
-from CovidLungQuantLib.training.nnunet import (
-    is_nnunet_dataset,
-    nnunet_case,
-)
+from CovidLungQuantLib.training.dataset import case_names, patient_groups
+from CovidLungQuantLib.training.nnunet import is_nnunet_dataset, nnunet_case
 from CovidLungQuantLib.training.synthetic_lesions import paint_lesions
 
 # What a target channel is the share of: the four classes, lesion of unknown class, and voxels of

@@ -12,8 +12,9 @@ from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, UNKNOWN_LUNG_VALUE
 from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.kinds import classify_by_density
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel
-from CovidLungQuantLib.measures.comparison import LESION, LUNG, class_slices, structure_mask
+from CovidLungQuantLib.measures.against_reader import class_slices
 from CovidLungQuantLib.measures.overlap import dice
+from CovidLungQuantLib.measures.structures import LESION, LUNG, structure_mask
 from CovidLungQuantLib.training.data import AnnotatedScan
 
 THRESHOLD_BASELINE_HU = -650
@@ -25,8 +26,8 @@ class CaseAgreement:
 
     Voxels of which the reader did not know whether they are lung count as no lesion and are left
     out of lung and extents. Class figures are taken on the slices without lesion of unknown class
-    (see `measures.comparison.class_slices`), with the kinds told apart by density; `network_…` are
-    those of the network's own classes. `sure_slices` counts those of them that hold lesion.
+    (see `measures.against_reader.class_slices`), with the kinds told apart by density; `network_…`
+    are those of the network's own classes. `sure_slices` counts those of them that hold lesion.
     """
 
     case: str

@@ -32,7 +32,7 @@ from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.files.names import CASE_CT_FILE, CASE_FILE, CASE_LABELS_FILE
 from CovidLungQuantLib.files.tables import replace_text
 from CovidLungQuantLib.label_maps import check_labels
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS
+from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS, is_lung
 from CovidLungQuantLib.measures.correction import correction_of
 from CovidLungQuantLib.outputs.folder import writing_error
 from CovidLungQuantLib.training.dataset import (
@@ -114,7 +114,7 @@ def export_training_case(
     """
     dataset = Path(dataset_folder).expanduser().absolute()
     check_labels(labels, ct.hu.shape)
-    if not np.any(labels != BACKGROUND_VALUE):
+    if not np.any(is_lung(labels)):
         raise BadInputError("The segmentation is empty; mark the lungs before adding the case.")
     layout = check_layout(dataset, layout)
     check_same_patient(dataset, same_patient_as)

@@ -14,11 +14,7 @@ from CovidLungQuantLib.files.names import RESULT_FILE, SEGMENTATION_FILE
 from CovidLungQuantLib.files.segmentation_reading import read_segmentation
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 from CovidLungQuantLib.quantification import Provenance
-from CovidLungQuantLib.training.export import (
-    check_layout,
-    check_same_patient,
-    export_training_case,
-)
+from CovidLungQuantLib.training.export import check_layout, check_same_patient, export_training_case
 
 NEEDED_COLUMNS = ("ct", "segmentation")
 OPTIONAL_COLUMNS = ("machine", "reader", "series", "patient")

@@ -31,11 +31,7 @@ from CovidLungQuantLib.training.data import (
 from CovidLungQuantLib.training.imagenet import start_from_imagenet
 from CovidLungQuantLib.training.losses import segmentation_loss
 from CovidLungQuantLib.training.run_folder import claim_run_folder, resume, save_checkpoint
-from CovidLungQuantLib.training.schedule import (
-    learning_rate,
-    make_optimizer,
-    make_scheduler,
-)
+from CovidLungQuantLib.training.schedule import learning_rate, make_optimizer, make_scheduler
 from CovidLungQuantLib.training.workers import Workers
 
 

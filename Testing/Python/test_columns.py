@@ -21,7 +21,6 @@ from CovidLungQuantLib.ct import read_ct
 from CovidLungQuantLib.labels import Code
 from CovidLungQuantLib.measures import columns
 from CovidLungQuantLib.measures.columns import (
-    ALL_LESION,
     HU,
     MEAN_ATTENUATION,
     NO_UNIT,
@@ -34,6 +33,7 @@ from CovidLungQuantLib.measures.columns import (
     density_columns,
     region_columns,
 )
+from CovidLungQuantLib.measures.structures import ALL_LESION
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
 from CovidLungQuantLib.outputs.folder import write_results
 from CovidLungQuantLib.outputs.table import write_measurements_csv, write_result_json

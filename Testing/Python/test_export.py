@@ -30,10 +30,7 @@ from CovidLungQuantLib.training.dataset import (
     patient_count,
     patient_groups,
 )
-from CovidLungQuantLib.training.export import (
-    MANIFEST_FILE_NAME,
-    export_training_case,
-)
+from CovidLungQuantLib.training.export import MANIFEST_FILE_NAME, export_training_case
 
 PROVENANCE = a_quantification().provenance
 IDENTITY = {

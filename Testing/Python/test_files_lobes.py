@@ -15,12 +15,7 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.files.lobes import read_lobes, read_lungs
 from CovidLungQuantLib.files.segmentation_writing import write_lobes
-from CovidLungQuantLib.labels import (
-    LEFT_LOWER_LOBE,
-    LOBES,
-    RIGHT_LOWER_LOBE,
-    RIGHT_MIDDLE_LOBE,
-)
+from CovidLungQuantLib.labels import LEFT_LOWER_LOBE, LOBES, RIGHT_LOWER_LOBE, RIGHT_MIDDLE_LOBE
 from CovidLungQuantLib.terminology import terminology_entry
 
 

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs, split_left_right
 from CovidLungQuantLib.errors import BadInputError, Cancelled
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE, UNKNOWN_LUNG_VALUE
-from CovidLungQuantLib.measures.comparison import LESION, LUNG, structure_mask
+from CovidLungQuantLib.measures.structures import LESION, LUNG, structure_mask
 from CovidLungQuantLib.phantom import PhantomCase, chest_phantom
 
 SIDES = (LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE)

@@ -10,11 +10,7 @@ import pytest
 from CovidLungQuantLib.anatomy.segments import divide_into_segments
 from CovidLungQuantLib.labels import LOBES, LUNG_SEGMENTS
 from CovidLungQuantLib.measures.columns import column_keys
-from CovidLungQuantLib.measures.measurements import (
-    Measurements,
-    measure_lungs,
-    table_rows,
-)
+from CovidLungQuantLib.measures.measurements import Measurements, measure_lungs, table_rows
 
 VOXEL_ML = 0.5
 # Thousandths of the lung, as in healthy adults.

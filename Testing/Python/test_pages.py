@@ -19,9 +19,10 @@ from CovidLungQuantLib.cohort.follow_up_files import follow_up_page
 from CovidLungQuantLib.cohort.reader_tables import compare_observers, read_reader_tables
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.display.colors import CT_SCORE_COLORS, REGION_SCORE_COLORS
+from CovidLungQuantLib.measures.against_reader import MEASURES, StructureComparison
 from CovidLungQuantLib.measures.columns import HU, ML, PERCENT, Column
-from CovidLungQuantLib.measures.comparison import MEASURES, STRUCTURES, StructureComparison
 from CovidLungQuantLib.measures.score_bins import CT_SCORE, CT_SEVERITY_SCORE
+from CovidLungQuantLib.measures.structures import STRUCTURES
 from CovidLungQuantLib.outputs.report import report_html
 from CovidLungQuantLib.pages import rendering
 from CovidLungQuantLib.pages.drawings import Svg

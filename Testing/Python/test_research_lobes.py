@@ -17,17 +17,8 @@ from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 from research.lobe_average import average_dice
 from research.lobe_bank import LobeTrainingConfig, make_bank
 from research.lobe_card import lobe_card
-from research.lobe_masks import (
-    LobeMask,
-    lobe_dice,
-    middle_lobe_in_front,
-    read_lobe_masks,
-)
-from research.lobes import (
-    cross_validate,
-    fissure_loss,
-    recipe_text,
-)
+from research.lobe_masks import LobeMask, lobe_dice, middle_lobe_in_front, read_lobe_masks
+from research.lobes import cross_validate, fissure_loss, recipe_text
 
 SMALL_NETWORK = LobeNetworkConfig(grid=(16, 16, 16), channels=(4, 8, 8))
 SMALL_TRAINING = LobeTrainingConfig(variants=2, steps=12, batch=2, right_cycles=1)

@@ -28,11 +28,7 @@ from CovidLungQuantLib.measures.severity import (
     score_severity,
     severity_notes,
 )
-from CovidLungQuantLib.measures.volumes import (
-    RegionMeasurement,
-    label_histograms,
-    measure_region,
-)
+from CovidLungQuantLib.measures.volumes import RegionMeasurement, label_histograms, measure_region
 
 JUST_BELOW = {edge: math.nextafter(edge, 0.0) for edge in (5.0, 25.0, 50.0, 75.0, 100.0)}
 JUST_ABOVE = {edge: math.nextafter(edge, 101.0) for edge in (0.0, 5.0, 25.0, 50.0, 75.0)}

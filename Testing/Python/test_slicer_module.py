@@ -43,7 +43,8 @@ from CovidLungQuantLib.mrml.nodes import (
 )
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
-from CovidLungQuantLib.pipeline import Options, measure, quantify
+from CovidLungQuantLib.pipeline import measure, quantify
+from CovidLungQuantLib.quantification import Options
 from Testing.slicer_stand_in import application
 from Testing.slicer_stand_in.pythonqt import UnknownSlicerName
 

@@ -15,11 +15,7 @@ from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.measures.columns import column_keys
 from CovidLungQuantLib.measures.measurements import table_rows
-from CovidLungQuantLib.outputs.table import (
-    result_dict,
-    write_measurements_csv,
-    write_result_json,
-)
+from CovidLungQuantLib.outputs.table import result_dict, write_measurements_csv, write_result_json
 
 AGREED_COLUMNS = (
     "region,volume_ml,normal_ml,ggo_ml,high_opacity_ml,lesion_ml,"

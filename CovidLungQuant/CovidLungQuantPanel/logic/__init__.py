@@ -11,8 +11,9 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from CovidLungQuantLib.errors import CovidLungQuantError
-from CovidLungQuantLib.mrml.follow_up import change_table_of, follow_up_to_node, set_day
+from CovidLungQuantLib.mrml.follow_up import change_table_of, follow_up_to_node
 from CovidLungQuantLib.mrml.scene_result import SceneResult, newest_result
+from CovidLungQuantLib.mrml.time_points import set_day
 from CovidLungQuantPanel.logic import library, options
 from CovidLungQuantPanel.logic.correct import CorrectLogic
 from CovidLungQuantPanel.logic.counting import StrokeCounter, Writing
@@ -109,7 +110,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         :param volumeNode: the CT, in Hounsfield units.
         :param segmentationNode: overwritten if given, otherwise a new one is made.
         :param tableNode: likewise.
-        :param options: `CovidLungQuantLib.pipeline.Options`; None is the default.
+        :param options: `CovidLungQuantLib.Options`; None is the default.
         :param progress: called with (fraction, message) in the caller's thread; may raise
             `Cancelled`.
         :param lobesNode: segmentation or label map node with the five lobes; None finds them.
@@ -147,11 +148,9 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         result = _sceneResult(volumeNode, segmentationNode, tableNode, lobesNode)
         return segmentationNode, self._run.measure(result, progress).table
 
-    def chosenOptions(self, parameterNode, progress=None):
-        """Return the `pipeline.Options` that a parameter set holds; loads PyTorch."""
-        with self._workers.exclusively():
-            library.loadPipeline(progress)
-            return options.optionsOf(parameterNode)
+    def chosenOptions(self, parameterNode):
+        """Return the `CovidLungQuantLib.Options` that a parameter set holds."""
+        return options.optionsOf(parameterNode)
 
     # Correcting
 

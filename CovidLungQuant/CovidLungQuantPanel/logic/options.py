@@ -1,4 +1,4 @@
-"""What can be chosen for a run, and the library's `pipeline.Options` of what was chosen.
+"""What can be chosen for a run, and the library's `Options` of what was chosen.
 
 The one place that knows how the parameter node and the arguments of scripts become options.
 """
@@ -10,13 +10,13 @@ from slicer.i18n import tr as _
 
 from CovidLungQuantLib.errors import CovidLungQuantError
 from CovidLungQuantLib.models.registry import available_models
-from CovidLungQuantPanel.logic.library import loadPipeline
+from CovidLungQuantLib.quantification import Options
 from CovidLungQuantPanel.preferences import deviceOfThisComputer
 
 
 def optionsOf(parameterNode):
-    """Return the options that are chosen in the panel; loads PyTorch."""
-    return loadPipeline().Options(
+    """Return the options that are chosen in the panel."""
+    return Options(
         device=deviceOfThisComputer(parameterNode.device),
         model=parameterNode.model or None,
         kinds=parameterNode.kinds,
@@ -27,17 +27,16 @@ def optionsOf(parameterNode):
 
 
 def optionsWith(options, individual):
-    """Return `options`, or the default for None, with some fields replaced; loads PyTorch.
+    """Return `options`, or the default for None, with some fields replaced.
 
     :param individual: field → value; None leaves the field as it is.
     :raises CovidLungQuantError: `options` are none of the library's.
     """
-    optionsClass = loadPipeline().Options
     if options is None:
-        options = optionsClass()
-    elif not isinstance(options, optionsClass):
+        options = Options()
+    elif not isinstance(options, Options):
         raise CovidLungQuantError(
-            _("Give `options` as CovidLungQuantLib.pipeline.Options, or single ones by their name.")
+            _("Give `options` as CovidLungQuantLib.Options, or single ones by their name.")
         )
     given = {field: value for field, value in individual.items() if value is not None}
     return replace(options, **given)

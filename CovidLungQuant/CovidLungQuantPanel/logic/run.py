@@ -25,13 +25,13 @@ class RunLogic:
         """Segment and measure the volume of a result; return the result that was written.
 
         :param result: `SceneResult`; its nodes are overwritten, missing ones are made.
-        :param options: `pipeline.Options`; None is the default.
+        :param options: `CovidLungQuantLib.Options`; None is the default.
         :param individual: fields of the options by name that replace those of `options`.
         """
+        options = optionsWith(options, individual or {})
         with self._workers.exclusively() as worker:
             pipeline = loadPipeline(progress)
             ct = ct_from_node(result.volume)
-            options = optionsWith(options, individual or {})
             lobes, warnings = None, ()
             if result.present().given_lobes is not None:
                 lobes, warnings = result.read_lobes()

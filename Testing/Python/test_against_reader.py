@@ -7,13 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from CovidLungQuantLib.measures.comparison import (
-    STRUCTURES,
+from CovidLungQuantLib.measures.against_reader import (
     StructureComparison,
     class_slices,
     compare_label_maps,
-    structure_mask,
 )
+from CovidLungQuantLib.measures.structures import STRUCTURES, structure_mask
 
 # One voxel is 0.01 mL.
 SPACING_MM = (1.0, 2.0, 5.0)

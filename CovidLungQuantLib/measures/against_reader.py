@@ -18,13 +18,10 @@ import numpy as np
 from CovidLungQuantLib.labels import (
     GGO,
     HIGH_OPACITY,
-    LESION_LABELS,
     NORMAL_LUNG,
     UNCLASSIFIED_LESION_VALUE,
     UNKNOWN_LUNG_VALUE,
     has_stated_class,
-    is_lesion,
-    is_lung,
 )
 from CovidLungQuantLib.measures.overlap import (
     SurfaceDistances,
@@ -32,10 +29,8 @@ from CovidLungQuantLib.measures.overlap import (
     surface_distances,
     volume_similarity,
 )
+from CovidLungQuantLib.measures.structures import LUNG, STRUCTURES, structure_mask
 
-LUNG = "Lung"
-LESION = "Lesion"
-STRUCTURES = (LUNG, NORMAL_LUNG.name, LESION, GGO.name, HIGH_OPACITY.name)
 # Cases with less lesion than this say little about overlap; their Dice is also given without them.
 MINIMUM_EXTENT_PERCENT = 0.5
 
@@ -108,16 +103,6 @@ class StructureComparison:
     reference_extent_percent: float = math.nan
     extent_error_points: float = math.nan
     reason: str = ""
-
-
-def structure_mask(labels: np.ndarray, structure: str) -> np.ndarray:
-    """Voxels that surely are of a structure, bool; works for results and references."""
-    if structure == LUNG:
-        return is_lung(labels) & (labels != UNKNOWN_LUNG_VALUE)
-    if structure == LESION:
-        return is_lesion(labels) & (labels != UNKNOWN_LUNG_VALUE)
-    value = {label.name: label.value for label in (NORMAL_LUNG, *LESION_LABELS)}[structure]
-    return labels == value
 
 
 def class_slices(reference: np.ndarray) -> np.ndarray:
