@@ -196,16 +196,13 @@ def measure(
     """
     check_labels(labels, ct.hu.shape)
     _check_airways_and_vessels(airways_and_vessels, ct)
-    progress(0.0, "Checking the scan and its segmentation")
     upright, orientation = lps_oriented(ct)
     spacing_mm = upright.geometry.spacing_mm
     warnings = (
         *check_chest_orientation(upright.hu, spacing_mm),
         *check_label_map(upright.hu, orient_like(labels, orientation), spacing_mm),
     )
-    measured = _measured(
-        ct, labels, subrange(progress, 0.1, 1.0), lobes, lobe_option, airways_and_vessels
-    )
+    measured = _measured(ct, labels, progress, lobes, lobe_option, airways_and_vessels)
     return replace(measured, warnings=(*measured.warnings, *warnings))
 
 
