@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CovidLungQuantLib.cli.arguments import given_path, given_text, name_or_path
 from CovidLungQuantLib.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
-PROGRAM = "covidlungquant"
 IMAGE_SUFFIXES = (".nrrd", ".nii.gz", ".mha")
 
 
@@ -30,7 +30,10 @@ def add_series_option(parser: argparse.ArgumentParser) -> None:
 def add_model_option(parser: argparse.ArgumentParser) -> None:
     """Add --model."""
     parser.add_argument(
-        "--model", metavar="MODEL", help="name of a shipped model or path of a weights file"
+        "--model",
+        type=name_or_path,
+        metavar="MODEL",
+        help="name of a shipped model or path of a weights file",
     )
 
 
@@ -50,7 +53,7 @@ def add_cases_option(parser: argparse.ArgumentParser, flag: str, what: str) -> N
         flag,
         action="append",
         default=[],
-        type=lambda text: text.split(","),
+        type=lambda text: given_text(text).split(","),
         metavar="CASE,CASE",
         help=f"{what}; may be given several times",
     )
@@ -84,7 +87,7 @@ def add_result_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=given_path,
         required=True,
         metavar="OUT",
         help="folder for the results; must not exist yet",
@@ -110,6 +113,7 @@ def add_lobe_option(parser: argparse.ArgumentParser) -> None:
     """Add --lobes."""
     parser.add_argument(
         "--lobes",
+        type=name_or_path,
         default="automatic",
         metavar="{automatic,none,FILE}",
         help="lobes for the scores: found (automatic, the default), left out (none), or a label "
@@ -122,7 +126,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=given_path,
         required=True,
         metavar="OUT",
         help="folder for the results; must not exist yet",
