@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
+# Bytes; while it is written, its name is a little longer.
+LONGEST_IMAGE_NAME = 240
 IMAGE_SUFFIXES = (".nrrd", ".nii.gz", ".mha")
 
 
@@ -142,10 +145,20 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_new_image(file: Path) -> None:
-    """Refuse to write over a file, or one whose name is no image's, with BadInputError."""
+    """Refuse what cannot be written before anything is computed.
+
+    Raises:
+        BadInputError: there is such a file, its name is no image's or too long, or nothing can be
+            written where it should go.
+    """
     if file.exists():
         raise BadInputError(f"{file.name} exists already; choose another name.")
     if not file.name.lower().endswith(IMAGE_SUFFIXES):
         raise BadInputError(
             f"{file.name} is no image file; choose a name ending in {', '.join(IMAGE_SUFFIXES)}."
         )
+    if len(os.fsencode(file.name)) > LONGEST_IMAGE_NAME:
+        raise BadInputError(f"The name {file.name[:20]}… is too long; choose a shorter one.")
+    place = next(parent for parent in file.absolute().parents if parent.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise BadInputError(f"Nothing can be written in {place}; choose another folder.")

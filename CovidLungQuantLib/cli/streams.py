@@ -85,7 +85,7 @@ def patient_streams() -> Iterator[PatientStream]:
     _occupy_standard_descriptors()
     before = sys.stdout, sys.stderr
     output, errors = PatientStream(sys.stdout), PatientStream(sys.stderr)
-    sys.stdout, sys.stderr = output, errors  # type: ignore[assignment]
+    sys.stdout, sys.stderr = output, errors
     try:
         yield output
     finally:
