@@ -47,19 +47,19 @@ def given_path(text: str) -> Path:
         BadInputError: it is no path, may not be looked at, or leads to a pipe or device.
     """
     _status(text)
-    return Path(text)
+    return _named(text)
 
 
 def text_file(text: str) -> Path:
     """The path of a table, a list or a configuration; raises as `given_path`, or it is huge."""
     _check_size(text, MOST_TEXT_BYTES)
-    return Path(text)
+    return _named(text)
 
 
 def model_file(text: str) -> Path:
     """The path of a file of weights; raises as `given_path`, or it is huge."""
     _check_size(text, MOST_MODEL_BYTES)
-    return Path(text)
+    return _named(text)
 
 
 def name_or_path(text: str) -> str:
@@ -91,7 +91,8 @@ def _check_size(text: str, most_bytes: int) -> None:
 
 def _status(text: str) -> os.stat_result | None:
     """What the system says of a path; None where there is nothing."""
-    given_text(text)
+    if not given_text(text):
+        raise BadInputError("An empty path was given; name a file or folder.")
     try:
         status = Path(text).expanduser().stat()
     except RuntimeError:
@@ -120,6 +121,12 @@ def _unusable(text: str, error: OSError | ValueError) -> BadInputError:
     return BadInputError(
         f"“{_name(text)}” cannot be used ({reason}); check the path and that you may use it."
     )
+
+
+def _named(text: str) -> Path:
+    """The path, by the name of its folder where it is “.” or “..”, for messages name it."""
+    path = Path(text)
+    return path.resolve() if path.name in ("", "..") else path
 
 
 def _name(text: str) -> str:

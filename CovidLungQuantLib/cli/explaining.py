@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import sys
 from contextlib import suppress
@@ -49,6 +50,11 @@ def known_error(error: BaseException) -> CovidLungQuantError | None:
     if isinstance(error, RecursionError):
         return BadInputError(
             "A file that was given is nested too deeply to be read; make it again or leave it out."
+        )
+    if isinstance(error, UnicodeError | csv.Error):
+        return BadInputError(
+            f"A text or table that was given cannot be read ({error}); save it as UTF-8, tables as "
+            "CSV."
         )
     if isinstance(error, OSError) and error.errno is not None:
         return _of_the_system(error)

@@ -54,8 +54,8 @@ SLOTS = [
     *(Slot(("measure", "ct.nrrd", NONSENSE, *OUT), "file", end) for end in (".seg.nrrd", ".nii")),
     Slot(("measure", NONSENSE, "labels.nrrd", *OUT), "either"),
     Slot(("measure", "ct.nrrd", "labels.nrrd", "--lobes", NONSENSE, *OUT)),
-    Slot(("evaluate", NONSENSE, "labels.nrrd", "--no-figures", *OUT)),
-    Slot(("evaluate", "labels.nrrd", NONSENSE, "--no-figures", *OUT)),
+    Slot(("evaluate", NONSENSE, "labels.nrrd", "--no-figures", *OUT), "case"),
+    Slot(("evaluate", "labels.nrrd", NONSENSE, "--no-figures", *OUT), "case"),
     Slot(("agreement", NONSENSE, "--no-figures", *OUT), suffix=".csv"),
     Slot(("follow-up", NONSENSE, NONSENSE, "--no-figures", *OUT), "folder", ""),
     Slot(("lobes", NONSENSE, "-o", "lobes.nrrd"), "either"),
@@ -106,23 +106,24 @@ def made(path: Path, make: Callable[[Path], object]) -> Path:
     return path
 
 
+LONG_CELL = f"case,a,b\nc,{'9' * 10**6}"
 BYTES = np.random.default_rng(7).bytes(5000)
-FILES: dict[str, Callable[[Path], Path]] = {
+FILES: dict[str, Callable[[Path], Path | str]] = {
     "empty": lambda path: made(path, Path.touch),
     "binary": lambda path: made(path, lambda file: file.write_bytes(BYTES)),
     "text": lambda path: made(path, lambda file: file.write_text("No, thank you.\n" * 9)),
     "one line of zeros": lambda path: made(path, lambda file: file.write_bytes(bytes(9000))),
     "deep": lambda path: made(path, lambda file: file.write_text("[" * 100_000)),
-    "long cell": lambda path: made(path, lambda file: file.write_text("case,a,b\nc," + "9" * 10**6)),
+    "long cell": lambda path: made(path, lambda file: file.write_text(LONG_CELL)),
     "huge": sparse,
     "in another encoding": lambda path: made(path, lambda file: file.write_bytes(b"caf\xe9;\xff")),
 }
-FOLDERS: dict[str, Callable[[Path], Path]] = {
+FOLDERS: dict[str, Callable[[Path], Path | str]] = {
     "empty folder": lambda path: made(path, Path.mkdir),
     "folder of garbage": lambda path: made(path, fill_with_garbage),
 }
 # No command can use these, whatever it wants.
-NEITHER: dict[str, Callable[[Path], Path]] = {
+NEITHER: dict[str, Callable[[Path], Path | str]] = {
     "pipe": lambda path: made(path, os.mkfifo),
     "null device": lambda path: Path("/dev/null"),
     "endless device": lambda path: Path("/dev/zero"),
@@ -130,13 +131,14 @@ NEITHER: dict[str, Callable[[Path], Path]] = {
     "long name": lambda path: path.with_name(f"{'n' * 300}{path.suffix}"),
     "no UTF-8": lambda path: path.with_name(os.fsdecode(b"caf\xe9" + os.fsencode(path.suffix))),
     "link to itself": linked_to_itself,
+    "nothing": lambda path: "",
     "nobody's home": lambda path: Path(f"~nobody-of-this-name/{path.name}"),
 }
-MISSING: dict[str, Callable[[Path], Path]] = {
+MISSING: dict[str, Callable[[Path], Path | str]] = {
     "missing": lambda path: path,
-    "missing in a file": lambda path: made(path, Path.touch) / f"more{path.suffix}",
-    "name of two lines": lambda path: path.with_name(f"one\ntwo\x1b[31m{path.suffix}"),
-    "nothing": lambda path: Path(""),
+    "missing in a file": lambda path: made(path, Path.touch) / f"more-1{path.suffix}",
+    "name of two lines": lambda path: path.with_name(f"line-1\nline-2\x1b[31m{path.suffix}"),
+    "this folder": lambda path: Path(),
 }
 
 
@@ -148,16 +150,22 @@ def fill_with_garbage(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
 
 
-def nonsense_for(slot: Slot) -> dict[str, Callable[[Path], Path]]:
+def nonsense_for(slot: Slot) -> dict[str, Callable[[Path], Path | str]]:
     """Each kind of nonsense by name, for what should stand there."""
     kinds = {
         "file": FILES | FOLDERS,
         "folder": FILES | FOLDERS,
         "either": FILES | FOLDERS,
+        "case": FILES | FOLDERS,
         "out": {"text": FILES["text"], "folder of garbage": FOLDERS["folder of garbage"]},
         "set": {"text": FILES["text"]},
     }[slot.kind]
-    return kinds | NEITHER | ({} if slot.kind in ("out", "set") else MISSING)
+    if slot.kind not in ("out", "set"):
+        kinds = kinds | MISSING
+    if slot.kind == "case":
+        # Where the sound labels.nrrd lies is the folder of a case.
+        del kinds["this folder"]
+    return kinds | NEITHER
 
 
 CASES = [(slot, kind) for slot in (*SLOTS, *OUTPUT_SLOTS) for kind in nonsense_for(slot)]
@@ -188,7 +196,7 @@ def sound_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(sound_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, with links to the sound files in it."""
-    folder = tmp_path / "work"
+    folder = tmp_path / "work-1"
     folder.mkdir()
     for file in sound_files.iterdir():
         (folder / file.name).symlink_to(file)
@@ -240,7 +248,7 @@ def check_refusal(arguments: list[str], capsys: pytest.CaptureFixture, most_s: f
 def test_nonsense_is_refused_in_one_sentence_and_leaves_nothing(
     slot: Slot, kind: str, place: Path, capsys: pytest.CaptureFixture
 ):
-    given = nonsense_for(slot)[kind](place / f"given{slot.suffix}")
+    given = nonsense_for(slot)[kind](place / f"given-1{slot.suffix}")
     arguments = [str(given) if part == NONSENSE else part for part in slot.arguments]
     before = all_below(place.parent)
 
