@@ -6,9 +6,7 @@ Exit codes: 0 done, 2 bad input, 3 out of memory or disk, 130 cancelled, 1 an un
 from __future__ import annotations
 
 import argparse
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from CovidLungQuantLib import __version__
@@ -28,6 +26,7 @@ from CovidLungQuantLib.cli import (
 )
 from CovidLungQuantLib.cli.arguments import given_text
 from CovidLungQuantLib.cli.explaining import PROGRAM, explain
+from CovidLungQuantLib.cli.stopping import CANCELLED
 from CovidLungQuantLib.cli.streams import exit_code_of_output, patient_streams
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import DISCLAIMER
@@ -55,7 +54,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         try:
             exit_code = _run_command(arguments)
         except KeyboardInterrupt:
-            exit_code = explain(Cancelled("Cancelled; nothing was written."))
+            exit_code = explain(Cancelled(CANCELLED))
         return exit_code_of_output(output, exit_code)
 
 
@@ -65,8 +64,7 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     except CovidLungQuantError as error:
         return explain(error)
     try:
-        with _termination_cancels():
-            chosen.run(chosen)
+        chosen.run(chosen)
     except Exception as error:
         if chosen.debug:
             raise
@@ -94,26 +92,3 @@ def command_line() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add_parser(commands)
     return parser
-
-
-@contextmanager
-def _termination_cancels() -> Iterator[None]:
-    """Let SIGTERM, or a terminal that is closed, end a run as Ctrl-C does, with its cleaning up."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    earlier = {}
-    try:
-        for name in ("SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            # Not where it is ignored, as nohup does.
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-                earlier[number] = signal.signal(number, interrupt)
-    except ValueError:
-        pass  # Not in the main thread, where no signal arrives.
-    try:
-        yield
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
