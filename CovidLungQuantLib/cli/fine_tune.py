@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from CovidLungQuantLib.cli.arguments import given_path, name_or_path
+from CovidLungQuantLib.cli.explaining import PROGRAM
 from CovidLungQuantLib.cli.options import (
-    PROGRAM,
     add_cases_option,
     add_debug_option,
     add_device_option,
@@ -46,13 +46,16 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         "dataset",
-        type=Path,
+        type=given_path,
         nargs="?",
         metavar="DATASET",
         help="folder of the training set, as export writes it and train reads it",
     )
     parser.add_argument(
-        "--model", metavar="MODEL", help="model name or file to go on from (default: the shipped)"
+        "--model",
+        type=name_or_path,
+        metavar="MODEL",
+        help="model name or file to go on from (default: the shipped)",
     )
     parser.add_argument(
         "--name", metavar="NEW", help="name of the new model (default: made from the old one's)"

@@ -36,6 +36,17 @@ STARTING, TRAINING, COMPARING = "starting", "training", "comparing"
 DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
 FINAL_STATES = (DONE, FAILED, CANCELLED)
 
+# What reading a file that was cut or changed may raise.
+DAMAGED_FILE_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+
 # What the comparison puts side by side; the table beside it holds every figure.
 COMPARED = ("lesion_dice", "ggo_dice", "high_opacity_dice", "lung_dice")
 
@@ -103,9 +114,26 @@ class FineTuning:
 
     @property
     def plan(self) -> FineTuningPlan:
-        """What it does."""
-        values = json.loads((self.run_folder / PLAN_FILE_NAME).read_text(encoding="utf-8"))
-        return FineTuningPlan(**values)
+        """What it does.
+
+        Raises:
+            BadInputError: its file is gone or damaged.
+        """
+        try:
+            values = json.loads((self.run_folder / PLAN_FILE_NAME).read_text(encoding="utf-8"))
+            plan = FineTuningPlan(**values)
+        except DAMAGED_FILE_ERRORS as error:
+            raise _damaged(self.run_folder) from error
+        texts = (plan.dataset, plan.start_from, plan.name, plan.models_folder, plan.device)
+        lists = (plan.held_back, plan.trained_on, plan.same_patient)
+        if (
+            not all(isinstance(text, str) for text in texts)
+            or not all(isinstance(names, list) for names in lists)
+            or not isinstance(plan.epochs, int)
+            or plan.epochs < 1
+        ):
+            raise _damaged(self.run_folder)
+        return plan
 
     @property
     def started_s(self) -> float:
@@ -113,10 +141,17 @@ class FineTuning:
         return (self.run_folder / PLAN_FILE_NAME).stat().st_mtime
 
     def status(self) -> FineTuningStatus:
-        """How far it is; reads a few small files."""
+        """How far it is; reads a few small files.
+
+        Raises:
+            BadInputError: one of them is damaged.
+        """
         plan = self.plan
-        state, message, exit_code = self._state()
-        losses = self._losses()
+        try:
+            state, message, exit_code = self._state()
+            losses = self._losses()
+        except DAMAGED_FILE_ERRORS as error:
+            raise _damaged(self.run_folder) from error
         if state == DONE:
             model_file = Path(plan.models_folder) / f"{plan.name}{MODEL_SUFFIX}"
             comparison_file = model_file.with_name(f"{plan.name}{COMPARISON_SUFFIX}.json")
@@ -125,6 +160,15 @@ class FineTuning:
             message = f"Training, {len(losses)} of {plan.epochs} epochs done"
         fraction = TRAINING_SHARE * len(losses) / plan.epochs
         return FineTuningStatus(state, message, fraction, losses, exit_code=exit_code)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether its status can be told; not where its files are damaged."""
+        try:
+            self.status()
+        except BadInputError:
+            return False
+        return True
 
     def cancel(self) -> None:
         """Ask the process to stop; it does within seconds, and leaves no model."""
@@ -141,6 +185,8 @@ class FineTuning:
         if file.exists():
             values = json.loads(file.read_text(encoding="utf-8"))
             state, message, exit_code = values["state"], values["message"], values["exit_code"]
+            if not isinstance(message, str) or not isinstance(exit_code, int):
+                raise TypeError(f"{message!r}, {exit_code!r}")
         signs = (self.run_folder / name for name in (ALIVE_FILE_NAME, PLAN_FILE_NAME))
         last_sign_s = max(sign.stat().st_mtime for sign in signs if sign.exists())
         if state not in FINAL_STATES and time.time() - last_sign_s > SILENT_AFTER_S:
@@ -157,7 +203,14 @@ class FineTuning:
             return []
         # The last line may be half written.
         lines = log.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line)["loss"] for line in lines]
+        return [float(json.loads(line)["loss"]) for line in lines]
+
+
+def _damaged(run_folder: Path) -> BadInputError:
+    return BadInputError(
+        f"The fine-tuning {run_folder.name} cannot be told of, for its files are damaged; delete "
+        f"the folder {run_folder}."
+    )
 
 
 def fine_tunings(models_folder: Path | str | None = None) -> list[FineTuning]:
@@ -196,7 +249,7 @@ def cancel_fine_tuning(name: str) -> str:
         BadInputError: none of this name is running.
     """
     for run in fine_tunings():
-        if run.plan.name == name and not run.status().is_over:
+        if run.run_folder.name == name and not run.status().is_over:
             run.cancel()
             return _until_over(run).message
     raise BadInputError(f"No fine-tuning called {name} is running; --status names those that are.")
@@ -206,7 +259,12 @@ def status_lines() -> list[str]:
     """One line for each fine-tuning."""
     lines = []
     for run in fine_tunings():
-        status = run.status()
+        try:
+            status = run.status()
+        except BadInputError as error:
+            # One that is broken does not hide the others.
+            lines.append(f"{run.run_folder.name:<30}   ? %  {error}")
+            continue
         lines.append(f"{run.plan.name:<30} {100 * status.fraction:3.0f} %  {_message(status)}")
     return lines or ["No model was fine-tuned here."]
 
