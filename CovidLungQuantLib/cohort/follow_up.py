@@ -16,6 +16,7 @@ from CovidLungQuantLib.labels import BOTH_LUNGS_REGION
 from CovidLungQuantLib.measures.change import Change, changes
 from CovidLungQuantLib.measures.measurements import LOBE_REGIONS
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
+from CovidLungQuantLib.vetting import read_json
 
 # Extents change with the depth of inspiration alone; beyond this the reader is told.
 LARGEST_LUNG_CHANGE_PERCENT = 20.0
@@ -151,30 +152,48 @@ def read_time_point(folder: Path, day: float | None = None) -> TimePoint:
     file = Path(folder) / RESULT_FILE
     names = [field.name for field in fields(RegionMeasurement)]
     try:
-        result = json.loads(file.read_text(encoding="utf-8"))
+        result = read_json(file)
         regions = tuple(
             RegionMeasurement(
                 # A figure that earlier versions did not know has NaN as its default.
-                **{
-                    name: math.nan if row[name] is None else row[name]
-                    for name in names
-                    if name in row
-                }
+                **{name: _figure(name, row[name]) for name in names if name in row}
             )
             for row in result["measurements"]
         )
+        provenance = result["provenance"] or {}
+        if not isinstance(provenance, dict) or not isinstance(
+            provenance.get("options") or {}, dict
+        ):
+            raise TypeError("the provenance is no object")
         return TimePoint(
             name=Path(folder).resolve().name,
             day=day,
             regions=regions,
-            provenance=result["provenance"] or {},
-            warnings=tuple(warning["message"] for warning in result["warnings"]),
+            provenance=provenance,
+            warnings=tuple(str(warning["message"]) for warning in result["warnings"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (BadInputError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInputError(
             f"{Path(folder).name} holds no result of this software ({RESULT_FILE}); give folders "
             "that segment or measure wrote."
         ) from error
+
+
+def _figure(name: str, value: Any) -> Any:
+    """A figure as a result holds it: a number, null for NaN; the region's name is text.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if name == "region":
+        if not isinstance(value, str):
+            raise TypeError("a region has no name")
+        return value
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is no number")
+    return float(value)
 
 
 def _options(point: TimePoint) -> dict[str, Any]:

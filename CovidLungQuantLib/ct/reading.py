@@ -14,6 +14,7 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.vetting import check_regular_file, read_stored_image
 from CovidLungQuantLib.vetting.images import IMAGE_SUFFIXES
 from CovidLungQuantLib.vetting.problems import shown
+from CovidLungQuantLib.vetting.regular_file import is_folder
 from CovidLungQuantLib.vetting.stored_image import ImageHeader
 
 
@@ -60,10 +61,9 @@ def read_ct_and_files(
     """
     path = Path(path).expanduser()
     try:
-        is_folder = path.is_dir()
-        if not is_folder:
+        if not is_folder(path):
             check_regular_file(path, "file or folder")
-        if is_folder or is_named_dicom(path) or is_dicom(path):
+        if is_folder(path) or is_named_dicom(path) or is_dicom(path):
             return read_dicom(path, series)
         if not path.name.lower().endswith(IMAGE_SUFFIXES):
             raise BadInputError(

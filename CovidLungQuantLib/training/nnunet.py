@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.images import LABEL_MAP_SUFFIXES
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS, UNCLASSIFIED_LESION_VALUE
+from CovidLungQuantLib.vetting import read_json
+from CovidLungQuantLib.vetting.problems import shown
 
 IMAGES_FOLDER_NAME = "imagesTr"
 LABELS_FOLDER_NAME = "labelsTr"
@@ -97,7 +99,7 @@ def _information(dataset: Path) -> tuple[str, dict[int, int]]:
     """File ending and the meaning of the label values."""
     file = Path(dataset) / DATASET_FILE_NAME
     try:
-        information = json.loads(file.read_text(encoding="utf-8"))
+        information = read_json(file)
         values = {
             int(value): _VALUES_BY_NAME["".join(filter(str.isalnum, name.lower()))]
             for name, value in information["labels"].items()
@@ -107,8 +109,14 @@ def _information(dataset: Path) -> tuple[str, dict[int, int]]:
             f"{DATASET_FILE_NAME} names a label {error} that is none of ours; use background, "
             "normal lung, GGO, high opacity or lesion."
         ) from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (BadInputError, ValueError, TypeError, AttributeError) as error:
         raise BadInputError(
             f"{file} cannot be read as nnU-Net's {DATASET_FILE_NAME}; write it as nnU-Net asks."
         ) from error
-    return information.get("file_ending", DEFAULT_ENDING), {BACKGROUND_VALUE: 0, **values}
+    ending = information.get("file_ending", DEFAULT_ENDING)
+    if ending not in LABEL_MAP_SUFFIXES:
+        raise BadInputError(
+            f"{DATASET_FILE_NAME} of {file.parent.name} gives the file ending"
+            f" {shown(str(ending))}; use one of {', '.join(LABEL_MAP_SUFFIXES)}."
+        )
+    return ending, {BACKGROUND_VALUE: 0, **values}

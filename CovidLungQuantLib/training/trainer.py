@@ -40,6 +40,7 @@ from CovidLungQuantLib.training.data import (
 from CovidLungQuantLib.training.imagenet import start_from_imagenet
 from CovidLungQuantLib.training.losses import segmentation_loss
 from CovidLungQuantLib.training.workers import Workers
+from CovidLungQuantLib.vetting import read_json
 
 CHECKPOINT_FILE_NAME = "checkpoint.pt"
 CONFIG_FILE_NAME = "config.json"
@@ -108,7 +109,7 @@ def read_config(path: Path) -> TrainingConfig:
         BadInputError: the file is none.
     """
     try:
-        values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        values: dict[str, Any] = read_json(path)
         augmentation = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in values["augmentation"].items()
@@ -122,7 +123,7 @@ def read_config(path: Path) -> TrainingConfig:
             augmentation=AugmentationConfig(**augmentation),
             **rest,
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (BadInputError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInputError(
             f"{path} is no training configuration ({error}); start from a run's config.json, whose "
             f"network is one of {', '.join(NETWORKS)}."

@@ -12,7 +12,7 @@ from CovidLungQuantLib.vetting.json_files import parse_json, read_json
 from CovidLungQuantLib.vetting.problems import UnreadableFileError, damaged
 from CovidLungQuantLib.vetting.regular_file import check_regular_file, read_bytes, read_text
 from CovidLungQuantLib.vetting.stored_image import ImageHeader, Payload
-from CovidLungQuantLib.vetting.table_files import parse_csv_rows, read_csv_rows
+from CovidLungQuantLib.vetting.table_files import parse_csv_rows, read_csv_dicts, read_csv_rows
 
 __all__ = [
     "ImageHeader",
@@ -24,6 +24,7 @@ __all__ = [
     "parse_csv_rows",
     "parse_json",
     "read_bytes",
+    "read_csv_dicts",
     "read_csv_rows",
     "read_json",
     "read_stored_image",

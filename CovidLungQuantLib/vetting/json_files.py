@@ -29,8 +29,13 @@ def read_json(
     return parse_json(read_text(path, what, limit), path.name)
 
 
-def parse_json(text: str, file_name: str) -> dict[str, Any]:
+def parse_json(text: str, file_name: str, nan_allowed: bool = False) -> dict[str, Any]:
     """Parse JSON that holds an object; see `read_json`.
+
+    Args:
+        text: of the file.
+        file_name: for messages.
+        nan_allowed: whether NaN and Infinity are numbers.
 
     Raises:
         BadInputError: it is no sound JSON object.
@@ -39,7 +44,10 @@ def parse_json(text: str, file_name: str) -> dict[str, Any]:
         raise damaged(file_name, f"its JSON is nested more than {MOST_LEVELS} levels deep")
     try:
         content = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_no_number, parse_int=_whole_number
+            text,
+            object_pairs_hook=_object,
+            parse_constant=float if nan_allowed else _no_number,
+            parse_int=_whole_number,
         )
     except (ValueError, RecursionError) as error:
         raise damaged(file_name, f"it is no sound JSON: {shown(str(error))}") from error

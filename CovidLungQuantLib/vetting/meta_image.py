@@ -46,6 +46,8 @@ SPACING_KEYS = ("ElementSpacing", "ElementSize")
 DIRECTION_KEYS = ("TransformMatrix", "Rotation", "Orientation")
 ORIGIN_KEYS = ("Offset", "Origin", "Position")
 DATA_KEY = "ElementDataFile"
+# The voxels follow the header.
+LOCAL = "LOCAL"
 # Keys that change what the voxels are or where they lie; any other is the writer's own.
 KNOWN_KEYS = {
     "ObjectType", "NDims", "BinaryData", *BYTE_ORDER_KEYS, "CompressedData", "CompressedDataSize",
@@ -137,7 +139,7 @@ def _text_of(path: Path) -> _Text:
         line = start[text.length : end].decode("utf-8", "surrogateescape")
         text.length = min(end + 1, len(start))
         _take_line(text, line)
-    if text.values[DATA_KEY] == "LOCAL" and start[text.length - 1 : text.length] != b"\n":
+    if text.values[DATA_KEY] == LOCAL and start[text.length - 1 : text.length] != b"\n":
         raise damaged(path.name, "it ends with its header")
     return text
 
@@ -213,12 +215,14 @@ def _payload(path: Path, text: _Text, byte_count: int) -> Payload:
             f'"{shown(name)}" stores its voxels as text, which is not read here; save it as binary'
             " data."
         )
-    if data_file.startswith("LIST") or "%" in data_file:
+    if not data_file.isprintable() or not data_file:
+        raise damaged(name, "its header does not end with the name of a file of voxels")
+    if re.match(r"LIST\b", data_file) or "%" in data_file:
         raise BadInputError(
             f'"{shown(name)}" keeps its voxels in several files, which are not read here; save it'
             " as one .mha file."
         )
-    is_local = data_file.upper() == "LOCAL"
+    is_local = data_file == LOCAL
     file = path if is_local else detached_file(path, data_file)
     offset = text.length if is_local else 0
     is_packed = text.is_true("CompressedData", False)

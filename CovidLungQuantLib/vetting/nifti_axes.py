@@ -46,16 +46,16 @@ def _sform(file_name: str, order: str, content: bytes, pixdim: np.ndarray) -> np
     lengths = np.linalg.norm(matrix[:, :3], axis=0)
     if not np.isfinite(matrix).all() or not lengths.all():
         raise damaged(file_name, "its sform is no matrix of a grid")
-    if not np.allclose(lengths, pixdim[1:], rtol=SIZE_TOLERANCE, atol=0):
-        raise BadInputError(
-            f'The header of "{shown(file_name)}" gives two voxel sizes, {_in_mm(pixdim[1:])} in'
-            f" pixdim and {_in_mm(lengths)} in its sform; export the scan again."
-        )
     axes = matrix[:, :3] / lengths
     if not np.allclose(axes.T @ axes, np.eye(3), rtol=0, atol=RIGHT_ANGLE_TOLERANCE):
         raise BadInputError(
             f'The axes of "{shown(file_name)}" are not at right angles (its sform is skewed);'
             " resample the scan to a straight grid first."
+        )
+    if not np.allclose(lengths, pixdim[1:], rtol=SIZE_TOLERANCE, atol=0):
+        raise BadInputError(
+            f'The header of "{shown(file_name)}" gives two voxel sizes, {_in_mm(pixdim[1:])} in'
+            f" pixdim and {_in_mm(lengths)} in its sform; export the scan again."
         )
     return matrix
 

@@ -271,6 +271,8 @@ def _payload(path: Path, text: _Text, byte_count: int) -> Payload:
 
 
 def _data_file(path: Path, value: str) -> Path:
+    if not value.isprintable() or not value:
+        raise damaged(path.name, "its header does not name a file of voxels")
     if re.match(r"LIST\b", value) or "%" in value:
         raise BadInputError(
             f'"{shown(path.name)}" keeps its voxels in several files, which are not read here; save'

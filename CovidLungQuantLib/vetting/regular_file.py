@@ -23,6 +23,14 @@ KINDS = (
 )
 
 
+def is_folder(path: Path | str) -> bool:
+    """Tell whether a path names a folder; not where that cannot be found out."""
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def check_regular_file(path: Path | str, what: str = "file") -> os.stat_result:
     """Check that a path names a regular file, without opening it.
 
