@@ -105,7 +105,8 @@ def _check_numbers(header: ImageHeader) -> None:
 def _voxels(header: ImageHeader) -> np.ndarray:
     stored = read_payload(header.payload, header.file_name).view(header.dtype)
     if not header.dtype.isnative:
-        stored = stored.byteswap(inplace=True).view(header.dtype.newbyteorder("="))
+        stored = stored.byteswap(inplace=True)
+    stored = stored.view(header.dtype.newbyteorder("="))
     voxels = stored.reshape(header.stored_shape)
     if header.components_axis is not None:
         axis_from_slow = voxels.ndim - 1 - header.components_axis

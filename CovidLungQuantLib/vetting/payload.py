@@ -15,8 +15,8 @@ from CovidLungQuantLib.vetting.problems import damaged, shown
 from CovidLungQuantLib.vetting.regular_file import check_regular_file, open_regular_file
 from CovidLungQuantLib.vetting.stored_image import GZIP, RAW, ZLIB, Payload
 
-READ_AT_ONCE = 1 << 18
-UNPACKED_AT_ONCE = 1 << 22
+READ_AT_ONCE = 1 << 16
+UNPACKED_AT_ONCE = 1 << 17
 # One byte of a deflate stream becomes 1032 at most.
 MOST_TIMES_LARGER = 1032
 WINDOW_BITS = {GZIP: zlib.MAX_WBITS + 16, ZLIB: zlib.MAX_WBITS}
