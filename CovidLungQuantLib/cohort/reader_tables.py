@@ -20,7 +20,6 @@ from pathlib import Path
 from CovidLungQuantLib.cohort.agreement import PairedAgreement, paired_agreement
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.vetting import UnreadableFileError, parse_csv_rows, read_text
-from CovidLungQuantLib.vetting.problems import shown
 
 CASE_COLUMN = "case"
 MEASURE_COLUMN = "measure"
@@ -82,7 +81,7 @@ def read_reader_tables(file: Path) -> list[ReaderTable]:
         first_reading = name.removesuffix(REPEAT_SUFFIX)
         if first_reading not in observers:
             raise BadInputError(
-                f"{file.name} has a column {shown(name)} but none called {shown(first_reading)}; add the first "
+                f"{file.name} has a column {name} but none called {first_reading}; add the first "
                 "reading or rename the column."
             )
     by_measure: dict[str, dict[str, list[float]]] = {}
@@ -94,7 +93,7 @@ def read_reader_tables(file: Path) -> list[ReaderTable]:
             raise BadInputError(f"Line {line} of {file.name} names no case; add its name.")
         if case in cases:
             raise BadInputError(
-                f"Line {line} of {file.name} holds case {shown(case)} of “{shown(measure)}” a second time; keep "
+                f"Line {line} of {file.name} holds case {case} of “{measure}” a second time; keep "
                 "one line a case."
             )
         cases[case] = [_number(row[name], name, line, file) for name in observers]
@@ -151,7 +150,7 @@ def _read_rows(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     header = [name.strip() for name in lines[0][1]] if lines else []
     repeated = [name for name in header if header.count(name) > 1]
     if repeated:
-        raise BadInputError(f"{file.name} has the column “{shown(repeated[0])}” twice; rename one.")
+        raise BadInputError(f"{file.name} has the column “{repeated[0]}” twice; rename one.")
     rows = []
     for line, cells in lines[1:]:
         if not any(cell.strip() for cell in cells):
@@ -175,8 +174,8 @@ def _number(text: str, column: str, line: int, file: Path) -> float:
         value = math.inf
     if math.isinf(value):
         raise BadInputError(
-            f"“{shown(text)}” in line {line}, column {shown(column)} of {file.name} is no number; "
-            "correct it or leave the cell empty."
+            f"“{text}” in line {line}, column {column} of {file.name} is no number; correct it or "
+            "leave the cell empty."
         )
     return value
 
@@ -192,6 +191,6 @@ def tables_of_files(files: Sequence[Path]) -> list[ReaderTable]:
     for name in names:
         if names.count(name) > 1:
             raise BadInputError(
-                f"“{shown(name)}” comes in two tables; put its cases into one or name the measures apart."
+                f"“{name}” comes in two tables; put its cases into one or name the measures apart."
             )
     return tables

@@ -23,4 +23,5 @@ def looks_byte_swapped(voxels: np.ndarray) -> bool:
 
 
 def _roughness(planes: np.ndarray) -> float:
-    return float(np.abs(np.diff(planes.astype(np.float64), axis=1)).mean()) if planes.size else 0.0
+    differences = np.diff(planes.astype(np.float64), axis=1)
+    return float(np.abs(differences).mean()) if differences.size else 0.0

@@ -9,7 +9,7 @@ import numpy as np
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.vetting.byte_order import looks_byte_swapped
-from CovidLungQuantLib.vetting.memory import empty_array
+from CovidLungQuantLib.vetting.memory import empty_array, too_little_memory
 from CovidLungQuantLib.vetting.meta_image import meta_image_header
 from CovidLungQuantLib.vetting.nifti import itk_geometry, nifti_header, skewed
 from CovidLungQuantLib.vetting.nrrd import nrrd_header
@@ -79,8 +79,12 @@ def read_stored_image(path: Path | str) -> StoredImage:
     """
     path = Path(path)
     header = vet_image(path)
-    voxels = _voxels(header)
-    if looks_byte_swapped(voxels):
+    try:
+        voxels = _voxels(header)
+        is_swapped = looks_byte_swapped(voxels)
+    except MemoryError as error:
+        raise too_little_memory(header.file_name, header.payload.byte_count) from error
+    if is_swapped:
         raise damaged(header.file_name, "the bytes of its voxels stand in the other order")
     if header.format_name == "NIfTI":
         header = _with_itk_geometry(path, header)

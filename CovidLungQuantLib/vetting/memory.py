@@ -35,14 +35,15 @@ def empty_array(shape: tuple[int, ...], dtype: np.dtype, file_name: str) -> np.n
     byte_count = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
     available = available_memory() if byte_count > SMALL_BYTES else None
     if available is not None and byte_count > available:
-        raise _too_little(file_name, byte_count)
+        raise too_little_memory(file_name, byte_count)
     try:
         return np.empty(shape, dtype)
     except (MemoryError, ValueError) as error:
-        raise _too_little(file_name, byte_count) from error
+        raise too_little_memory(file_name, byte_count) from error
 
 
-def _too_little(file_name: str, byte_count: int) -> OutOfResourcesError:
+def too_little_memory(file_name: str, byte_count: int) -> OutOfResourcesError:
+    """Return the error that says how much memory a file takes."""
     return OutOfResourcesError(
         f'The memory does not hold "{shown(file_name)}", which takes {byte_count / GIB:.3g} GiB;'
         " close other programs or use a machine with more memory."

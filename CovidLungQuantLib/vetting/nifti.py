@@ -35,7 +35,7 @@ NIFTI_2_HEADER_BYTES = 540
 SMALLEST_OFFSET = 352
 MOST_EXTENSION_BYTES = 1 << 22
 IN_ONE_FILE, IN_TWO_FILES = b"n+1\0", b"ni1\0"
-DIMENSIONS_AT, TYPE_AT, PIXDIM_AT, OFFSET_AT = 40, 70, 76, 108
+DIMENSIONS_AT, TYPE_AT, OFFSET_AT = 40, 70, 108
 SCALE_AT, UNITS_AT, FORMS_AT, MAGIC_AT, INTENT_AT = 112, 123, 252, 344, 68
 VECTOR_INTENT = 1007
 
@@ -88,10 +88,7 @@ def nifti_header(path: Path) -> ImageHeader:
         raise BadInputError(
             f'"{shown(name)}" is not measured in millimetres ({units}); save it with sizes in mm.'
         )
-    spacing = fields.read("3f", PIXDIM_AT + 4)
-    states_spacing = all(math.isfinite(value) and value != 0 for value in spacing[: len(sizes)])
-    if states_spacing:
-        check_forms(name, fields.order, fields.content, sizes)
+    check_forms(name, fields.order, fields.content, sizes)
     byte_count = byte_count_of(sizes, components, dtype)
     return ImageHeader(
         file_name=name,
@@ -103,7 +100,7 @@ def nifti_header(path: Path) -> ImageHeader:
         spacing_mm=(1.0,) * len(sizes),
         origin_mm=(0.0,) * len(sizes),
         direction=np.eye(len(sizes)),
-        states_spacing=states_spacing,
+        states_spacing=True,
         states_directions=any(fields.read("2h", FORMS_AT)),
         payload=(
             Payload(path, 0, GZIP, byte_count, skip=offset)

@@ -28,12 +28,18 @@ def check_forms(file_name: str, order: str, content: bytes, sizes: tuple[int, ..
         sizes: voxels along x, y, z.
 
     Raises:
-        BadInputError: the sform is skewed or has other voxel sizes than pixdim, or qform and sform
-            turn or place the image differently.
+        BadInputError: a voxel size is missing, the sform is skewed or has other voxel sizes than
+            pixdim, or qform and sform turn or place the image differently.
     """
     pixdim = np.array(struct.unpack_from(f"{order}4f", content, PIXDIM_AT), dtype=float)
     qform_code, sform_code = struct.unpack_from(f"{order}2h", content, FORMS_AT)
-    if (pixdim[1 : 1 + len(sizes)] < 0).any():
+    stated = pixdim[1 : 1 + min(len(sizes), 3)]
+    if not np.isfinite(stated).all() or not stated.all():
+        raise BadInputError(
+            f'The header of "{shown(file_name)}" gives no voxel size, so nothing can be measured;'
+            " export the scan again."
+        )
+    if (stated < 0).any():
         raise damaged(file_name, "its header gives a voxel size below zero")
     qform = _qform(file_name, order, content, pixdim) if qform_code > 0 else None
     sform = _sform(file_name, order, content, pixdim) if sform_code > 0 else None

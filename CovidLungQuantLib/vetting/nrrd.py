@@ -194,9 +194,10 @@ def _take_line(name: str, line: str, text: _Text) -> None:
         raise damaged(name, f'its header has a line "{shown(line)}" that no NRRD has')
     if key in text.fields:
         raise damaged(name, f'its header gives "{key}" twice')
+    value = value.strip()
     if len(value) > LONGEST_FIELD:
         raise damaged(name, f'"{key}" in its header is {len(value)} characters long')
-    text.fields[key] = value.strip()
+    text.fields[key] = value
 
 
 def _needed(name: str, fields: dict[str, str], key: str) -> str:

@@ -13,6 +13,8 @@ from CovidLungQuantLib.vetting.regular_file import LARGEST_TEXT_BYTES, read_text
 LONGEST_CELL = 1 << 16
 MOST_ROWS = 1_000_000
 MOST_COLUMNS = 10_000
+# All but tab and the ends of lines.
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
 LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
@@ -64,8 +66,8 @@ def parse_csv_rows(text: str, file_name: str, delimiter: str = ",") -> list[tupl
     Raises:
         BadInputError: it has cells, rows or columns that no table has.
     """
-    if "\0" in text:
-        raise damaged(file_name, "it holds bytes that no text has")
+    if CONTROL_CHARACTERS.search(text):
+        raise damaged(file_name, "it holds control characters, which no table has")
     rows: list[tuple[int, list[str]]] = []
     reader = csv.reader(LINES.findall(text), delimiter=delimiter)
     try:

@@ -12,6 +12,7 @@ import faulthandler
 import subprocess
 import sys
 import tempfile
+import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ DIED = "DIED OR HUNG"
 FINE = (SAME, REFUSED, NO_MEMORY)
 SECONDS_AN_INPUT = 20
 MOST_MEMORY_BYTES = 8 << 30
+LONGEST_SENTENCE = 700
 FOUND_MARK = "@"
 
 
@@ -95,7 +97,8 @@ def _outcome(door: Door, example: Seed, index: int, path: Path, before: Any) -> 
 
 def is_one_sentence(text: str) -> bool:
     """Tell whether a message is one line that can be shown and ends as a sentence does."""
-    return text.isprintable() and text.endswith(".") and len(text) < 700
+    has_controls = any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in text)
+    return not has_controls and text.endswith(".") and len(text) < LONGEST_SENTENCE
 
 
 def _work(door: Door, chosen: argparse.Namespace, folder: Path) -> None:
