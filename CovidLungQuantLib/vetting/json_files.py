@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from CovidLungQuantLib.vetting.problems import damaged, shown
 from CovidLungQuantLib.vetting.regular_file import LARGEST_TEXT_BYTES, read_text
 
 MOST_LEVELS = 64
+STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+BRACKETS = re.compile(r"[\[\]{}]")
 
 
 def read_json(
@@ -59,19 +62,9 @@ def parse_json(text: str, file_name: str, nan_allowed: bool = False) -> dict[str
 def _levels(text: str) -> int:
     """How deep brackets open, those within strings left out."""
     level = deepest = 0
-    is_string = is_escaped = False
-    for letter in text:
-        if is_escaped:
-            is_escaped = False
-        elif letter == "\\":
-            is_escaped = is_string
-        elif letter == '"':
-            is_string = not is_string
-        elif not is_string and letter in "[{":
-            level += 1
-            deepest = max(deepest, level)
-        elif not is_string and letter in "]}":
-            level -= 1
+    for bracket in BRACKETS.findall(STRINGS.sub("", text)):
+        level += 1 if bracket in "[{" else -1
+        deepest = max(deepest, level)
     return deepest
 
 

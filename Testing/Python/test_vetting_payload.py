@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import resource
 import zlib
 from pathlib import Path
 
@@ -189,6 +188,7 @@ def test_a_header_is_vetted_without_its_voxels(tmp_path: Path) -> None:
 
 
 def test_reading_stays_within_twice_the_memory_of_the_voxels(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
     voxels = np.zeros((128, 256, 256), np.int16)
     packed = zlib.compress(voxels.tobytes())
     path = write(tmp_path, "a.mha", packed_meta_bytes(packed, DimSize="256 256 128"))
