@@ -16,6 +16,7 @@ from CovidLungQuantLib.labels import BOTH_LUNGS_REGION
 from CovidLungQuantLib.measures.change import Change, changes
 from CovidLungQuantLib.measures.measurements import LOBE_REGIONS
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
+from CovidLungQuantLib.vetting import read_json
 
 # Extents change with the depth of inspiration alone; beyond this the reader is told.
 LARGEST_LUNG_CHANGE_PERCENT = 20.0
@@ -159,7 +160,7 @@ def read_time_point(folder: Path, day: float | None = None) -> TimePoint:
     """
     file = Path(folder) / RESULT_FILE
     try:
-        result = json.loads(file.read_text(encoding="utf-8"))
+        result = read_json(file)
         regions = tuple(_region(row) for row in result["measurements"])
         if BOTH_LUNGS_REGION not in [row.region for row in regions]:
             raise ValueError(BOTH_LUNGS_REGION)
