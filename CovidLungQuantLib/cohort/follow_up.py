@@ -24,6 +24,7 @@ LARGEST_LUNG_CHANGE_PERCENT = 20.0
 CORRECTION_OPTION = "changed_voxels"
 OPTIONS_LEFT_OUT = ("device", "model", "artery_hu", "lobes", "kinds", CORRECTION_OPTION)
 _NO_RESULT_ERRORS = (
+    BadInputError,
     OSError,
     ValueError,
     KeyError,
@@ -204,7 +205,7 @@ def _provenance(values: Any) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict) or not isinstance(values.get("options") or {}, dict):
         raise TypeError("provenance")
-    texts = [value for name, value in values.items() if name != "options"]
+    texts = (values.get(name) for name in ("software_version", "model_name", "model_sha256"))
     for value in (*texts, (values.get("options") or {}).get("kinds")):
         if value is not None:
             _text(value)
