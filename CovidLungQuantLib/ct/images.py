@@ -21,10 +21,13 @@ def geometry_of_image(image: sitk.Image) -> Geometry:
 
 def geometry_of_header(header: ImageHeader) -> Geometry:
     """Geometry of the first three axes of an image file."""
+    width, height, depth = header.sizes[:3]
+    x_mm, y_mm, z_mm = header.spacing_mm[:3]
+    x0_mm, y0_mm, z0_mm = header.origin_mm[:3]
     return Geometry(
-        shape=tuple(header.sizes[2::-1]),
-        spacing_mm=tuple(header.spacing_mm[:3]),
-        origin_mm=tuple(header.origin_mm[:3]),
+        shape=(depth, height, width),
+        spacing_mm=(x_mm, y_mm, z_mm),
+        origin_mm=(x0_mm, y0_mm, z0_mm),
         direction=header.direction[:3, :3],
     )
 

@@ -11,6 +11,7 @@ import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -60,7 +61,7 @@ class _Fields:
     """The fields of a header."""
 
     name: str
-    order: str
+    order: Literal["<", ">"]
     content: bytes
 
     def read(self, form: str, at: int) -> tuple:
@@ -147,8 +148,9 @@ def _fields(path: Path, is_packed: bool) -> _Fields:
     content = _start_of(path, SMALLEST_OFFSET, is_packed)
     if len(content) < SMALLEST_OFFSET:
         raise damaged(path.name, "it ends within its header")
+    orders: tuple[Literal["<", ">"], ...] = ("<", ">")
     order = next(
-        (order for order in "<>" if content[:4] == struct.pack(f"{order}i", HEADER_BYTES)), None
+        (order for order in orders if content[:4] == struct.pack(f"{order}i", HEADER_BYTES)), None
     )
     if order is None:
         if any(content[:4] == struct.pack(f"{o}i", NIFTI_2_HEADER_BYTES) for o in "<>"):

@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -60,7 +61,7 @@ TYPES = {
 DTYPE_NAMES = {name: dtype for dtype, names in TYPES.items() for name in names}
 PACKINGS = {"raw": RAW, "gzip": GZIP, "gz": GZIP}
 KNOWN_ENCODINGS = {"txt", "text", "ascii", "hex", "bzip2", "bz2", "zrl"}
-BYTE_ORDERS = {"little": "<", "big": ">"}
+BYTE_ORDERS: dict[str, Literal["<", ">"]] = {"little": "<", "big": ">"}
 
 # By name without blanks, as some writers leave them out.
 FIELDS = {

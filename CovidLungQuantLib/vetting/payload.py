@@ -77,7 +77,7 @@ def read_payload(payload: Payload, file_name: str) -> np.ndarray:
     """
     check_payload(payload, file_name)
     voxels = empty_array((payload.byte_count,), np.dtype(np.uint8), file_name)
-    target = memoryview(voxels)
+    target = voxels.data
     position = -payload.skip
     with open_regular_file(payload.file) as file:
         file.seek(payload.offset)

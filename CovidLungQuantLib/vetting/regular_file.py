@@ -117,7 +117,7 @@ def _unreachable(path: Path, what: str, error: OSError | ValueError) -> BadInput
         return BadInputError(f'The name "{name}" is too long for a {what}; shorten it.')
     if number == errno.ELOOP:
         return BadInputError(f'"{name}" is a link that leads back to itself; check the path.')
-    if number is None:
+    if not isinstance(error, OSError) or number is None:
         return BadInputError(f'"{name}" cannot be the name of a {what}; check the path.')
     reason = error.strerror or str(error)
     return BadInputError(
