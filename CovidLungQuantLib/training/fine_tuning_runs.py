@@ -122,7 +122,10 @@ class FineTuning:
         Raises:
             BadInputError: its file is gone or damaged.
         """
-        values = read_json(self.run_folder / PLAN_FILE_NAME)
+        try:
+            values = read_json(self.run_folder / PLAN_FILE_NAME)
+        except BadInputError as error:
+            raise _damaged(self.run_folder) from error
         if not _is_plan(values):
             raise _damaged(self.run_folder)
         return FineTuningPlan(**values)

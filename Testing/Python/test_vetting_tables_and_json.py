@@ -140,7 +140,7 @@ def test_one_damaged_run_does_not_hide_the_others(
     (folder / name).write_text(content)
     good, wrong = status_lines()
     assert good.startswith("good") and "0 %" in good
-    assert wrong.startswith("wrong") and "cannot be read" in wrong
+    assert wrong.startswith("wrong") and "are damaged" in wrong
     with pytest.raises(BadInputError, match="is running"):
         cancel_fine_tuning("none")
 
