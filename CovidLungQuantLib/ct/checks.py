@@ -13,6 +13,8 @@ AIR_HU = -1024
 # Below this lies nothing a scanner measures: only the paint around the field of view (−2000,
 # −3024). Values between here and −1024 are noise in air and stay as they are.
 PADDING_BELOW_HU = -1500
+# Above this is no air that a scanner measures outside a body.
+LOWEST_USUAL_HU = -900
 HIGHEST_USUAL_HU = 3071
 HIGHEST_POSSIBLE_HU = int(np.iinfo(np.int16).max)
 

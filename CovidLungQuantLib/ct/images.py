@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,17 @@ def image_on(array: np.ndarray, geometry: Geometry) -> sitk.Image:
     image.SetOrigin(geometry.origin_mm)
     image.SetDirection(np.asarray(geometry.direction, dtype=float).ravel().tolist())
     return image
+
+
+@contextmanager
+def quiet_itk() -> Iterator[None]:
+    """Keep ITK's and GDCM's own warnings off the terminal."""
+    was_shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(was_shown)
 
 
 def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:

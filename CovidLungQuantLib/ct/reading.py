@@ -13,8 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from CovidLungQuantLib.ct.checks import check_ct, check_geometry, not_hounsfield_message
-from CovidLungQuantLib.ct.dicom import is_dicom, is_named_dicom, quiet_itk, read_dicom
-from CovidLungQuantLib.ct.images import geometry_of_image
+from CovidLungQuantLib.ct.dicom import is_dicom, is_named_dicom, read_dicom
+from CovidLungQuantLib.ct.images import geometry_of_image, quiet_itk
 from CovidLungQuantLib.ct.volume import CTVolume, ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 
