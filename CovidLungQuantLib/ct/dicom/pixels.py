@@ -13,14 +13,12 @@ import numpy as np
 
 from CovidLungQuantLib.ct.checks import (
     HIGHEST_POSSIBLE_HU,
-    LOWEST_USUAL_HU,
-    PADDING_BELOW_HU,
     not_hounsfield_message,
 )
 from CovidLungQuantLib.ct.dicom.codestreams import PixelKind, decode
 from CovidLungQuantLib.ct.dicom.elements import BadElements, open_dataset
 from CovidLungQuantLib.ct.dicom.headers import SliceHeader
-from CovidLungQuantLib.ct.field_of_view import connected_to_edge
+from CovidLungQuantLib.ct.field_of_view import HIGHEST_AIR_HU, PADDING_BELOW_HU, connected_to_edge
 from CovidLungQuantLib.errors import BadInputError
 
 LOWEST_STORABLE_HU = int(np.iinfo(np.int16).min)
@@ -185,7 +183,7 @@ def _padding(item: SliceHeader, cells: np.ndarray) -> np.ndarray | None:
     ends = stated.view(np.int16) if item.is_signed else stated
     low, high = int(ends.min()), int(ends.max())
     slope, intercept = item.rescale or (1.0, 0.0)
-    if low * slope + intercept >= PADDING_BELOW_HU and high * slope + intercept < LOWEST_USUAL_HU:
+    if low * slope + intercept >= PADDING_BELOW_HU and high * slope + intercept <= HIGHEST_AIR_HU:
         return None
     as_stated = cells.view(np.int16) if item.is_signed else cells
     padding = (as_stated >= low) & (as_stated <= high)
