@@ -69,7 +69,7 @@ def check_hounsfield_scale(hu: np.ndarray, painted: np.ndarray | None, name: str
     """Refuse a chest whose values are not Hounsfield units, in whole or in single slices.
 
     Args:
-        hu: int16 (axial slices from the feet up or from the head down, rows, columns).
+        hu: int16 (axial slices from the feet up, rows, columns).
         painted: mask of what lies outside the field of view; None where nothing does.
         name: of the scan, for messages.
 
@@ -143,9 +143,9 @@ def _check_empty_slices(histograms: _Histograms, name: str) -> None:
     empty = empty[(empty > full[0]) & (empty < full[-1])]
     if empty.size:
         raise BadInputError(
-            f'Slice {empty[0] + 1} of {len(share)} of "{name}" holds next to no tissue, unlike'
-            " those around it (it is empty or not in Hounsfield units); export the original CT"
-            " again."
+            f'Slice {empty[0] + 1} of {len(share)} of "{name}" (counted from the feet) holds next'
+            " to no tissue, unlike those around it (empty, or not in Hounsfield units); export the"
+            " original CT again."
         )
 
 
@@ -179,9 +179,9 @@ def _check_shifts(histograms: _Histograms, name: str) -> None:
     if is_shifted.any():
         at = int(np.argmax(is_shifted))
         raise BadInputError(
-            f'Slices {at + 1} and {at + 2} of {len(counts)} of "{name}" differ by about'
-            f" {best_shift[at]} HU all over, so not all are in Hounsfield units; export the"
-            " original CT with the rescale slope and intercept of each slice."
+            f'Slices {at + 1} and {at + 2} of {len(counts)} of "{name}" (counted from the feet)'
+            f" differ by about {best_shift[at]} HU all over, so not all are in Hounsfield units;"
+            " export the original CT with the rescale slope and intercept of each slice."
         )
 
 

@@ -15,10 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.pixels.decoders import RLELosslessDecoder
-from pydicom.uid import SecondaryCaptureImageStorage
 
 from CovidLungQuantLib.ct.dicom.elements import ITEM_TAG, SEQUENCE_END_TAG, UNDEFINED_LENGTH
 from CovidLungQuantLib.ct.dicom.elements import BadElements as BadCodestream
@@ -34,6 +30,9 @@ JPEG_SYNTAXES = {
 JPEG_LS_SYNTAXES = {"1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"}
 JPEG_2000_SYNTAXES = {"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"}
 COMPRESSED_SYNTAXES = JPEG_SYNTAXES | JPEG_LS_SYNTAXES | JPEG_2000_SYNTAXES | {RLE_LOSSLESS}
+
+# An RLE frame begins with the number and the places of its segments.
+RLE_HEAD = 64
 
 CODESTREAM_FILE = "codestream.dcm"
 
@@ -106,7 +105,8 @@ def decode(data: bytes, syntax: str, kind: PixelKind, folder: Path) -> tuple[np.
     stated = describe_codestream(data, syntax)
     cells = np.dtype(f"u{kind.bits_allocated // 8}")
     if stated is None:
-        return _decode_rle(data, kind).view(cells), False
+        planes = _decode_rle(data, kind)
+        return planes.view(cells.newbyteorder("<")).reshape(kind.rows, kind.columns), False
     is_same = (stated.rows, stated.columns, stated.components) == (kind.rows, kind.columns, 1)
     if not is_same or stated.precision > kind.bits_allocated:
         raise BadCodestream("its compressed pixel data are of another image than its header says")
@@ -173,28 +173,45 @@ def _jpeg_2000(data: bytes) -> Codestream:
 
 
 def _decode_rle(data: bytes, kind: PixelKind) -> np.ndarray:
+    """Decode run lengths (PS3.5, annex G): one segment for each byte of a cell, highest first."""
+    size = kind.rows * kind.columns
     try:
-        decoded, _ = RLELosslessDecoder.as_array(
-            encapsulate([data], has_bot=False),
-            rows=kind.rows,
-            columns=kind.columns,
-            samples_per_pixel=1,
-            photometric_interpretation="MONOCHROME2",
-            bits_allocated=kind.bits_allocated,
-            bits_stored=kind.bits_allocated,
-            pixel_representation=0,
-            number_of_frames=1,
-            pixel_keyword="PixelData",
-            raw=True,
-        )
-    except Exception as error:
-        raise BadCodestream("its compressed pixel data cannot be decoded") from error
-    return decoded
+        count, *starts = struct.unpack_from("<16I", data)
+    except struct.error as error:
+        raise BadCodestream("its compressed pixel data are damaged") from error
+    ends = [*starts[1:count], len(data)]
+    if count != kind.bits_allocated // 8 or starts[0] != RLE_HEAD or sorted(ends) != ends:
+        raise BadCodestream("its compressed pixel data are damaged")
+    planes = [
+        _unpacked(data[start:end], size) for start, end in zip(starts[:count], ends, strict=True)
+    ]
+    return np.stack([np.frombuffer(plane, np.uint8) for plane in reversed(planes)], axis=-1)
+
+
+def _unpacked(segment: bytes, size: int) -> bytes:
+    values = bytearray()
+    at = 0
+    while len(values) < size and at + 1 < len(segment):
+        head = segment[at]
+        if head < 128:
+            values += segment[at + 1 : at + 2 + head]
+            at += 2 + head
+        elif head > 128:
+            values += segment[at + 1 : at + 2] * (257 - head)
+            at += 2
+        else:
+            at += 1
+    if len(values) != size or segment[at:].strip(b"\0"):
+        raise BadCodestream("its compressed pixel data are damaged")
+    return bytes(values)
 
 
 @lru_cache(maxsize=16)
 def _head(kind: PixelKind, syntax: str) -> bytes:
     """A DICOM file of such an image, up to its pixel data."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import SecondaryCaptureImageStorage
+
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = syntax

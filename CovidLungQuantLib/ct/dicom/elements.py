@@ -280,7 +280,9 @@ class _Walker:
         while self.file.tell() < self.size:
             tag, vr, length = self.element()
             if tag == PIXEL_DATA_TAG:
-                return self._pixels(length, syntax)
+                pixels = self._pixels(length, syntax)
+                self._check_rest()
+                return pixels
             self._take(found, tag, vr, length, end=self.size, depth=0)
             if tag == FRAME_COUNT_TAG:
                 self._allow_for_frames(found.get(tag, b""))
@@ -366,7 +368,18 @@ class _Walker:
             return PixelPlace(syntax, self.is_little_endian, at, total, fragments)
         if at + length > self.size:
             raise BadElements(_CUT_OFF)
+        self.file.seek(at + length)
         return PixelPlace(syntax, self.is_little_endian, at, length, None)
+
+    def _check_rest(self) -> None:
+        """Refuse a file in which no elements follow the pixel data, but something else does."""
+        at = self.file.tell()
+        if not self.file.read(LONGEST_VALUE).strip(b"\0"):
+            return
+        self.file.seek(at)
+        while self.file.tell() < self.size:
+            tag, vr, length = self.element()
+            self._take({}, tag, vr, length, end=self.size, depth=0)
 
     def _fragments(self) -> tuple[tuple[int, int], ...]:
         fragments: list[tuple[int, int]] = []

@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from pydicom.charset import convert_encodings, decode_bytes
 
 from CovidLungQuantLib.ct.dicom.elements import (
     NATIVE_SYNTAXES,
@@ -309,6 +308,8 @@ def _text(value: bytes, vr: str, is_little_endian: bool, charset: Value) -> str:
 
 
 def _decoded(value: bytes, charset: bytes) -> str:
+    from pydicom.charset import convert_encodings, decode_bytes
+
     names = [name.strip(" \0") for name in charset.decode("latin-1").split("\\")]
     try:
         return decode_bytes(value, convert_encodings(names), set())

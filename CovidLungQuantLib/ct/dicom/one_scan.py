@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +19,8 @@ from CovidLungQuantLib.errors import BadInputError
 # "US" is unspecified: some archives write it for HU; the values tell.
 HOUNSFIELD_RESCALE_TYPES = ("", "HU", "HU_MOD", "US")
 CELL_BITS = (16, 32)
+# Scanners that choose the scale slice by slice do so for many.
+USUAL_RESCALE_SHARE = 0.8
 
 # What two copies of one slice must agree in, besides their values.
 SAME_IN_COPIES = ("orientation", "pixel_spacing", "rows", "columns")
@@ -243,9 +245,23 @@ def _check_rescale(slices: Sequence[SliceHeader], name: str) -> None:
         raise BadInputError(
             not_hounsfield_message(name, "its header gives no rescale slope and intercept")
         )
+    _check_odd_rescale(slices, name)
     if any(item.rescale is not None and item.rescale[0] <= 0 for item in slices):
         raise BadInputError(
             not_hounsfield_message(name, "its header gives a rescale slope that is not above 0")
+        )
+
+
+def _check_odd_rescale(slices: Sequence[SliceHeader], name: str) -> None:
+    """Refuse a few slices that are scaled unlike all others: their headers are damaged."""
+    counts = Counter(item.rescale for item in slices)
+    usual, count = counts.most_common(1)[0]
+    if USUAL_RESCALE_SHARE * len(slices) < count < len(slices):
+        odd = next(item for item in slices if item.rescale != usual)
+        raise BadInputError(
+            f'{counted(len(slices) - count, "slice")} of "{name}", of {len(slices)}, have another'
+            f" rescale slope or intercept than all others (the first is {odd.path.name}); export"
+            " the original series."
         )
 
 
