@@ -304,7 +304,8 @@ def _text(value: bytes, vr: str, is_little_endian: bool, charset: Value) -> str:
     text = value.decode("latin-1")
     if vr in ("LO", "PN") and not text.isascii() and isinstance(charset, bytes):
         text = _decoded(value, charset) or text
-    return text.strip(" \0")
+    # Headers reach terminals and pages; what is no text stays out.
+    return "".join(filter(str.isprintable, text)).strip()
 
 
 def _decoded(value: bytes, charset: bytes) -> str:

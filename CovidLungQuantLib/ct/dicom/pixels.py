@@ -22,6 +22,8 @@ from CovidLungQuantLib.ct.field_of_view import HIGHEST_AIR_HU, PADDING_BELOW_HU,
 from CovidLungQuantLib.errors import BadInputError
 
 LOWEST_STORABLE_HU = int(np.iinfo(np.int16).min)
+# Less than this are values of tissue at the edge that happen to be the one of padding.
+SMALLEST_PADDED_SHARE = 0.01
 # What a codestream may be larger than the plain values, and a little more.
 LARGEST_CODESTREAM = 4
 CODESTREAM_EXTRA = 1 << 20
@@ -190,4 +192,4 @@ def _padding(item: SliceHeader, cells: np.ndarray) -> np.ndarray | None:
     if not padding.any():
         return None
     padding = connected_to_edge(padding)
-    return padding if padding.any() else None
+    return padding if padding.mean() >= SMALLEST_PADDED_SHARE else None

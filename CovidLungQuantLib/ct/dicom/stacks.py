@@ -21,6 +21,8 @@ DICOM_DIRECTORY_NAME = "DICOMDIR"
 # Far more than the largest study has; who gives a whole disk is told so.
 MOST_FILES = 200_000
 
+# Integer strings have 32 bits.
+LARGEST_NUMBER = 1 << 31
 AXIAL_COSINE = 0.7
 # Body parts a chest CT is never filed under; they only rank a series lower.
 OTHER_BODY_PARTS = (
@@ -79,7 +81,7 @@ class Stack:
     @property
     def number(self) -> int | None:
         numbers = self.first.numbers("series_number")
-        return int(numbers[0]) if numbers.size else None
+        return int(numbers[0]) if numbers.size and abs(numbers[0]) < LARGEST_NUMBER else None
 
     @property
     def modality(self) -> str:
