@@ -20,6 +20,8 @@ from typing import BinaryIO, Union
 PREFIX_OFFSET = 128
 PREFIX = b"DICM"
 META_GROUP = 0x0002
+META_START = b"\x02\x00\x00\x00UL"
+START_SIZE = PREFIX_OFFSET + len(PREFIX) + len(META_START)
 # Files of before 1993 have no prefix and begin with the first element of one of these groups.
 FIRST_GROUPS = (META_GROUP, 0x0008)
 LONGEST_FIRST_VALUE = 1 << 10
@@ -117,8 +119,11 @@ def is_regular_file(path: Path) -> bool:
 
 
 def begins_like_dicom(start: bytes) -> bool:
-    """Tell whether the first 132 bytes of a file are those of a DICOM file."""
+    """Tell whether the first `START_SIZE` bytes of a file are those of a DICOM file."""
     if start[PREFIX_OFFSET : PREFIX_OFFSET + len(PREFIX)] == PREFIX:
+        return True
+    if start[PREFIX_OFFSET + len(PREFIX) : START_SIZE] == META_START:
+        # Only the prefix is damaged.
         return True
     if len(start) < 8:
         return False

@@ -6,7 +6,9 @@ is a damaged file.
 
 from __future__ import annotations
 
+import re
 import struct
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +18,7 @@ import numpy as np
 
 from CovidLungQuantLib.ct.dicom.elements import (
     NATIVE_SYNTAXES,
-    PREFIX,
-    PREFIX_OFFSET,
+    START_SIZE,
     BadElements,
     Elements,
     PixelPlace,
@@ -36,6 +37,8 @@ CT_STORAGE_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.2.1",
     "1.2.840.10008.5.1.4.1.1.2.2",
 )
+
+STORAGE_CLASS = re.compile(r"1\.2\.840\.10008\.5\.1\.4[0-9.]+")
 
 TAGS = {
     "media_storage_class": (0x00020002, "UI"),
@@ -96,11 +99,23 @@ MOST_FRAMES = 20_000
 
 @dataclass(frozen=True)
 class DamagedFile:
-    """A file that cannot be read: why, in words, and the series it says it is of ("" unknown)."""
+    """A file that cannot be read.
+
+    Attributes:
+        path: the file.
+        reason: why, in words.
+        series_uid: of the series it says it is of; "" where that is lost.
+        is_image: whether it may be an image of a CT.
+    """
 
     path: Path
     reason: str
     series_uid: str = ""
+    is_image: bool = True
+
+    def may_belong_to(self, series_uid: str) -> bool:
+        """Tell whether it may be a slice of a series."""
+        return self.series_uid == series_uid or (self.series_uid == "" and self.is_image)
 
 
 @dataclass(frozen=True)
@@ -230,7 +245,7 @@ def is_dicom(path: Path) -> bool:
     if not is_regular_file(path):
         return False
     with path.open("rb") as file:
-        return begins_like_dicom(file.read(PREFIX_OFFSET + len(PREFIX)))
+        return begins_like_dicom(file.read(START_SIZE))
 
 
 def is_named_dicom(path: Path) -> bool:
@@ -255,7 +270,7 @@ def read_headers(path: Path) -> list[SliceHeader] | DamagedFile:
         with open_dataset(path) as file:
             elements = read_elements(file, WANTED)
     except BadElements as error:
-        return _damaged(path, error)
+        return _damaged_image(path, _texts(error.values, is_little_endian=True), error.reason)
     tags = _texts(elements.values, elements.is_little_endian)
     if elements.pixels is None:
         # Reports, plans and the like are DICOM without pixels; only a CT image should have some.
@@ -269,20 +284,13 @@ def read_headers(path: Path) -> list[SliceHeader] | DamagedFile:
     return _frames(header, elements)
 
 
-def _damaged(path: Path, error: BadElements) -> list[SliceHeader] | DamagedFile:
-    tags = _texts(error.values, is_little_endian=True)
-    if _is_another_kind(tags):
-        return []
-    return _damaged_image(path, tags, error.reason)
-
-
 def _damaged_image(path: Path, tags: dict[str, str], reason: str) -> DamagedFile:
-    return DamagedFile(path, reason, tags["series_uid"])
+    return DamagedFile(path, reason, tags["series_uid"], not _is_another_kind(tags))
 
 
 def _is_another_kind(tags: dict[str, str]) -> bool:
     stated = tags["storage_class"] or tags["media_storage_class"]
-    return stated not in ("", *CT_STORAGE_CLASSES)
+    return stated not in CT_STORAGE_CLASSES and STORAGE_CLASS.fullmatch(stated) is not None
 
 
 def _texts(values: dict[int, Value], is_little_endian: bool) -> dict[str, str]:
@@ -313,7 +321,9 @@ def _decoded(value: bytes, charset: bytes) -> str:
 
     names = [name.strip(" \0") for name in charset.decode("latin-1").split("\\")]
     try:
-        return decode_bytes(value, convert_encodings(names), set())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return decode_bytes(value, convert_encodings(names), set())
     except (LookupError, ValueError, TypeError):
         return ""
 

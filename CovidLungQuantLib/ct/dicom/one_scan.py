@@ -142,9 +142,9 @@ def check_acquisitions(slices: Sequence[SliceHeader], name: str) -> list[ScanWar
             f'"{name}" mixes slices of {len(set(numbers))} acquisitions in one series; export each'
             " acquisition by itself."
         )
-    instances = [item.tags["instance_number"] for item in slices]
-    adjacent = sum(a == b != "" for a, b in itertools.pairwise(instances))
-    if len(set(instances)) > 1 and adjacent > ADJACENT_SHARE * len(slices):
+    instances = {item.tags["instance_number"] for item in slices}
+    adjacent = sum(_share_number(a, b) for a, b in itertools.pairwise(slices))
+    if len(instances) > 1 and adjacent > ADJACENT_SHARE * len(slices):
         raise BadInputError(
             f'"{name}" mixes slices of two scans in one series (their instance numbers occur'
             " twice, side by side); export each scan by itself."
@@ -263,6 +263,13 @@ def _check_odd_rescale(slices: Sequence[SliceHeader], name: str) -> None:
             f" rescale slope or intercept than all others (the first is {odd.path.name}); export"
             " the original series."
         )
+
+
+def _share_number(item: SliceHeader, other: SliceHeader) -> bool:
+    """Tell whether two slices at different places have one instance number."""
+    number = item.tags["instance_number"]
+    is_same = number == other.tags["instance_number"] != ""
+    return is_same and not _is_at_place_of(item, other)
 
 
 def _is_at_place_of(item: SliceHeader, other: SliceHeader) -> bool:

@@ -182,7 +182,7 @@ def _check_damaged(stack: Stack, folder: Folder) -> None:
     own = [
         file
         for file in folder.damaged
-        if file.path.parent in folders and file.series_uid in ("", stack.uid)
+        if file.path.parent in folders and file.may_belong_to(stack.uid)
     ]
     if own:
         raise BadInputError(
