@@ -15,22 +15,38 @@ DRAWING_PACKAGES := libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri libx11-6 libxkbc
 DEMO_ENVIRONMENT := $(VENV)/.demo-installed
 TEST_ENVIRONMENT := $(VENV)/.test-installed
 
-.PHONY: help demo test lint bench train screenshot tutorial clean
+# Tests run in one process a core, four at most, each of which computes on one core.
+WORKERS ?= auto
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
+	--numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
+
+.PHONY: help demo test test-quick lint cmake-lists bench train screenshot tutorial \
+	system-packages clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -2
-	@echo "Also: make lint, bench, train, screenshot, tutorial, clean."
+	@echo "Also: make test-quick, lint, cmake-lists, bench, train, screenshot, tutorial, clean."
 
 demo: $(DEMO_ENVIRONMENT) $(if $(filter $(PHANTOM),$(CT)),$(PHANTOM))
 	$(BIN)/covidlungquant segment "$(CT)" --output $(DEMO_OUTPUT) --scene --overwrite
 	@echo "Open $(DEMO_OUTPUT)/report.html in a browser, $(DEMO_OUTPUT)/scene.mrb in 3D Slicer."
 
 test: $(TEST_ENVIRONMENT)
-	$(BIN)/python -m pytest
+	$(PYTEST) --cov --cov-report=
+	$(BIN)/python Testing/coverage_by_room.py
+
+# What needs neither patience nor real scans.
+test-quick: $(TEST_ENVIRONMENT)
+	$(PYTEST) -m "not slow and not real_data"
 
 lint: $(TEST_ENVIRONMENT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# After adding, moving or removing a file that Slicer installs.
+cmake-lists:
+	$(PYTHON) Testing/update_cmake_lists.py
 
 bench: $(DEMO_ENVIRONMENT)
 	$(BIN)/python Testing/Benchmarks/time_parts.py
@@ -45,6 +61,10 @@ screenshot: $(TEST_ENVIRONMENT) $(PHANTOM)
 # The pictures of Docs/tutorial.md.
 tutorial: $(TEST_ENVIRONMENT) $(PHANTOM)
 	$(BIN)/python -m Testing.slicer_stand_in.tutorial_pictures $(PHANTOM) Docs/pictures
+
+# As root, once, where `make test` is not to install them itself.
+system-packages:
+	requirements/debian.sh $(DRAWING_PACKAGES)
 
 clean:
 	rm -rf $(VENV) build $(DEMO_OUTPUT)

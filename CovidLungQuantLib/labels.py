@@ -7,6 +7,10 @@ SNOMED CT (SCT) and DICOM (DCM).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ APPROXIMATION = "approximation"
 ANATOMICAL_STRUCTURE = Code("SCT", "123037004", "Anatomical Structure")
 MORPHOLOGICALLY_ABNORMAL_STRUCTURE = Code("SCT", "49755003", "Morphologically Abnormal Structure")
 LUNG = Code("SCT", "39607008", "Lung")
+LESION = Code("SCT", "52988006", "Lesion")
 UPPER_LOBE = Code("SCT", "45653009", "Upper lobe of lung")
 MIDDLE_LOBE = Code("SCT", "72481006", "Middle lobe of right lung")
 LOWER_LOBE = Code("SCT", "90572001", "Lower lobe of lung")
@@ -120,6 +125,30 @@ CLASS_COUNT = 1 + len(LABELS)
 
 # Reference annotations only: lesion whose class the reader did not state. Never a result.
 UNCLASSIFIED_LESION_VALUE = 4
+# Reference annotations only: lung or not is unknown, but surely no lesion. Never a result.
+UNKNOWN_LUNG_VALUE = 255
+
+
+def is_lung(labels: np.ndarray) -> np.ndarray:
+    """Return where a result's label map of any shape holds lung, normal or not, as bool.
+
+    For references, whose readers may leave more open, see `measures.structures.structure_mask`.
+    """
+    return labels != BACKGROUND_VALUE
+
+
+def is_lesion(labels: np.ndarray) -> np.ndarray:
+    """Return where a result's label map of any shape holds lesion of any class, as bool.
+
+    For references see `measures.structures.structure_mask`.
+    """
+    return labels >= GGO.value
+
+
+def has_stated_class(labels: np.ndarray) -> np.ndarray:
+    """Return where a result or a reference holds lesion of a stated class, as bool."""
+    return (labels >= GGO.value) & (labels <= HIGH_OPACITY.value)
+
 
 # Values of a lung label map (which lung a voxel belongs to). Left and right are the patient's.
 LEFT_LUNG_VALUE = 1
@@ -236,7 +265,7 @@ SUB_VISUAL_LESION = Label(
     color=(0.62, 0.44, 0.86),
     opacity=0.5,
     category=MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
-    type=Code("SCT", "52988006", "Lesion"),
+    type=LESION,
     region=LUNG,
 )
 

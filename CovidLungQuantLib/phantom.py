@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from CovidLungQuantLib.ct import CTVolume, Geometry
@@ -105,9 +106,10 @@ def chest_phantom(
     hu[walls & (lungs == 0)] = MUSCLE_HU
     hu[airways] = AIRWAY_HU
     hu = _scan(hu, grid, random)
-    height, width = shape[1:]
-    origin_mm = (-(width - 1) / 2 * spacing_mm[0], -(height - 1) / 2 * spacing_mm[1], 0.0)
-    geometry = Geometry(tuple(shape), tuple(spacing_mm), origin_mm, np.eye(3))
+    depth, height, width = shape
+    x_mm, y_mm, z_mm = spacing_mm
+    origin_mm = (-(width - 1) / 2 * x_mm, -(height - 1) / 2 * y_mm, 0.0)
+    geometry = Geometry((depth, height, width), (x_mm, y_mm, z_mm), origin_mm, np.eye(3))
     return PhantomCase(CTVolume(hu, geometry, "synthetic chest"), labels, lungs)
 
 
@@ -336,10 +338,10 @@ def _ellipsoid(
 
 
 def _distance_to_segment(
-    grid: _Grid, start: np.ndarray, end: np.ndarray, reach_mm: float
+    grid: _Grid, start_mm: ArrayLike, end_mm: ArrayLike, reach_mm: float
 ) -> tuple[tuple[slice, ...], np.ndarray]:
     """Box around a segment (x, y, z in mm) and the distance of its voxels to it."""
-    start, end = np.asarray(start, float), np.asarray(end, float)
+    start, end = np.asarray(start_mm, float), np.asarray(end_mm, float)
     box = _box(grid, np.minimum(start, end) - reach_mm, np.maximum(start, end) + reach_mm)
     x, y, z = grid.x[:, :, box[2]], grid.y[:, box[1]], grid.z[box[0]]
     along = end - start

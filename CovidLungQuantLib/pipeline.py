@@ -14,25 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from CovidLungQuantLib import __version__
-from CovidLungQuantLib.anatomy.lobe_labels import fit_lobes_to_lungs
+from CovidLungQuantLib.anatomy.lobe_fitting import fit_lobes_to_lungs
 from CovidLungQuantLib.anatomy.lobe_weights import LOBE_MODEL_FILE, shipped_lobe_model_sha256
 from CovidLungQuantLib.anatomy.lobes import LobeSegmentation, lobes_from_lungs, segment_lobes
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs, split_left_right
 from CovidLungQuantLib.anatomy.segments import divide_into_segments
-from CovidLungQuantLib.ct import (
-    CTVolume,
-    Geometry,
-    lps_oriented,
-    orient_like,
-    restore_orientation,
-)
+from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, orient_like, restore_orientation
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import BACKGROUND_VALUE
+from CovidLungQuantLib.label_maps import check_labels
+from CovidLungQuantLib.labels import is_lung
 from CovidLungQuantLib.lesions.airways_and_vessels import (
-    FIND_TUBES,
-    NO_TUBES,
-    REMOVE_TUBES,
+    AIRWAYS_AND_VESSELS_CHOICES,
+    FIND_AIRWAYS_AND_VESSELS,
+    NO_AIRWAYS_AND_VESSELS,
+    REMOVE_AIRWAYS_AND_VESSELS,
 )
 from CovidLungQuantLib.lesions.enhancement import RINGS, enhance_parenchyma
 from CovidLungQuantLib.lesions.inference import LesionSegmentation, choose_device, segment_lesions
@@ -44,7 +40,6 @@ from CovidLungQuantLib.measures.airways_and_vessels import (
     volumes_note,
 )
 from CovidLungQuantLib.measures.measurements import measure_lungs
-from CovidLungQuantLib.measures.volumes import check_labels
 from CovidLungQuantLib.pipeline_extras import (
     find_airways_and_vessels,
     find_extras,
@@ -76,10 +71,11 @@ def check_options(options: Options) -> None:
             f"“{options.lobes}” is no way to come by the lobes; use {AUTOMATIC_LOBES} or "
             f"{NO_LOBES}."
         )
-    if options.airways_and_vessels not in (NO_TUBES, FIND_TUBES, REMOVE_TUBES):
+    if options.airways_and_vessels not in AIRWAYS_AND_VESSELS_CHOICES:
         raise BadInputError(
             f"“{options.airways_and_vessels}” is nothing that can be done about airways and "
-            f"vessels; use {NO_TUBES}, {FIND_TUBES} or {REMOVE_TUBES}."
+            f"vessels; use {NO_AIRWAYS_AND_VESSELS}, {FIND_AIRWAYS_AND_VESSELS} or "
+            f"{REMOVE_AIRWAYS_AND_VESSELS}."
         )
     choose_device(options.device)
     check_kinds(options.kinds, options.artery_hu)
@@ -146,7 +142,11 @@ def quantify(
             measured.measurements,
             notes=(*measured.measurements.notes, kinds.note, *extras.notes),
         ),
-        enhancement=restored_enhancement(extras.enhancement, orientation),
+        enhancement=(
+            None
+            if extras.enhancement is None
+            else restored_enhancement(extras.enhancement, orientation)
+        ),
         warnings=(
             *measured.warnings,
             *anatomy.warnings,
@@ -155,15 +155,7 @@ def quantify(
             *kinds.warnings,
             *extras.warnings,
         ),
-        provenance=Provenance(
-            software_version=__version__,
-            model_name=model.name,
-            model_sha256=model.sha256,
-            device=lesions.device,
-            options=_named_options(options, lobes),
-            timings_s=timings,
-            **_lobe_model(lobes, options.lobes),
-        ),
+        provenance=_provenance(model, lesions.device, options, lobes, timings),
     )
 
 
@@ -204,7 +196,7 @@ def measure(
         upright, orientation = lps_oriented(ct)
         upright_labels = orient_like(labels, orientation)
         spacing_mm = upright.geometry.spacing_mm
-        upright_lungs = split_left_right(upright_labels > BACKGROUND_VALUE, spacing_mm)
+        upright_lungs = split_left_right(is_lung(upright_labels), spacing_mm)
         lungs = restore_orientation(upright_lungs, orientation)
         found = _lobes_of(
             upright,
@@ -293,16 +285,28 @@ def _find_lesions(
     return lesions, kinds
 
 
-def _named_options(
-    options: Options, lobes: np.ndarray | None
-) -> dict[str, str | float | bool | None]:
-    """The options as provenance keeps them."""
-    return {
-        **asdict(options),
-        # A result travels; the folders of the computer that made it do not.
-        "model": options.model and Path(options.model).name,
-        "lobes": options.lobes if lobes is None else GIVEN_LOBES,
-    }
+def _provenance(
+    model: LoadedModel,
+    device: str,
+    options: Options,
+    lobes: np.ndarray | None,
+    timings: dict[str, float],
+) -> Provenance:
+    """What made the result of a whole run; `lobes` are those the user gave."""
+    return Provenance(
+        software_version=__version__,
+        model_name=model.name,
+        model_sha256=model.sha256,
+        device=device,
+        options={
+            **asdict(options),
+            # A result travels; the folders of the computer that made it do not.
+            "model": options.model and Path(options.model).name,
+            "lobes": options.lobes if lobes is None else GIVEN_LOBES,
+        },
+        timings_s=timings,
+        **_lobe_model(lobes, options.lobes),
+    )
 
 
 def _lobe_model(given: np.ndarray | None, option: str) -> dict[str, str]:

@@ -14,8 +14,12 @@ from CovidLungQuantLib.anatomy.lungs import LungAnatomy, split_left_right
 from CovidLungQuantLib.anatomy.vessels import segment_vessels
 from CovidLungQuantLib.ct import CTVolume, Orientation, ScanWarning, restore_orientation
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import AIRWAYS, BACKGROUND_VALUE, VESSELS
-from CovidLungQuantLib.lesions.airways_and_vessels import NO_TUBES, REMOVE_TUBES, remove_tubes
+from CovidLungQuantLib.labels import AIRWAYS, VESSELS, is_lung
+from CovidLungQuantLib.lesions.airways_and_vessels import (
+    NO_AIRWAYS_AND_VESSELS,
+    REMOVE_AIRWAYS_AND_VESSELS,
+    remove_airways_and_vessels,
+)
 from CovidLungQuantLib.lesions.enhancement import Enhancement, enhance_parenchyma
 from CovidLungQuantLib.measures.airways_and_vessels import missing_airways_or_vessels, removal_note
 from CovidLungQuantLib.progress import ProgressCallback, subrange
@@ -42,20 +46,20 @@ def find_extras(
     progress: ProgressCallback,
 ) -> Extras:
     """Airways, vessels and the enhanced scan as far as the options ask for them."""
-    if options.airways_and_vessels == NO_TUBES and not options.enhance:
+    if options.airways_and_vessels == NO_AIRWAYS_AND_VESSELS and not options.enhance:
         return Extras(labels)
     spacing_mm = upright.geometry.spacing_mm
     with timed(timings, "airways and vessels"):
         airways, vessels = find_airways_and_vessels(
             upright, labels, anatomy, subrange(progress, 0.7, 0.85)
         )
-        tubes = np.zeros(labels.shape, np.uint8)
-        tubes[vessels] = VESSELS.value
-        tubes[airways] = AIRWAYS.value
+        airways_and_vessels = np.zeros(labels.shape, np.uint8)
+        airways_and_vessels[vessels] = VESSELS.value
+        airways_and_vessels[airways] = AIRWAYS.value
         notes: tuple[str, ...] = ()
-        if options.airways_and_vessels == REMOVE_TUBES:
+        if options.airways_and_vessels == REMOVE_AIRWAYS_AND_VESSELS:
             network_labels = labels
-            labels = remove_tubes(network_labels, airways, vessels, spacing_mm)
+            labels = remove_airways_and_vessels(network_labels, airways, vessels, spacing_mm)
             notes = (removal_note(network_labels, labels, upright.geometry.voxel_volume_ml),)
     warnings = missing_airways_or_vessels(airways, vessels)
     enhancement = None
@@ -75,7 +79,7 @@ def find_extras(
             except BadInputError as error:
                 # The numbers of the lesions hold without it.
                 warnings = (*warnings, ScanWarning("not_enhanced", str(error)))
-    return Extras(labels, tubes, enhancement, notes, warnings)
+    return Extras(labels, airways_and_vessels, enhancement, notes, warnings)
 
 
 def find_airways_and_vessels(
@@ -84,7 +88,7 @@ def find_airways_and_vessels(
     """Airways and vessels, bool (z, y, x); upright."""
     spacing_mm = upright.geometry.spacing_mm
     # The lungs of the label map count: lesions were added to them, or someone corrected them.
-    anatomy = replace(found, lungs=split_left_right(labels > BACKGROUND_VALUE, spacing_mm))
+    anatomy = replace(found, lungs=split_left_right(is_lung(labels), spacing_mm))
     airways = segment_airways(upright.hu, anatomy, spacing_mm, subrange(progress, 0.0, 0.6))
     vessels = segment_vessels(upright.hu, anatomy, spacing_mm, subrange(progress, 0.6, 1.0))
     return airways, vessels
@@ -95,16 +99,12 @@ def restored(array: np.ndarray | None, orientation: Orientation) -> np.ndarray |
     return None if array is None else restore_orientation(array, orientation)
 
 
-def restored_enhancement(
-    enhancement: Enhancement | None, orientation: Orientation
-) -> Enhancement | None:
-    """An upright enhanced scan on the scan's own grid; None stays None."""
-    if enhancement is None:
-        return None
+def restored_enhancement(enhancement: Enhancement, orientation: Orientation) -> Enhancement:
+    """An upright enhanced scan on the scan's own grid."""
     return replace(
         enhancement,
         enhanced_hu=restore_orientation(enhancement.enhanced_hu, orientation),
-        tubes=restore_orientation(enhancement.tubes, orientation),
+        airways_and_vessels=restore_orientation(enhancement.airways_and_vessels, orientation),
         sub_visual=restored(enhancement.sub_visual, orientation),
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from CovidLungQuantLib.ct import CTVolume, ScanWarning
-from CovidLungQuantLib.lesions.airways_and_vessels import NO_TUBES
+from CovidLungQuantLib.lesions.airways_and_vessels import NO_AIRWAYS_AND_VESSELS
 from CovidLungQuantLib.lesions.kinds import DENSITY
 from CovidLungQuantLib.measures.measurements import Measurements
 
@@ -43,7 +43,7 @@ class Options:
     kinds: str = DENSITY
     artery_hu: float | None = None
     lobes: str = AUTOMATIC_LOBES
-    airways_and_vessels: str = NO_TUBES
+    airways_and_vessels: str = NO_AIRWAYS_AND_VESSELS
     enhance: bool = False
     mirror: bool = False
 

@@ -19,6 +19,11 @@ class LibraryInstalledTest(unittest.TestCase):
         self.assertTrue((resources / "CovidLungQuant.term.json").is_file())
         self.assertTrue(any((resources / "models").iterdir()))
 
+    def test_the_pages_have_their_templates_and_their_style(self) -> None:
+        pages = files("CovidLungQuantLib") / "pages"
+        self.assertTrue((pages / "style.css").is_file())
+        self.assertTrue((pages / "templates" / "report.html.j2").is_file())
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -7,15 +7,15 @@ were trained on the others with and without that part.
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from CovidLungQuantLib.cli.options import add_same_patient_option
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.lesion_model import load_model
 from CovidLungQuantLib.training.data import AnnotatedScan, fold_of_dataset, read_case
-from CovidLungQuantLib.training.options import add_same_patient_option
 from research.robustness import lesion_dice
+from research.tables import write_rows
 
 # The first column after the case: nothing was left out.
 WHOLE_RECIPE = "everything"
@@ -57,15 +57,14 @@ def main() -> None:
     arguments = parser.parse_args()
     models = dict(arguments.models)
     if WHOLE_RECIPE not in models:
-        raise BadInputError(f"Name the model of the whole recipe: {WHOLE_RECIPE}=MODEL.pt")
+        raise BadInputError(
+            f"The model of the whole recipe is missing; give it as {WHOLE_RECIPE}=MODEL.pt, too."
+        )
     _, test = fold_of_dataset(
         arguments.dataset, arguments.fold, arguments.folds, arguments.same_patient
     )
     rows = ablation_table([read_case(arguments.dataset, name) for name in test], models)
-    with arguments.output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["case", *models])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(arguments.output, ["case", *models], rows)
 
 
 if __name__ == "__main__":

@@ -7,20 +7,21 @@ Each case is segmented by the model of the fold that left it out, through the ve
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
+from CovidLungQuantLib.cli.options import add_same_patient_option
+from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
+from CovidLungQuantLib.files.images import read_label_file, write_image
 from CovidLungQuantLib.lesions.lesion_model import load_model
-from CovidLungQuantLib.measures.comparison import MINIMUM_EXTENT_PERCENT
+from CovidLungQuantLib.measures.against_reader import MINIMUM_EXTENT_PERCENT
 from CovidLungQuantLib.training.data import fold_of_dataset, labels_file, read_case
 from CovidLungQuantLib.training.evaluation import CaseAgreement, evaluate_case
-from CovidLungQuantLib.training.options import add_same_patient_option
+from research.tables import write_rows
 
 
 def cross_validate(
@@ -48,12 +49,10 @@ def cross_validate(
             )
             results.append(agreement)
             if predictions_folder is not None:
-                predictions_folder.mkdir(parents=True, exist_ok=True)
-                prediction = sitk.GetImageFromArray(labels)
                 # On the reader's grid, so that `covidlungquant evaluate` can compare them.
-                reference = sitk.ReadImage(str(labels_file(dataset, name)))
-                prediction.CopyInformation(sitk.DICOMOrient(reference, "LPS"))
-                sitk.WriteImage(prediction, str(predictions_folder / f"{name}.nrrd"), True)
+                grid = read_label_file(labels_file(dataset, name)).geometry
+                upright = oriented_geometry(grid, orientation_of(grid))
+                write_image(predictions_folder / f"{name}.nrrd", labels, upright)
     return sorted(results, key=lambda agreement: agreement.case)
 
 
@@ -70,10 +69,7 @@ def mean_lesion_dice(results: Sequence[CaseAgreement]) -> tuple[float, float]:
 
 def write_table(path: Path, results: Sequence[CaseAgreement]) -> None:
     """One row a case."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(CaseAgreement)])
-        writer.writeheader()
-        writer.writerows(asdict(result) for result in results)
+    write_rows(path, [field.name for field in fields(CaseAgreement)], map(asdict, results))
 
 
 def main() -> None:

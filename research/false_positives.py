@@ -7,7 +7,6 @@ of the lungs (diaphragm), at mediastinum and chest wall, or elsewhere.
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, NORMAL_LUNG, RIGHT_LUNG_VA
 from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model
 from CovidLungQuantLib.training.data import read_scan_and_lungs
+from research.tables import write_rows
 
 Spacing = tuple[float, float, float]
 
@@ -133,10 +133,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = load_model(arguments.model)
     rows = [false_positives(path, model) for path in arguments.scans]
-    with arguments.output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(arguments.output, list(rows[0]), rows)
     for row in rows:
         print(f"{row['scan']}: {row['extent_percent']:.2f} %, {row['lesion_ml']:.1f} mL")
 

@@ -15,12 +15,7 @@ from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.labels import LOBES
-from research.lobe_masks import (
-    LUNG_VALUES,
-    lobe_dice,
-    lungs_of,
-    read_lobe_masks,
-)
+from research.lobe_masks import LUNG_VALUES, lobe_dice, lungs_of, read_lobe_masks
 
 # Cells of the box on which the masks are averaged (z, y, x).
 GRID = (64, 48, 40)
@@ -45,7 +40,8 @@ def average_dice(lobe_masks: Sequence[np.ndarray], folds: int) -> np.ndarray:
             for lobes, box in zip(lobe_masks, boxes, strict=True)
         ]
         for fold in range(folds):
-            average = sum(share for index, share in enumerate(shares) if index % folds != fold)
+            others = [share for index, share in enumerate(shares) if index % folds != fold]
+            average = np.sum(others, axis=0)
             for index in range(fold, len(lobe_masks), folds):
                 inside = lungs_of(lobe_masks[index])[boxes[index]] == lung_value
                 likely = np.stack([_resampled(share, inside.shape) for share in average])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -34,25 +34,11 @@ def lobe_card(
         average: the same by `research.lobe_average`, the average of the other folds' masks.
         plausible: for each mask, whether its middle lobe lies in front of the upper lobe.
     """
-    heading = " | ".join(lobe.short_name for lobe in LOBES)
-    rows = [
-        f"| {row} | {' | '.join(f'{value:.3f}' for value in (*values, np.mean(values)))} |"
-        for row, values in (
-            ("mean", dice.mean(axis=0)),
-            ("median", np.median(dice, axis=0)),
-            ("worst", dice.min(axis=0)),
-            ("mean of the plausible", dice[np.array(plausible)].mean(axis=0)),
-            ("mean of the average mask", average.mean(axis=0)),
-            *zip(masks, dice, strict=True),
-        )
-    ]
-    summary, each = "\n".join(rows[: -len(masks)]), "\n".join(rows[-len(masks) :])
     doubtful = [
         mask for mask, is_plausible in zip(masks, plausible, strict=True) if not is_plausible
     ]
     parameters = sum(parameter.numel() for parameter in network.parameters())
     grid = "×".join(map(str, network.config.grid))
-    table = f"| mask | {heading} | all |\n|---|---|---|---|---|---|---|"
     return f"""# Model card: {name}
 
 {DISCLAIMER}
@@ -91,14 +77,34 @@ shipped weights saw all masks. Weights and figures are made by
 are on average in their lung's bounding box
 (`python -m research.lobe_average DATASET --folds {folds}`).
 
-{table}
-{summary}
+{_dice_table(_summary(dice, average, plausible))}
 
 Each mask:
 
-{table}
-{each}
+{_dice_table(dict(zip(masks, dice, strict=True)))}
 """
+
+
+def _summary(
+    dice: np.ndarray, average: np.ndarray, plausible: Sequence[bool]
+) -> dict[str, np.ndarray]:
+    return {
+        "mean": dice.mean(axis=0),
+        "median": np.median(dice, axis=0),
+        "worst": dice.min(axis=0),
+        "mean of the plausible": dice[np.array(plausible)].mean(axis=0),
+        "mean of the average mask": average.mean(axis=0),
+    }
+
+
+def _dice_table(rows: Mapping[str, np.ndarray]) -> str:
+    """Dice of each lobe and their mean, a row a name."""
+    heading = " | ".join(lobe.short_name for lobe in LOBES)
+    lines = [
+        f"| {name} | {' | '.join(f'{value:.3f}' for value in (*values, np.mean(values)))} |"
+        for name, values in rows.items()
+    ]
+    return "\n".join([f"| mask | {heading} | all |", "|---|---|---|---|---|---|---|", *lines])
 
 
 def _doubtful_text(doubtful: Sequence[str]) -> str:

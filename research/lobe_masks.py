@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from CovidLungQuantLib.ct import orient_like
-from CovidLungQuantLib.ct.images import geometry_of_image
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.images import read_label_file
 from CovidLungQuantLib.labels import (
     LEFT_LUNG_VALUE,
     LOBES,
@@ -47,13 +46,12 @@ def read_lobe_masks(dataset: Path) -> list[LobeMask]:
 
 
 def _read_lobe_mask(file: Path) -> LobeMask:
-    image = sitk.ReadImage(str(file))
-    array = sitk.GetArrayFromImage(image)
-    geometry = geometry_of_image(image)
-    orientation = orientation_of(geometry)
+    stored = read_label_file(file)
+    array = stored.layers[..., 0]
+    orientation = orientation_of(stored.geometry)
     lobes = np.where(np.isin(array, [lobe.value for lobe in LOBES]), array, 0).astype(np.uint8)
     upright = orient_like(lobes, orientation)
-    return LobeMask(file.stem, upright, oriented_geometry(geometry, orientation).spacing_mm)
+    return LobeMask(file.stem, upright, oriented_geometry(stored.geometry, orientation).spacing_mm)
 
 
 def lungs_of(lobes: np.ndarray) -> np.ndarray:

@@ -59,12 +59,13 @@ def thicker(scan: AnnotatedScan) -> AnnotatedScan:
     count = len(scan.hu) // group
     hu = scan.hu[: count * group].reshape(count, group, *scan.hu.shape[1:])
     labels = scan.labels[: count * group].reshape(hu.shape)
-    votes = np.stack([(labels == value).sum(axis=1) for value in range(int(labels.max()) + 1)])
+    values = np.unique(labels)
+    votes = np.stack([(labels == value).sum(axis=1) for value in values])
     x_mm, y_mm, z_mm = scan.spacing_mm
     return replace(
         scan,
         hu=_as_hu(hu.mean(axis=1)),
-        labels=votes.argmax(axis=0).astype(np.uint8),
+        labels=values[votes.argmax(axis=0)],
         spacing_mm=(x_mm, y_mm, z_mm * group),
     )
 

@@ -7,20 +7,20 @@ protocol or position would (`perturbations.py`).
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
+from CovidLungQuantLib.cli.options import add_same_patient_option
 from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model
-from CovidLungQuantLib.measures.comparison import LESION, structure_mask
 from CovidLungQuantLib.measures.overlap import dice
+from CovidLungQuantLib.measures.structures import LESION, structure_mask
 from CovidLungQuantLib.training.data import AnnotatedScan, fold_of_dataset, read_case
-from CovidLungQuantLib.training.options import add_same_patient_option
 from research.perturbations import PERTURBATIONS
+from research.tables import write_rows
 
 UNCHANGED = "unchanged"
 
@@ -53,6 +53,13 @@ def left_out_cases(
                 yield read_case(dataset, name), model
 
 
+def _printed_row(case: tuple[AnnotatedScan, LoadedModel]) -> dict[str, str | float]:
+    scan, model = case
+    figures = case_robustness(scan, model)
+    print(scan.name, {name: round(value, 3) for name, value in figures.items()})
+    return {"case": scan.name, **figures}
+
+
 def main() -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(description="Measure how robust models are.")
@@ -63,17 +70,10 @@ def main() -> None:
     add_same_patient_option(parser)
     arguments = parser.parse_args()
     names = [UNCHANGED, *PERTURBATIONS]
-    rows = []
-    with arguments.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["case", *names])
-        writer.writeheader()
-        for scan, model in left_out_cases(
-            arguments.dataset, arguments.models, arguments.same_patient, arguments.cases
-        ):
-            rows.append(case_robustness(scan, model))
-            writer.writerow({"case": scan.name, **rows[-1]})
-            file.flush()
-            print(scan.name, {name: round(value, 3) for name, value in rows[-1].items()})
+    cases = left_out_cases(
+        arguments.dataset, arguments.models, arguments.same_patient, arguments.cases
+    )
+    rows = write_rows(arguments.output, ["case", *names], map(_printed_row, cases))
     for name in names:
         fall = np.nanmean([row[UNCHANGED] - row[name] for row in rows])
         print(f"{name}: mean fall of lesion Dice {fall:.3f}")

@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
-from CovidLungQuantLib.labels import BACKGROUND_VALUE
-from CovidLungQuantLib.measures.comparison import LESION, structure_mask
+from CovidLungQuantLib.files.images import read_label_file
+from CovidLungQuantLib.measures.structures import LESION, structure_mask
+from CovidLungQuantLib.measures.structures import LUNG as LUNG_STRUCTURE
 from CovidLungQuantLib.training.data import read_case
 from CovidLungQuantLib.training.dataset import case_names
 
@@ -37,7 +37,8 @@ def comparison_picture(labels: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Agreement of two slices (y, x) as colours, uint8 (y, x, 3)."""
     lesion, reference_lesion = structure_mask(labels, LESION), structure_mask(reference, LESION)
     picture = np.full((*labels.shape, 3), OUTSIDE, np.uint8)
-    picture[(labels > BACKGROUND_VALUE) | (reference > BACKGROUND_VALUE)] = LUNG
+    for label_map in (labels, reference):
+        picture[structure_mask(label_map, LUNG_STRUCTURE)] = LUNG
     picture[lesion & reference_lesion] = AGREED
     picture[reference_lesion & ~lesion] = OVERLOOKED
     picture[lesion & ~reference_lesion] = WRONG
@@ -56,7 +57,7 @@ def draw_worst_slices(dataset: Path, predictions: Path, output: Path) -> None:
         place.axis("off")
     for place, name in zip(places, names, strict=False):
         reference = read_case(dataset, name).labels
-        labels = sitk.GetArrayFromImage(sitk.ReadImage(str(predictions / f"{name}.nrrd")))
+        labels = read_label_file(predictions / f"{name}.nrrd").layers[..., 0]
         index = worst_slice(labels, reference)
         place.imshow(comparison_picture(labels[index], reference[index]), interpolation="nearest")
         place.set_title(f"{name}, slice {index + 1} of {len(labels)}", fontsize=10)
@@ -67,7 +68,7 @@ def main() -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(description="Draw the worst slice of each case.")
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("predictions", type=Path, help="from training.cross_validation")
+    parser.add_argument("predictions", type=Path, help="from research.cross_validation")
     parser.add_argument("-o", "--output", type=Path, required=True, help="PNG to write")
     arguments = parser.parse_args()
     draw_worst_slices(arguments.dataset, arguments.predictions, arguments.output)

@@ -2,43 +2,42 @@
 
 from slicer.i18n import tr as _
 
-from CovidLungQuantLib.lesions.airways_and_vessels import FIND_TUBES, NO_TUBES, REMOVE_TUBES
+from CovidLungQuantLib.lesions.airways_and_vessels import (
+    FIND_AIRWAYS_AND_VESSELS,
+    NO_AIRWAYS_AND_VESSELS,
+    REMOVE_AIRWAYS_AND_VESSELS,
+)
+from CovidLungQuantPanel.section import Section
 
 
-class AdvancedSection:
+class AdvancedSection(Section):
     """Keeps in the parameter node what the command line calls --vessels, --enhance and --mirror."""
 
-    def __init__(self, panel):
-        self._parameterNode = None
-        _widget, self.ui = panel.addSection("Advanced", panel.ui.inputsCollapsibleButton)
-        for value, text in self._tubeChoices().items():
-            self.ui.tubesComboBox.addItem(text, value)
-        self.ui.tubesComboBox.connect("currentIndexChanged(int)", self.onTubesSelected)
+    def setup(self):
+        """Put the choices below the other inputs, which are greyed out together."""
+        _widget, self.ui = self._panel.addSection("Advanced", self.ui.inputsCollapsibleButton)
+        for value, text in self._airwaysAndVesselsChoices().items():
+            self.ui.airwaysAndVesselsComboBox.addItem(text, value)
+        self.ui.airwaysAndVesselsComboBox.connect(
+            "currentIndexChanged(int)", self.onAirwaysAndVesselsSelected
+        )
         self.ui.enhanceCheckBox.connect("toggled(bool)", self.onEnhance)
         self.ui.mirrorCheckBox.connect("toggled(bool)", self.onMirror)
 
-    def update(self, parameterNode):
-        """Show the choices; None lets go of the node."""
-        self._parameterNode = parameterNode
-        if parameterNode is None:
-            return
-        choices = list(self._tubeChoices())
-        if parameterNode.airwaysAndVessels in choices:
-            self.ui.tubesComboBox.setCurrentIndex(choices.index(parameterNode.airwaysAndVessels))
-        self.ui.enhanceCheckBox.checked = parameterNode.enhance
-        self.ui.mirrorCheckBox.checked = parameterNode.mirror
+    def show(self):
+        """Show the choices."""
+        chosen, choices = self._parameterNode, list(self._airwaysAndVesselsChoices())
+        if chosen.airwaysAndVessels in choices:
+            self.ui.airwaysAndVesselsComboBox.setCurrentIndex(
+                choices.index(chosen.airwaysAndVessels)
+            )
+        self.ui.enhanceCheckBox.checked = chosen.enhance
+        self.ui.mirrorCheckBox.checked = chosen.mirror
 
-    def setRunning(self, running):
-        """Nothing to do: the inputs around are greyed out."""
-
-    def cleanup(self):
-        """Let go of the scene."""
-        self.update(None)
-
-    def onTubesSelected(self):
+    def onAirwaysAndVesselsSelected(self):
         """Keep what is done about airways and vessels."""
         if self._parameterNode is not None:
-            self._parameterNode.airwaysAndVessels = self.ui.tubesComboBox.currentData
+            self._parameterNode.airwaysAndVessels = self.ui.airwaysAndVesselsComboBox.currentData
 
     def onEnhance(self, checked):
         """Keep whether the lung is enhanced."""
@@ -50,9 +49,9 @@ class AdvancedSection:
         if self._parameterNode is not None:
             self._parameterNode.mirror = checked
 
-    def _tubeChoices(self):
+    def _airwaysAndVesselsChoices(self):
         return {
-            NO_TUBES: _("Do not look for them"),
-            FIND_TUBES: _("Find them"),
-            REMOVE_TUBES: _("Find them, take them out of lesions"),
+            NO_AIRWAYS_AND_VESSELS: _("Do not look for them"),
+            FIND_AIRWAYS_AND_VESSELS: _("Find them"),
+            REMOVE_AIRWAYS_AND_VESSELS: _("Find them, take them out of lesions"),
         }

@@ -6,47 +6,44 @@ import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
 from CovidLungQuantLib.errors import CovidLungQuantError
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION
 from CovidLungQuantLib.measures.change import FOLLOWED_REGIONS
-from CovidLungQuantLib.mrml.follow_up import (
-    change_table_of,
-    changes_from_node,
-    curves_of,
+from CovidLungQuantLib.measures.columns import Place, columns_in
+from CovidLungQuantLib.mrml.follow_up import change_table_of, changes_from_node, is_out_of_date
+from CovidLungQuantLib.mrml.follow_up_curves import curves_of
+from CovidLungQuantLib.mrml.table import record_from_node
+from CovidLungQuantLib.mrml.time_points import (
     day_of,
     is_followed,
-    is_out_of_date,
     measured_tables,
     scan_name,
     set_day,
     set_followed,
 )
-from CovidLungQuantLib.mrml.table import record_from_node
+from CovidLungQuantPanel.section import Section
+from CovidLungQuantPanel.widgets import keepColumnsInSight, showText
 
 SCAN_COLUMN, DAY_COLUMN, LESION_COLUMN = range(3)
 # Columns of the table of changes in the .ui file; its rows are `FOLLOWED_REGIONS`.
-SHOWN_CHANGES = ("lesion_ml", "lesion_percent", "ggo_ml", "high_opacity_ml")
+SHOWN_CHANGES = tuple(column.key for column in columns_in(Place.PANEL_CHANGES))
 
 
-class FollowUpSection(VTKObservationMixin):
+class FollowUpSection(Section):
     """Lists the measured scans of the scene and shows the comparison of those that are ticked."""
 
-    def __init__(self, panel):
-        VTKObservationMixin.__init__(self)
-        self._logic = panel.logic
-        self._parameterNode = None
+    def setup(self):
+        """Make the tables and connect the buttons."""
         self._tables = []
         self._observedTables = []
         # PythonQt lets go of an item that nothing in Python holds.
         self._items = []
-        self._widget, self.ui = panel.addSection("FollowUp")
+        self._widget, self.ui = self._panel.addSection("FollowUp")
         header = self.ui.timePointsTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(SCAN_COLUMN, qt.QHeaderView.Stretch)
-        self.ui.changesTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
-        self.ui.changesTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.Fixed)
+        keepColumnsInSight(self.ui.changesTable)
         self.ui.timePointsTable.connect("itemChanged(QTableWidgetItem*)", self.onItemChanged)
         self.ui.followUpAnywayCheckBox.connect("toggled(bool)", self.onAnyway)
         self.ui.compareButton.connect("clicked(bool)", self.onCompare)
@@ -54,27 +51,19 @@ class FollowUpSection(VTKObservationMixin):
         self.ui.curveInMlButton.connect("clicked(bool)", self.onCurveInMl)
         self.ui.curveOfLobesButton.connect("clicked(bool)", self.onCurveOfLobes)
 
-    def update(self, parameterNode):
-        """List the measured scans and show what is known of the ticked ones; None lets go."""
-        self._parameterNode = parameterNode
-        if parameterNode is None:
-            self._observe([])
-            self._tables = []
-            return
-        self.ui.followUpAnywayCheckBox.checked = parameterNode.compareAnyway
+    def show(self):
+        """List the measured scans and show what is known of the ticked ones."""
+        self.ui.followUpAnywayCheckBox.checked = self._parameterNode.compareAnyway
         # All tables: measurements are written into one after it was added.
         self._observe(slicer.util.getNodesByClass("vtkMRMLTableNode"))
         self._tables = _inOrder(measured_tables(slicer.mrmlScene))
         self._showScans()
         self._showChanges()
 
-    def setRunning(self, running):
-        """Refuse clicks during a run."""
-        self._widget.enabled = not running
-
-    def cleanup(self):
-        """Let go of the scene."""
-        self.update(None)
+    def letGo(self):
+        """Follow no table any more."""
+        self._observe([])
+        self._tables = []
 
     def onTableModified(self, caller, event):
         """A scan has other numbers, is out of date, or has another day."""
@@ -185,8 +174,7 @@ class FollowUpSection(VTKObservationMixin):
             (self.ui.followUpStaleLabel, stale),
             (self.ui.followUpWarningsLabel, warnings),
         ):
-            label.text = text
-            label.visible = bool(text)
+            showText(label, text)
         curves = {} if changeNode is None else curves_of(scene, changeNode)
         for button, name in (
             (self.ui.curveInPercentButton, "percent"),

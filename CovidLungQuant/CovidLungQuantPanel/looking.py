@@ -3,11 +3,10 @@
 import slicer
 import vtk
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
+from CovidLungQuantLib.display.density import DENSITY_RANGE_HU, density_colors
 from CovidLungQuantLib.errors import CovidLungQuantError
 from CovidLungQuantLib.measures.lesion_islands import lesion_islands
-from CovidLungQuantLib.mrml.chart import lobe_chart_of
 from CovidLungQuantLib.mrml.density import is_density_shown, show_density
 from CovidLungQuantLib.mrml.display import (
     are_surfaces_shown,
@@ -21,7 +20,6 @@ from CovidLungQuantLib.mrml.display import (
     set_outline,
     show_in_slices,
     show_structure,
-    structures_of,
 )
 from CovidLungQuantLib.mrml.layout import (
     LAYOUT_ID,
@@ -30,16 +28,14 @@ from CovidLungQuantLib.mrml.layout import (
     show_layout,
     show_table_and_chart,
 )
-from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of
-from CovidLungQuantLib.mrml.segmentation import labels_after_stroke
-from CovidLungQuantLib.mrml.structures import airways_and_vessels_of, enhanced_of
 from CovidLungQuantLib.mrml.volume_rendering import (
     is_volume_rendered,
     rendered_of,
     show_volume_rendering,
 )
 from CovidLungQuantLib.mrml.volumes import geometry_of
-from CovidLungQuantLib.outputs.density_section import DENSITY_RANGE_HU, density_colors
+from CovidLungQuantPanel.section import Section, resultOf
+from CovidLungQuantPanel.widgets import showText
 
 # Names of `structures_of` and the boxes that show and hide them.
 STRUCTURE_BOXES = {
@@ -68,13 +64,11 @@ def _layoutNode():
     return None if layoutManager is None else layoutManager.layoutLogic().GetLayoutNode()
 
 
-class LookingSection(VTKObservationMixin):
+class LookingSection(Section):
     """Shows and hides what a run has found; every box shows what the nodes say."""
 
-    def __init__(self, panel):
-        VTKObservationMixin.__init__(self)
-        self._logic = panel.logic
-        self._parameterNode = None
+    def setup(self):
+        """Make the boxes and buttons and connect them."""
         self._followedNodes = []
         self._structures = {}
         # Lesions by size, and the label map they were found in.
@@ -82,7 +76,7 @@ class LookingSection(VTKObservationMixin):
         self._lesionLabels = None
         self._acting = False
         registerLayout()
-        self._widget, self.ui = panel.addSection("Looking")
+        self._widget, self.ui = self._panel.addSection("Looking")
         for name, boxName in STRUCTURE_BOXES.items():
             getattr(self.ui, boxName).connect(
                 "clicked(bool)", lambda shown, name=name: self.onStructure(name, shown)
@@ -100,25 +94,21 @@ class LookingSection(VTKObservationMixin):
         self.ui.layoutBeforeButton.connect("clicked(bool)", self.onLayoutBefore)
         self._drawDensityScale()
 
-    def update(self, parameterNode):
-        """Show how the nodes are displayed now; None lets go of them."""
-        self._parameterNode = parameterNode
-        if parameterNode is None:
-            self._follow([])
-            self._structures = {}
-            self._lesions, self._lesionLabels = (), None
-            return
-        self._structures = structures_of(*self._result) if self._result else {}
+    def show(self):
+        """Show how the nodes are displayed now."""
+        self._structures = self._result.structures() if self._result.is_segmented else {}
         self._follow(self._nodesToFollow())
         self._show()
 
-    def setRunning(self, running):
-        """Refuse clicks during a run."""
-        self._widget.enabled = not running
+    def letGo(self):
+        """Follow no node any more."""
+        self._follow([])
+        self._structures = {}
+        self._lesions, self._lesionLabels = (), None
 
-    def cleanup(self):
-        """Let go of the scene."""
-        self.update(None)
+    def onSegmented(self):
+        """Show the new result in the layout for reading."""
+        self.onReadingLayout()
 
     def onStructure(self, name, shown):
         """Show or hide one structure."""
@@ -134,14 +124,18 @@ class LookingSection(VTKObservationMixin):
 
     def onEnhanced(self, shown):
         """Show the enhanced volume in place of the CT, or the CT again."""
-        enhanced = enhanced_of(*self._result)
+        enhanced = self._result.enhanced
         self._act(lambda: show_in_slices(slicer.mrmlScene, enhanced if shown else self._volume))
 
     def onDensity(self, shown):
         """Colour the lesions by their density, or not."""
         self._act(
             lambda: show_density(
-                slicer.mrmlScene, self._volume, self._segmentation, self._labels(), shown
+                slicer.mrmlScene,
+                self._volume,
+                self._segmentation,
+                self._result.labels(),
+                shown,
             )
         )
 
@@ -157,7 +151,7 @@ class LookingSection(VTKObservationMixin):
                 slicer.modules.volumerendering.logic(),
                 slicer.mrmlScene,
                 self._volume,
-                self._labels(),
+                self._result.labels(),
                 shown,
             )
         )
@@ -187,12 +181,12 @@ class LookingSection(VTKObservationMixin):
         self._showTableAndChart()
         self._show()
 
-    def showChosen(self):
+    def onSetChanged(self):
         """Show the volume and the result of the chosen parameter set, and no other set's."""
         volume, segmentation = self._volume, self._segmentation
-        for other in self._logic.parameterSets():
-            if other.inputVolume is not volume or other.outputSegmentation is not segmentation:
-                self._hide(other)
+        for other in map(resultOf, self._logic.parameterSets()):
+            if other.volume is not volume or other.segmentation is not segmentation:
+                _hide(other)
         if volume is not None:
             slicer.util.setSliceViewerLayers(background=volume, fit=True)
         if segmentation is not None:
@@ -209,28 +203,10 @@ class LookingSection(VTKObservationMixin):
         )
         self._show()
 
-    def _hide(self, other):
-        """Take the result of another parameter set out of the views."""
-        scene, volume, segmentation = slicer.mrmlScene, other.inputVolume, other.outputSegmentation
-        if None in (volume, segmentation):
-            return
-        for node in {part.node for part in structures_of(scene, volume, segmentation).values()}:
-            node.SetDisplayVisibility(False)
-        show_density(scene, volume, segmentation, None, False)
-        show_volume_rendering(_renderingLogic(), scene, volume, None, False)
-
     def _showTableAndChart(self):
-        show_table_and_chart(
-            slicer.mrmlScene,
-            self._parameterNode.outputTable,
-            lobe_chart_of(*self._result) if self._result else None,
-        )
-
-    @property
-    def _result(self):
-        """What finds the nodes of the result; empty where there is none."""
-        nodes = (self._volume, self._segmentation)
-        return () if None in nodes else (slicer.mrmlScene, *nodes)
+        result = self._result
+        chart = result.lobe_chart if result.is_segmented else None
+        show_table_and_chart(slicer.mrmlScene, result.table, chart)
 
     @property
     def _volume(self):
@@ -239,9 +215,6 @@ class LookingSection(VTKObservationMixin):
     @property
     def _segmentation(self):
         return self._parameterNode.outputSegmentation
-
-    def _labels(self):
-        return labels_after_stroke(self._segmentation, self._volume)
 
     def _act(self, action):
         """Do what a click asks for and show how it is then; what is refused is said."""
@@ -271,18 +244,15 @@ class LookingSection(VTKObservationMixin):
 
     def _findLesions(self):
         """Find the lesions by size, unless they are those of before."""
-        labels = self._labels()
+        labels = self._result.labels()
         before = self._lesionLabels
         if before is not None and before.shape == labels.shape and (before == labels).all():
             return
-        lobes = None
-        lobesNode = self._parameterNode.lobes or lobes_of(*self._result)
-        if lobesNode is not None:
-            try:
-                lobes, _warnings = lobes_from_node(lobesNode, self._volume)
-            except CovidLungQuantError:
-                # Measuring says what is wrong with them; the lesions can be visited without.
-                lobes = None
+        try:
+            lobes, _warnings = self._result.read_lobes()
+        except CovidLungQuantError:
+            # Measuring says what is wrong with them; the lesions can be visited without.
+            lobes = None
         voxel_ml = geometry_of(self._volume).voxel_volume_ml
         self._lesions = lesion_islands(labels, voxel_ml, lobes)
         self._lesionLabels = labels
@@ -343,7 +313,7 @@ class LookingSection(VTKObservationMixin):
             box.enabled = hasResult
             box.checked = isOn
         ui.densityScaleLabel.visible = ui.densityCheckBox.checked
-        enhanced = enhanced_of(*self._result) if self._result else None
+        enhanced = self._result.enhanced if self._result.is_segmented else None
         ui.enhancedCheckBox.enabled = enhanced is not None
         ui.enhancedCheckBox.checked = enhanced is not None and is_in_slices(scene, enhanced)
         self._showLesion(hasResult)
@@ -372,18 +342,15 @@ class LookingSection(VTKObservationMixin):
             )
             if lesion.lobe is not None:
                 text = f"{text}, {lesion.lobe.short_name}"
-        self.ui.lesionLabel.text = text
-        self.ui.lesionLabel.visible = bool(text)
+        showText(self.ui.lesionLabel, text)
 
     def _showFindings(self, enhanced):
         """Say what was measured of airways, vessels and the enhanced volume."""
-        nodes = [enhanced]
-        if self._result:
-            nodes.insert(0, airways_and_vessels_of(*self._result))
+        result = self._result
+        nodes = [result.airways_and_vessels if result.is_segmented else None, enhanced]
         texts = [node.GetDescription() for node in nodes if node is not None]
         text = "\n".join(text for text in texts if text)
-        self.ui.findingsLabel.text = text
-        self.ui.findingsLabel.visible = bool(text)
+        showText(self.ui.findingsLabel, text)
 
     def _drawDensityScale(self):
         """The colours with their HU, as a strip."""
@@ -403,6 +370,16 @@ class LookingSection(VTKObservationMixin):
         self.ui.densityScaleLabel.styleSheet = (
             f"border-top: 10px solid qlineargradient(x1: 0, y1: 0, x2: 1, y2: 0, {stops});"
         )
+
+
+def _hide(result):
+    """Take the result of another parameter set out of the views."""
+    if not result.is_segmented:
+        return
+    for node in {part.node for part in result.structures().values()}:
+        node.SetDisplayVisibility(False)
+    show_density(result.scene, result.volume, result.segmentation, None, False)
+    show_volume_rendering(_renderingLogic(), result.scene, result.volume, None, False)
 
 
 def _bringIntoSight(shown):

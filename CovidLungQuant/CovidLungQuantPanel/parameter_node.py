@@ -4,15 +4,10 @@ Annotations are not postponed here (`from __future__ import annotations`): Slice
 wrapper needs them as types.
 """
 
-from slicer import (
-    vtkMRMLNode,
-    vtkMRMLScalarVolumeNode,
-    vtkMRMLSegmentationNode,
-    vtkMRMLTableNode,
-)
+from slicer import vtkMRMLNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
-from CovidLungQuantLib.lesions.airways_and_vessels import NO_TUBES
+from CovidLungQuantLib.lesions.airways_and_vessels import NO_AIRWAYS_AND_VESSELS
 
 
 @parameterNodeWrapper
@@ -35,7 +30,7 @@ class CovidLungQuantParameterNode:
     kinds: str = "density"
     lobes: vtkMRMLNode
     mayLeaveLungs: bool = False
-    airwaysAndVessels: str = NO_TUBES
+    airwaysAndVessels: str = NO_AIRWAYS_AND_VESSELS
     enhance: bool = False
     mirror: bool = False
     shownLesion: int = 0

@@ -1,7 +1,5 @@
 """The section "Reports": the result as a folder of files, as DICOM, and as text to paste."""
 
-import importlib.util
-import logging
 import re
 from pathlib import Path
 
@@ -9,33 +7,34 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CovidLungQuantPanel.folders import rememberFolder
+from CovidLungQuantPanel.install import DICOM_PACKAGE, PDF_PACKAGE
+from CovidLungQuantPanel.section import Section
+from CovidLungQuantPanel.widgets import rememberFolder
 
 FOLDER_SETTING = "CovidLungQuant/ReportFolder"
-PDF_PACKAGE, DICOM_PACKAGE = "weasyprint", "highdicom"
-REQUIREMENTS = {PDF_PACKAGE: "weasyprint>=62", DICOM_PACKAGE: "highdicom>=0.24"}
 
 
-class ReportsSection:
+class ReportsSection(Section):
     """Writes what the scene holds now; the folder is kept in the application's settings."""
 
-    def __init__(self, panel):
-        self._panel = panel
-        self._logic = panel.logic
-        self._parameterNode = None
+    def setup(self):
+        """Make the widgets and connect the buttons."""
         self._isRunning = False
         self._written = None
-        self._widget, self.ui = panel.addSection("Reports")
+        self._widget, self.ui = self._panel.addSection("Reports")
         rememberFolder(self.ui.reportPathLineEdit, FOLDER_SETTING, self._updateButtons)
         self.ui.saveReportButton.connect("clicked(bool)", self.onSaveReport)
         self.ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
         self.ui.openReportButton.connect("clicked(bool)", self.onOpenReport)
         self._showWritten(None)
 
-    def update(self, parameterNode):
-        """Offer what can be saved; None lets go of the nodes."""
-        self._parameterNode = parameterNode
+    def show(self):
+        """Offer what can be saved."""
         self._showWritten(self._written)
+        self._updateButtons()
+
+    def letGo(self):
+        """Nothing can be saved without a result."""
         self._updateButtons()
 
     def setRunning(self, running):
@@ -43,22 +42,19 @@ class ReportsSection:
         self._isRunning = running
         self._updateButtons()
 
-    def cleanup(self):
-        """Let go of the scene."""
-        self.update(None)
-
     def onSaveReport(self):
         """Write a new folder of results into the chosen one."""
         chosen = self._parameterNode
         pdf, dicom = self.ui.pdfCheckBox.checked, self.ui.dicomCheckBox.checked
-        if pdf and not self._ensurePackage(PDF_PACKAGE, _("writes PDF")):
+        installation = self._panel.installation
+        if pdf and not installation.ensurePackage(PDF_PACKAGE, _("writes PDF")):
             return
-        if dicom and not self._ensurePackage(DICOM_PACKAGE, _("writes DICOM SEG and SR")):
+        if dicom and not installation.ensurePackage(DICOM_PACKAGE, _("writes DICOM SEG and SR")):
             return
         folder = newFolder(
             Path(self.ui.reportPathLineEdit.currentPath.strip()), chosen.inputVolume.GetName()
         )
-        files = self._panel.runWork(
+        files = self._panel.run.runWork(
             lambda: self._logic.saveReport(
                 chosen.inputVolume,
                 chosen.outputSegmentation,
@@ -67,7 +63,7 @@ class ReportsSection:
                 lobesNode=chosen.lobes,
                 pdf=pdf,
                 dicom=dicom,
-                progress=self._panel.showProgress,
+                progress=self._panel.run.showProgress,
             )
         )
         if files is not None:
@@ -78,14 +74,16 @@ class ReportsSection:
     def onCopyTable(self):
         """Put the table on the clipboard, ready for a spreadsheet."""
         chosen = self._parameterNode
-        text = self._panel.runWork(
+        text = self._panel.run.runWork(
             lambda: self._logic.tableText(
                 chosen.inputVolume, chosen.outputSegmentation, chosen.outputTable, chosen.lobes
             )
         )
         if text is not None:
             slicer.app.clipboard().setText(text)
-            self._panel.showStatus(_("The table is on the clipboard; paste it into a spreadsheet."))
+            self._panel.run.showStatus(
+                _("The table is on the clipboard; paste it into a spreadsheet.")
+            )
 
     def onOpenReport(self):
         """Show the written folder in the file manager."""
@@ -98,45 +96,9 @@ class ReportsSection:
         if folder is not None:
             self.ui.writtenLabel.text = _("Written to {folder}").format(folder=folder)
 
-    def _ensurePackage(self, package, does):
-        """Return whether a package is there, after offering to install it where it is not."""
-        if importlib.util.find_spec(package) is not None:
-            return True
-        requirement = REQUIREMENTS[package]
-        try:
-            if importlib.util.find_spec("slicer.packaging") is not None:
-                # Since Slicer 5.12; it asks by itself.
-                importlib.import_module("slicer.packaging").pip_ensure(
-                    requirement, requester=_("COVID-19 Lung Quantification")
-                )
-            elif slicer.util.confirmOkCancelDisplay(
-                _(
-                    "The Python package {package}, which {does}, is not installed yet. OK downloads"
-                    " it from pypi.org and installs it into this Slicer. No data leave this"
-                    " computer."
-                ).format(package=package, does=does),
-                _("Install {package}?").format(package=package),
-            ):
-                with slicer.util.WaitCursor():
-                    slicer.util.pip_install(requirement)
-            importlib.invalidate_caches()
-        except Exception:
-            logging.exception("Installing %s failed", package)
-            slicer.util.errorDisplay(
-                _(
-                    "{package} could not be installed. Check the network connection and try again,"
-                    " or take the tick away."
-                ).format(package=package)
-            )
-        return importlib.util.find_spec(package) is not None
-
     def _updateButtons(self):
         chosen = self._parameterNode
-        hasResult = chosen is not None and None not in (
-            chosen.inputVolume,
-            chosen.outputSegmentation,
-            chosen.outputTable,
-        )
+        hasResult = chosen is not None and self._result.is_measured
         hasFolder = bool(self.ui.reportPathLineEdit.currentPath.strip())
         self.ui.copyTableButton.enabled = hasResult and not self._isRunning
         self.ui.saveReportButton.enabled = hasResult and hasFolder and not self._isRunning

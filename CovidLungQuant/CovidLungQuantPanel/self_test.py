@@ -1,21 +1,110 @@
-"""The whole loop of the module's self-test: segment, correct, recount, undo, export, fine-tune."""
+"""The module's self-test: the scene after a run and after a cancelled one, and the whole loop."""
 
 import dataclasses
 import os
 import shutil
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
+from CovidLungQuantLib.errors import Cancelled
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, NORMAL_LUNG
 from CovidLungQuantLib.models.registry import USER_MODELS_VARIABLE
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node, ct_to_node, voxels
+from CovidLungQuantPanel.logic import CovidLungQuantLogic
 
 LONGEST_FINE_TUNING_S = 1800.0
+
+
+class CovidLungQuantTest(ScriptedLoadableModuleTest):
+    """Run by Slicer's Self Tests module and by Reload and Test."""
+
+    # What the loop segments with and trains; None is the default model.
+    model = None
+
+    def setUp(self):
+        """Start from an empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        """Run every test of this class."""
+        if not CovidLungQuantLogic().isTorchInstalled():
+            self.delayDisplay("PyTorch is not installed: nothing was tested.")
+            return
+        self.setUp()
+        self.test_segmentAndMeasure()
+        self.setUp()
+        self.test_cancelLeavesTheScene()
+        self.setUp()
+        self.test_loop()
+        self.delayDisplay("All tests passed.")
+
+    def test_segmentAndMeasure(self):
+        """A script gets the same label map as the library, and measuring repeats the numbers."""
+        from CovidLungQuantLib.pipeline import Options, quantify
+
+        volumeNode = makeSyntheticChest()
+        logic = CovidLungQuantLogic()
+        segmentationNode, tableNode = logic.segment(volumeNode, device="cpu")
+        labels, _warnings = segmentation_from_node(segmentationNode, volumeNode)
+        expected = quantify(ct_from_node(volumeNode), Options(device="cpu"))
+        self.assertTrue((labels == expected.labels).all())
+        self.assertGreater(int(labels.max()), 0)
+
+        segmented = record_from_node(tableNode).measurements.regions
+        logic.measure(volumeNode, segmentationNode, tableNode)
+        self.assertEqual(record_from_node(tableNode).measurements.regions, segmented)
+
+    def test_loop(self):
+        """Segment, paint, recount, undo, export, fine-tune for two steps, use the new model."""
+        with tempfile.TemporaryDirectory(prefix="covidlungquant-") as folder:
+            checkLoop(self, CovidLungQuantLogic(), makeSyntheticChest(), folder, self.model)
+
+    def test_cancelLeavesTheScene(self):
+        """A cancelled run adds no node."""
+        volumeNode = makeSyntheticChest()
+        nodeCount = slicer.mrmlScene.GetNumberOfNodes()
+
+        def cancelAtOnce(fraction, message):
+            raise Cancelled("Cancelled by the test.")
+
+        with self.assertRaises(Cancelled):
+            CovidLungQuantLogic().segment(volumeNode, device="cpu", progress=cancelAtOnce)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), nodeCount)
+
+
+def makeSyntheticChest():
+    """Add a coarse chest of ellipsoids to the scene, with one hazy and one dense lesion.
+
+    64 × 64 × 40 voxels of 6 × 6 × 7 mm; HU of air, soft tissue, lung, GGO and consolidation.
+    """
+    z, y, x = np.ogrid[0:40, 0:64, 0:64]
+
+    def ellipsoid(centre, radii):
+        distances = (
+            ((index - middle) / radius) ** 2
+            for index, middle, radius in zip((z, y, x), centre, radii, strict=True)
+        )
+        return sum(distances) <= 1.0
+
+    hu = np.full((40, 64, 64), -1000, dtype=np.int16)
+    hu[ellipsoid((20, 32, 32), (60, 20, 28))] = 40
+    hu[ellipsoid((20, 31, 20), (17, 13, 9))] = -850
+    hu[ellipsoid((20, 31, 44), (17, 13, 9))] = -850
+    hu[ellipsoid((14, 38, 19), (4, 4, 4))] = -550
+    hu[ellipsoid((12, 38, 45), (4, 4, 4))] = 0
+    volumeNode = slicer.util.addVolumeFromArray(hu, name="Synthetic chest")
+    # Columns run to the patient's left, rows to the back, slices to the head.
+    volumeNode.SetIJKToRASDirections(-1, 0, 0, 0, -1, 0, 0, 0, 1)
+    volumeNode.SetSpacing(6.0, 6.0, 7.0)
+    return volumeNode
 
 
 def checkLoop(test, logic, volumeNode, folder, model=None):

@@ -13,40 +13,25 @@ import slicer
 from slicer.i18n import tr as _
 
 from CovidLungQuantLib.errors import CovidLungQuantError
-from CovidLungQuantLib.models.registry import (
-    MODEL_SUFFIX,
-    USER_MODELS_VARIABLE,
-    user_models_folder,
+from CovidLungQuantLib.models.registry import MODEL_SUFFIX, USER_MODELS_VARIABLE, user_models_folder
+from CovidLungQuantPanel.preferences import (
+    AUTOMATIC_DEVICE,
+    DEVICE_SETTING,
+    MODELS_FOLDER_SETTING,
+    applyModelsFolder,
+    deviceOfThisComputer,
 )
-
-MODELS_FOLDER_SETTING = "CovidLungQuant/ModelsFolder"
-DEVICE_SETTING = "CovidLungQuant/Device"
-AUTOMATIC_DEVICE = "auto"
+from CovidLungQuantPanel.section import Section
+from CovidLungQuantPanel.widgets import showText
 
 
-def applyModelsFolder():
-    """Let the library, and what it starts in the background, look in the chosen folder."""
-    folder = slicer.util.settingsValue(MODELS_FOLDER_SETTING, "")
-    if folder:
-        os.environ[USER_MODELS_VARIABLE] = folder
-
-
-def deviceOfThisComputer(device):
-    """Return a chosen device; what is kept in the settings where it is automatic."""
-    if device != AUTOMATIC_DEVICE:
-        return device
-    return slicer.util.settingsValue(DEVICE_SETTING, AUTOMATIC_DEVICE)
-
-
-class SettingsSection:
+class SettingsSection(Section):
     """Takes a model file into the parameter node, and keeps the rest in the settings."""
 
-    def __init__(self, panel):
-        self._panel = panel
-        self._logic = panel.logic
-        self._parameterNode = None
+    def setup(self):
+        """Fill the lists and connect the widgets."""
         self._shownModel = None
-        self._widget, self.ui = panel.addSection("Settings")
+        self._widget, self.ui = self._panel.addSection("Settings")
         self.ui.modelFilePathLineEdit.filters = ctk.ctkPathLineEdit.Files
         self.ui.modelFilePathLineEdit.nameFilters = [f"{_('Models')} (*{MODEL_SUFFIX})"]
         self.ui.modelsFolderPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
@@ -68,27 +53,16 @@ class SettingsSection:
         selector.setMRMLScene(slicer.mrmlScene)
         selector.connect("currentNodeChanged(vtkMRMLNode*)", self.onParameterSet)
 
-    def update(self, parameterNode):
-        """Show the model's file where it is one; None lets go of the node."""
-        self._parameterNode = parameterNode
-        if parameterNode is None:
-            return
+    def show(self):
+        """Show the chosen set, and the model's file where it is one."""
         self.ui.parameterSetSelector.setCurrentNode(self._logic.chosenParameterSet())
-        if parameterNode.model == self._shownModel:
+        if self._parameterNode.model == self._shownModel:
             return
-        self._shownModel = parameterNode.model
+        self._shownModel = self._parameterNode.model
         # A name is shown by the selector of models.
         isFile = Path(self._shownModel).name != self._shownModel
         self.ui.modelFilePathLineEdit.currentPath = self._shownModel if isFile else ""
         self._say("")
-
-    def setRunning(self, running):
-        """Refuse changes during a run."""
-        self._widget.enabled = not running
-
-    def cleanup(self):
-        """Let go of the scene."""
-        self.update(None)
 
     def onParameterSet(self):
         """Show the parameter set that was chosen in the list."""
@@ -122,12 +96,11 @@ class SettingsSection:
         qt.QSettings().setValue(MODELS_FOLDER_SETTING, folder)
         os.environ.pop(USER_MODELS_VARIABLE, None)
         applyModelsFolder()
-        self._panel.updateModels()
+        self._panel.inputs.showModels()
 
     def onDevice(self):
         """Keep what the device is where it is automatic."""
         qt.QSettings().setValue(DEVICE_SETTING, self.ui.automaticDeviceComboBox.currentData)
 
     def _say(self, text):
-        self.ui.modelFileLabel.text = text
-        self.ui.modelFileLabel.visible = bool(text)
+        showText(self.ui.modelFileLabel, text)

@@ -8,8 +8,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from CovidLungQuantLib.errors import CovidLungQuantError
-from CovidLungQuantPanel.folders import rememberFolder
-from CovidLungQuantPanel.settings import deviceOfThisComputer
+from CovidLungQuantPanel.preferences import deviceOfThisComputer
+from CovidLungQuantPanel.section import Section
+from CovidLungQuantPanel.widgets import keepColumnsInSight, rememberFolder, showText
 
 FOLDER_SETTING = "CovidLungQuant/TrainingSetFolder"
 READER_SETTING = "CovidLungQuant/Reader"
@@ -19,29 +20,26 @@ SHOWN_FIGURES = ("lesion_dice", "ggo_dice", "high_opacity_dice", "lung_dice")
 COMPARED_MODELS = ("old", "new")
 
 
-class TeachingSection:
+class TeachingSection(Section):
     """Adds the case to a training set and follows a fine-tuning, whoever started it.
 
     Folder and reader are the user's and not the scene's, so they lie in the application's settings.
     A fine-tuning lies in files, which are looked at every second while the panel is open.
     """
 
-    def __init__(self, panel):
-        self._panel = panel
-        self._logic = panel.logic
-        self._parameterNode = None
+    def setup(self):
+        """Fill the lists, start the timer that looks at files, connect the buttons."""
         self._isRunning = False
         self._run = None
         self._isFollowed = False
         self._isStopping = False
         self._patientCount = 0
-        self._widget, self.ui = panel.addSection("Teaching")
+        self._widget, self.ui = self._panel.addSection("Teaching")
         for layout, text in self._logic.trainingSetLayouts().items():
             self.ui.layoutComboBox.addItem(text, layout)
-        _showText(self.ui.addedLabel, "")
+        showText(self.ui.addedLabel, "")
         self.ui.readerLineEdit.text = slicer.util.settingsValue(READER_SETTING, "")
-        self.ui.comparisonTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
-        self.ui.comparisonTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.Fixed)
+        keepColumnsInSight(self.ui.comparisonTable)
         self._timer = qt.QTimer()
         self._timer.setInterval(LOOK_INTERVAL_MS)
         self._timer.connect("timeout()", self.onTimer)
@@ -52,28 +50,24 @@ class TeachingSection:
         self.ui.cancelFineTuningButton.connect("clicked(bool)", self.onCancelFineTuning)
         self.ui.useModelButton.connect("clicked(bool)", self.onUseModel)
 
-    def update(self, parameterNode):
-        """Show the training set and the newest fine-tuning; None stops looking."""
-        self._parameterNode = parameterNode
-        if parameterNode is None:
-            self._timer.stop()
-            return
+    def show(self):
+        """Show the training set and the newest fine-tuning."""
         self._showTrainingSet()
         self._showFineTuning()
         self._updateButtons()
+
+    def letGo(self):
+        """Stop looking; a fine-tuning goes on."""
+        self._timer.stop()
 
     def setRunning(self, running):
         """Refuse to add a case during a run."""
         self._isRunning = running
         self._updateButtons()
 
-    def cleanup(self):
-        """Stop looking; a fine-tuning goes on."""
-        self.update(None)
-
     def onTrainingSetChosen(self):
         """Show what the folder holds."""
-        _showText(self.ui.addedLabel, "")
+        showText(self.ui.addedLabel, "")
         self._showTrainingSet()
         self._updateButtons()
 
@@ -85,7 +79,7 @@ class TeachingSection:
         """Write the scan and its segments as they are now into the training set."""
         self.onReaderTyped()
         chosen, folder = self._parameterNode, self._folder()
-        case = self._panel.runWork(
+        case = self._panel.run.runWork(
             lambda: self._logic.exportTrainingCase(
                 chosen.inputVolume,
                 chosen.outputSegmentation,
@@ -93,7 +87,7 @@ class TeachingSection:
                 reader=self.ui.readerLineEdit.text.strip(),
                 layout=self.ui.layoutComboBox.currentData,
                 newVersion=self.ui.newVersionCheckBox.checked,
-                progress=self._panel.showProgress,
+                progress=self._panel.run.showProgress,
                 samePatientAs=self.ui.samePatientComboBox.currentData or None,
             )
         )
@@ -102,13 +96,13 @@ class TeachingSection:
             self.ui.newVersionCheckBox.checked = False
             self.ui.samePatientComboBox.setCurrentIndex(0)
             text = _("Added as {case}: voxels, labels and a row in manifest.csv; no patient data.")
-            _showText(self.ui.addedLabel, text.format(case=case))
+            showText(self.ui.addedLabel, text.format(case=case))
         self._showTrainingSet()
         self._updateButtons()
 
     def onFineTune(self):
         """Start fine-tuning the selected model in the background."""
-        if not self._panel.ensureTorch():
+        if not self._panel.installation.ensureLibrary():
             return
         chosen = self._parameterNode
         try:
@@ -161,7 +155,7 @@ class TeachingSection:
             cases, layout, patientCount, text, tip = [], None, 0, str(reason), ""
         if not folder:
             text = _("Choose a folder; it need not exist yet.")
-        _showText(self.ui.casesLabel, text)
+        showText(self.ui.casesLabel, text)
         self.ui.casesLabel.toolTip = tip or _("How many cases the training set holds.")
         self.ui.layoutComboBox.enabled = layout is None
         if layout is not None:
@@ -195,7 +189,7 @@ class TeachingSection:
         self.ui.cancelFineTuningButton.enabled = not self._isStopping
         if goesOn:
             self.ui.fineTuningProgressBar.value = round(100 * status.fraction)
-        _showText(self.ui.fineTuningLabel, "" if status is None else self._said(status))
+        showText(self.ui.fineTuningLabel, "" if status is None else self._said(status))
         self._showComparison(status)
         hasEnded = self._isFollowed and not goesOn
         self._isFollowed = goesOn
@@ -205,7 +199,7 @@ class TeachingSection:
             self._timer.stop()
         if hasEnded:
             # The model selector lists the new model now.
-            self._panel.updateModels()
+            self._panel.inputs.showModels()
 
     def _said(self, status):
         if status.is_over:
@@ -239,16 +233,11 @@ class TeachingSection:
                 count=count,
                 note=comparison["note"],
             )
-        _showText(self.ui.comparisonLabel, text)
+        showText(self.ui.comparisonLabel, text)
 
     def _updateButtons(self):
-        chosen = self._parameterNode
         hasFolder = bool(self._folder())
-        hasResult = (
-            chosen is not None
-            and chosen.inputVolume is not None
-            and chosen.outputSegmentation is not None
-        )
+        hasResult = self._parameterNode is not None and self._result.is_segmented
         add, tune = self.ui.addCaseButton, self.ui.fineTuneButton
         add.enabled = hasResult and hasFolder and not self._isRunning
         if not hasResult:
@@ -274,7 +263,7 @@ class TeachingSection:
                 "Let the model that is selected above go on learning from the training set, in the"
                 " background. It stays as it is; the result is a new model."
             )
-        _showText(
+        showText(
             self.ui.tooFewLabel,
             _("Fine-tuning needs scans of two patients at least.") if not enoughPatients else "",
         )
@@ -298,9 +287,3 @@ def _readComparison(file):
     except (OSError, ValueError):
         # The user has moved the model's files away.
         return None
-
-
-def _showText(label, text):
-    """Show `text`; a label without text takes no room."""
-    label.text = text
-    label.visible = bool(text)

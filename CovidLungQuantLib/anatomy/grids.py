@@ -35,8 +35,9 @@ class CoarseGrid:
             max(1, int(in_plane_mm / y_mm)),
             max(1, int(in_plane_mm / x_mm)),
         )
+        depth, height, width = fine_shape
         return cls(
-            tuple(fine_shape),
+            (depth, height, width),
             factors,
             (x_mm * factors[2], y_mm * factors[1], z_mm * factors[0]),
         )
@@ -44,9 +45,10 @@ class CoarseGrid:
     @property
     def shape(self) -> Shape:
         """Shape (z, y, x) of coarse arrays."""
-        return tuple(
+        depth, height, width = (
             -(-size // factor) for size, factor in zip(self.fine_shape, self.factors, strict=True)
         )
+        return depth, height, width
 
     @property
     def voxel_volume_ml(self) -> float:

@@ -84,7 +84,8 @@ def _divide_lobe(inside: np.ndarray, lobe: Lobe, segments: np.ndarray) -> None:
 
     flat = np.flatnonzero(inside)
     sample = np.unravel_index(flat[:: max(1, len(flat) // _SAMPLE_SIZE)], inside.shape)
-    sampled = sum(score[:, index] for score, index in zip(scores, sample, strict=True))
+    by_z, by_y, by_x = (score[:, index] for score, index in zip(scores, sample, strict=True))
+    sampled = by_z + by_y + by_x
     offsets = _offsets_for_shares(sampled, subsegments / subsegments.sum())
 
     values = np.array([part.value for part in parts], np.uint8)

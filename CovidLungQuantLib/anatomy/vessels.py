@@ -101,10 +101,10 @@ def _relative_response(hu: np.ndarray, lung: np.ndarray, spacing_mm: Spacing) ->
         weakest_hu = max(WEAK_RESPONSE_HU, WEAK_RESPONSE_IN_NOISE_SD * noise_hu)
         for start in range(0, len(where), VOXELS_AT_ONCE):
             part = slice(start, start + VOXELS_AT_ONCE)
-            tubes_hu = tube_responses(
+            airways_and_vessels_hu = tube_responses(
                 smooth, where[part], sigma_mm, spacing_mm, against_blobs, weakest_hu
             )
-            best[part] = np.maximum(best[part], tubes_hu / weakest_hu)
+            best[part] = np.maximum(best[part], airways_and_vessels_hu / weakest_hu)
     response = np.zeros(lung.shape, np.float32)
     response.ravel()[where] = best
     return response[lung]

@@ -49,10 +49,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Compare, write and print."""
-    from CovidLungQuantLib.cohort.agreement_files import (
-        AGREEMENT_FILES,
-        write_agreement,
-    )
+    from CovidLungQuantLib.cohort.agreement_files import AGREEMENT_FILES, write_agreement
     from CovidLungQuantLib.cohort.figures import check_figures_possible
     from CovidLungQuantLib.cohort.published_agreement import lesion_yardstick
     from CovidLungQuantLib.cohort.reader_tables import compare_observers, tables_of_files
@@ -70,7 +67,9 @@ def run(chosen: argparse.Namespace) -> None:
 
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> str:
-    rows = [("", "", "n", "MAE", "bias", "limits of", "agreement", "r", "rho", "Wilcoxon p")]
+    rows: list[tuple[str, ...]] = [
+        ("", "", "n", "MAE", "bias", "limits of", "agreement", "r", "rho", "Wilcoxon p")
+    ]
     for item in comparisons:
         agreement = item.agreement
         numbers = (

@@ -83,8 +83,8 @@ def run(chosen: argparse.Namespace) -> None:
         raise BadInputError("Two results would go into one file; give each its own name.")
 
     from CovidLungQuantLib.ct import read_ct
-    from CovidLungQuantLib.ct.images import write_image
-    from CovidLungQuantLib.files.segmentation import read_segmentation
+    from CovidLungQuantLib.files.images import write_image
+    from CovidLungQuantLib.files.segmentation_reading import read_segmentation
     from CovidLungQuantLib.lesions.enhancement import check_baseline
     from CovidLungQuantLib.pipeline import check_options, enhance, quantify
     from CovidLungQuantLib.quantification import NO_LOBES, Options
@@ -116,7 +116,7 @@ def run(chosen: argparse.Namespace) -> None:
             scan.enhancement.sub_visual,
         ]
         for file, array in zip(files, arrays, strict=True):
-            if file is not None:
+            if file is not None and array is not None:
                 stored = array.astype(np.uint8) if array.dtype == bool else array
                 write_image(file, stored, ct.geometry)
     print(f"\n{ct.name}\n{_enhancement_text(scan)}")

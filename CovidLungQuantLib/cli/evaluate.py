@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 EPILOG = f"""\
 Label maps (.seg.nrrd, .nrrd, .nii.gz, .nii, .mha) hold 0 background, 1 normal lung, 2 GGO,
 3 high opacity; a reference may also hold 4, lesion of unknown class, which counts for the total
-lesion only. In a folder a case is a file NAME.nrrd or a folder NAME with labels.nrrd (and
-case.json, whose class_inferred_slices count for the total lesion only) or segmentation.seg.nrrd.
+lesion only, and 255, lung or not is unknown, which is no lesion and is left out of the lung. In a
+folder a case is a file NAME.nrrd or a folder NAME with labels.nrrd (and case.json, whose
+class_inferred_slices count for the total lesion only) or segmentation.seg.nrrd.
 
 OUT holds cases.csv (one row a case and structure), summary.csv (mean, SD, median, n),
 agreement.csv (MAE, bias, limits of agreement, correlations), evaluation.json and evaluation.html.
@@ -55,10 +56,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Compare, write and print."""
-    from CovidLungQuantLib.cohort.agreement_files import (
-        EVALUATION_FILES,
-        write_evaluation,
-    )
+    from CovidLungQuantLib.cohort.agreement_files import EVALUATION_FILES, write_evaluation
     from CovidLungQuantLib.cohort.evaluation import evaluate, find_pairs
     from CovidLungQuantLib.cohort.figures import check_figures_possible
     from CovidLungQuantLib.cohort.published_agreement import lesion_yardstick

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from CovidLungQuantLib.cli.options import CT_HELP, add_debug_option, add_series_option
 from CovidLungQuantLib.cli.progress_bar import shown_progress
+from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.cli.options import Commands
+    from CovidLungQuantLib.training.export_list import ExportItem
 
 
 EPILOG = f"""\
@@ -91,8 +94,48 @@ def add_parser(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Add the scans and print their names."""
-    from CovidLungQuantLib.training import export_command
+    from CovidLungQuantLib.training.export_list import ExportedScan, export_scans
 
+    def tell(scan: ExportedScan) -> None:
+        name = scan.item.ct.name
+        print(f"{scan.case}  {name}" if scan.case else f"Left out: {name}: {scan.reason}")
+
+    items = _items(chosen)
     with shown_progress() as progress:
-        names = export_command.run(chosen, progress)
-    print(f"{DISCLAIMER}\nAdded to {chosen.output.absolute()}: {', '.join(names)}")
+        exported = export_scans(
+            items,
+            chosen.output,
+            layout=chosen.layout,
+            new_version=chosen.new_version,
+            same_patient_as=chosen.same_patient_as,
+            leave_out=chosen.list is not None,
+            tell=tell,
+            progress=progress,
+        )
+    cases = [scan.case for scan in exported if scan.case]
+    if len(cases) < len(items):
+        raise BadInputError(
+            f"{len(items) - len(cases)} of {len(items)} scans were left out, for the reasons "
+            "above; correct the list and run it again with the scans left out."
+        )
+    print(f"{DISCLAIMER}\nAdded to {chosen.output.absolute()}: {', '.join(cases)}")
+
+
+def _items(chosen: argparse.Namespace) -> list[ExportItem]:
+    """The scan, or those of the list."""
+    from CovidLungQuantLib.training.export_list import ExportItem, read_list
+
+    if chosen.list is None:
+        if chosen.ct is None or chosen.segmentation is None:
+            raise BadInputError("Give CT and SEGMENTATION, or a list of them with --list.")
+        return [
+            ExportItem(chosen.ct, chosen.segmentation, chosen.machine, chosen.reader, chosen.series)
+        ]
+    for_one = (chosen.ct, chosen.machine, chosen.series, chosen.same_patient_as)
+    if any(given is not None for given in for_one):
+        raise BadInputError(
+            "With --list, scans, segmentations, series and patients stand in the list; leave them "
+            "out of the command."
+        )
+    items = read_list(chosen.list)
+    return [replace(item, reader=item.reader or chosen.reader) for item in items]

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from CovidLungQuantLib.cli.options import PROGRAM, add_debug_option
+from CovidLungQuantLib.cli.options import (
+    PROGRAM,
+    add_cases_option,
+    add_debug_option,
+    add_device_option,
+    add_same_patient_option,
+)
 from CovidLungQuantLib.cli.printing import aligned
 from CovidLungQuantLib.cli.progress_bar import shown_progress
+from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
-from CovidLungQuantLib.training.options import add_fine_tuning_options
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.cli.options import Commands
+    from CovidLungQuantLib.training.fine_tuning_runs import FineTuning
+
+FIGURE_NAMES = {
+    "lesion_dice": "lesion",
+    "ggo_dice": "GGO",
+    "high_opacity_dice": "high opacity",
+    "lung_dice": "lung",
+}
+# What stands in the columns of the comparison: each figure of the old and of the new model.
+_COLUMNS = [(figure, which) for figure in FIGURE_NAMES for which in ("old", "new")]
 
 
 def add_parser(commands: Commands) -> None:
@@ -25,31 +44,94 @@ def add_parser(commands: Commands) -> None:
         "stops it, and nothing of it is left.",
         epilog=DISCLAIMER,
     )
-    add_fine_tuning_options(parser)
+    parser.add_argument(
+        "dataset",
+        type=Path,
+        nargs="?",
+        metavar="DATASET",
+        help="folder of the training set, as export writes it and train reads it",
+    )
+    parser.add_argument(
+        "--model", metavar="MODEL", help="model name or file to go on from (default: the shipped)"
+    )
+    parser.add_argument(
+        "--name", metavar="NEW", help="name of the new model (default: made from the old one's)"
+    )
+    parser.add_argument(
+        "--epochs", type=int, metavar="N", help="how long to train (default: a few epochs)"
+    )
+    add_device_option(parser, "where to train")
+    add_cases_option(
+        parser,
+        "--hold-back",
+        "cases to compare old and new model on, not trained on, with all of their patient "
+        "(default: every fifth patient)",
+    )
+    add_same_patient_option(parser)
+    parser.add_argument(
+        "--background", action="store_true", help="start it and return; see --status and --cancel"
+    )
+    parser.add_argument(
+        "--status", action="store_true", help="instead, tell how far each fine-tuning is"
+    )
+    parser.add_argument("--cancel", metavar="NEW", help="instead, stop the one of this name")
     add_debug_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(chosen: argparse.Namespace) -> None:
     """Fine-tune, or tell of those that run, or stop one."""
-    from CovidLungQuantLib.training import fine_tune_command
+    from CovidLungQuantLib.training.fine_tuning_runs import cancel_fine_tuning, status_lines, watch
 
-    fine_tune_command.check_options(chosen)
+    if [chosen.dataset is not None, chosen.status, chosen.cancel is not None].count(True) != 1:
+        raise BadInputError("Give the folder of a training set, or --status, or --cancel NEW.")
     if chosen.status:
-        print("\n".join(fine_tune_command.status_lines()))
+        print("\n".join(status_lines()))
         return
     if chosen.cancel is not None:
-        print(fine_tune_command.cancel(chosen.cancel))
+        print(cancel_fine_tuning(chosen.cancel))
         return
-    run = fine_tune_command.start(chosen)
+    started = _start(chosen)
     if chosen.background:
-        name = run.plan.name
+        name = started.plan.name
         print(
             f"Fine-tuning {name} has begun; see {PROGRAM} fine-tune --status, and --cancel {name}."
         )
         return
     with shown_progress() as progress:
-        status = fine_tune_command.watch(run, progress)
-    print(f"\n{aligned(fine_tune_command.comparison_rows(status.comparison_file))}")
-    print("\n".join(fine_tune_command.comparison_notes(status.comparison_file)))
+        status = watch(started, progress)
+    assert status.comparison_file is not None, "written before a fine-tuning is done"
+    comparison = json.loads(status.comparison_file.read_text(encoding="utf-8"))
+    print(f"\n{aligned(_comparison_rows(comparison))}")
+    for name, reason in comparison["left_out"].items():
+        print(f"Left out: {name}: {reason}")
+    print(comparison["note"])
     print(f"{DISCLAIMER}\n{status.message}\n  {status.model_file}\n  {status.comparison_file}")
+
+
+def _start(chosen: argparse.Namespace) -> FineTuning:
+    from CovidLungQuantLib.training.fine_tune import start_fine_tuning
+
+    return start_fine_tuning(
+        chosen.dataset,
+        chosen.model,
+        chosen.name,
+        device=chosen.device,
+        same_patient=chosen.same_patient,
+        held_back=[name for names in chosen.hold_back for name in names],
+        epochs=chosen.epochs,
+    )
+
+
+def _comparison_rows(comparison: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Dice of the old and the new model, a row a case, then the mean."""
+    heading = [f"{FIGURE_NAMES[figure]} {which}" for figure, which in _COLUMNS]
+    rows: list[tuple[str, ...]] = [("Dice, old and new model", *heading)]
+    for case in comparison["cases"]:
+        rows.append((case["case"], *_cells(case[which][figure] for figure, which in _COLUMNS)))
+    mean = comparison["mean"]
+    return [*rows, ("mean", *_cells(mean[figure][which] for figure, which in _COLUMNS))]
+
+
+def _cells(numbers: Iterable[float | None]) -> list[str]:
+    return ["–" if number is None else f"{number:.3f}" for number in numbers]

@@ -43,11 +43,7 @@ def run(chosen: argparse.Namespace) -> None:
     """Compare, write and print."""
     from CovidLungQuantLib.cohort.figures import check_figures_possible
     from CovidLungQuantLib.cohort.follow_up import follow_up
-    from CovidLungQuantLib.cohort.follow_up_files import (
-        CHANGE_FILES,
-        change_text,
-        write_follow_up,
-    )
+    from CovidLungQuantLib.cohort.follow_up_files import CHANGE_FILES, change_text, write_follow_up
     from CovidLungQuantLib.outputs.folder import check_output_folder, filled_folder
 
     check_output_folder(chosen.output, chosen.overwrite, files=CHANGE_FILES)

@@ -58,7 +58,7 @@ def run(chosen: argparse.Namespace) -> None:
     check_new_image(chosen.output)
 
     from CovidLungQuantLib.ct import read_ct
-    from CovidLungQuantLib.ct.images import write_image
+    from CovidLungQuantLib.files.images import write_image
     from CovidLungQuantLib.files.lobes import read_lungs
     from CovidLungQuantLib.pipeline import find_lobes, lobes_of_lungs
 

@@ -41,7 +41,7 @@ def add_parser(commands: Commands) -> None:
 def run(chosen: argparse.Namespace) -> None:
     """Measure, write and print."""
     from CovidLungQuantLib.ct import read_ct_and_files
-    from CovidLungQuantLib.files.segmentation import read_segmentation
+    from CovidLungQuantLib.files.segmentation_reading import read_segmentation
     from CovidLungQuantLib.outputs.folder import check_output_folder
     from CovidLungQuantLib.pipeline import measure
 

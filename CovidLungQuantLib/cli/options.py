@@ -44,6 +44,27 @@ def add_device_option(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
+def add_cases_option(parser: argparse.ArgumentParser, flag: str, what: str) -> None:
+    """Add an option that takes groups of cases, one group each time it is given."""
+    parser.add_argument(
+        flag,
+        action="append",
+        default=[],
+        type=lambda text: text.split(","),
+        metavar="CASE,CASE",
+        help=f"{what}; may be given several times",
+    )
+
+
+def add_same_patient_option(parser: argparse.ArgumentParser) -> None:
+    """Add --same-patient, wherever cases are split."""
+    add_cases_option(
+        parser,
+        "--same-patient",
+        "cases of one patient, kept in one fold, as those are that the manifest names",
+    )
+
+
 def add_overwrite_option(parser: argparse.ArgumentParser) -> None:
     """Add --overwrite."""
     parser.add_argument(

@@ -31,7 +31,7 @@ def run(chosen: argparse.Namespace) -> None:
     """Write the phantom."""
     check_new_image(chosen.output)
 
-    from CovidLungQuantLib.ct.images import write_image
+    from CovidLungQuantLib.files.images import write_image
     from CovidLungQuantLib.phantom import chest_phantom
 
     ct = chest_phantom().ct

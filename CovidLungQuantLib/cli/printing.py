@@ -25,11 +25,6 @@ def number_text(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
-def percent_text(value: float) -> str:
-    """A percentage with two decimals, a dash for NaN."""
-    return "–" if math.isnan(value) else f"{value:.2f}"
-
-
 def print_warnings(messages: Iterable[str]) -> None:
     """Print each warning once, in the order they came."""
     for message in dict.fromkeys(messages):

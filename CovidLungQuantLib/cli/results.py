@@ -9,16 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from CovidLungQuantLib.cli.printing import (
-    aligned,
-    number_text,
-    percent_text,
-    print_files,
-    print_warnings,
-)
+from CovidLungQuantLib.cli.printing import aligned, number_text, print_files, print_warnings
 from CovidLungQuantLib.cli.progress_bar import WRITE_FROM
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import APPROXIMATION, LOBES
+from CovidLungQuantLib.measures.columns import Place, columns_in
 from CovidLungQuantLib.measures.severity import (
     HIGHEST_CT_SCORE,
     HIGHEST_CT_SEVERITY_SCORE,
@@ -98,7 +93,7 @@ def print_result(quantification: Quantification, files: list[Path]) -> None:
     print(f"\n{quantification.ct.name}\n{_text_table(quantification)}")
     print(_scores_text(quantification))
     if quantification.airways_and_vessels is not None:
-        print(_tube_line(quantification))
+        print(_airways_and_vessels_line(quantification.airways_and_vessels, quantification))
     if quantification.enhancement is not None:
         facts, severities = enhancement_lines(quantification.enhancement)
         print("\n".join([*facts, *severities]))
@@ -107,24 +102,14 @@ def print_result(quantification: Quantification, files: list[Path]) -> None:
 
 
 def _text_table(quantification: Quantification) -> str:
+    columns = columns_in(Place.PRINTED)
     rows = [
-        ("", "lung", "normal", "GGO", "GGO", "high opacity", "high opacity", "lesion", "lesion"),
-        ("", "mL", "mL", "mL", "%", "mL", "%", "mL", "%"),
+        ("", *(column.printed_heading for column in columns)),
+        ("", *(column.unit.text for column in columns)),
     ]
     for region in quantification.measurements.regions:
-        rows.append(
-            (
-                region.region.removesuffix(f" ({APPROXIMATION})"),
-                f"{region.volume_ml:.1f}",
-                f"{region.normal_ml:.1f}",
-                f"{region.ggo_ml:.1f}",
-                percent_text(region.ggo_percent),
-                f"{region.high_opacity_ml:.1f}",
-                percent_text(region.high_opacity_percent),
-                f"{region.lesion_ml:.1f}",
-                percent_text(region.lesion_percent),
-            )
-        )
+        name = region.region.removesuffix(f" ({APPROXIMATION})")
+        rows.append((name, *(column.printed(getattr(region, column.key)) for column in columns)))
     if quantification.measurements.segments:
         # One heading says for all 20 what each row would repeat.
         heading = (f"CT-SS regions ({APPROXIMATION})", *[""] * (len(rows[0]) - 1))
@@ -161,11 +146,13 @@ def _scores_text(quantification: Quantification) -> str:
     return "\n".join(lines)
 
 
-def _tube_line(quantification: Quantification) -> str:
+def _airways_and_vessels_line(
+    airways_and_vessels: np.ndarray, quantification: Quantification
+) -> str:
     from CovidLungQuantLib.measures.airways_and_vessels import measure_airways_and_vessels
 
     measured = measure_airways_and_vessels(
-        quantification.airways_and_vessels,
+        airways_and_vessels,
         quantification.labels,
         quantification.ct.geometry.voxel_volume_ml,
     )
@@ -177,11 +164,8 @@ def _tube_line(quantification: Quantification) -> str:
 
 def enhancement_lines(enhancement: Enhancement) -> tuple[list[str], list[str]]:
     """What is known of an enhanced scan and of its severity, one a line."""
+    from CovidLungQuantLib.display.enhancement import enhancement_facts, enhancement_severities
     from CovidLungQuantLib.lesions.enhancement import SUB_VISUAL_RULE
-    from CovidLungQuantLib.outputs.enhancement_section import (
-        enhancement_facts,
-        enhancement_severities,
-    )
 
     facts, severities = (
         [f"{name:<18} {text}" for name, text in lines]

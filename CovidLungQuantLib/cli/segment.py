@@ -51,6 +51,7 @@ def add_parser(commands: Commands) -> None:
     )
     add_lobe_option(parser)
     parser.add_argument(
+        "--airways-and-vessels",
         "--vessels",
         default="none",
         metavar="{none,find,remove}",
@@ -89,7 +90,7 @@ def run(chosen: argparse.Namespace) -> None:
         kinds=chosen.kinds,
         artery_hu=chosen.artery_hu,
         lobes=lobe_option(chosen.lobes),
-        airways_and_vessels=chosen.vessels,
+        airways_and_vessels=chosen.airways_and_vessels,
         enhance=chosen.enhance,
         mirror=chosen.mirror,
     )

@@ -54,19 +54,19 @@ class PairedAgreement:
 
     n: int
     missing: int
-    mean_absolute_error: float
-    sd_absolute_error: float
-    bias: float
-    sd_difference: float
-    lower_limit: float
-    upper_limit: float
-    pearson: float
-    pearson_p: float
-    spearman: float
-    spearman_p: float
-    wilcoxon_w: float
-    wilcoxon_p: float
-    reason: str
+    mean_absolute_error: float = math.nan
+    sd_absolute_error: float = math.nan
+    bias: float = math.nan
+    sd_difference: float = math.nan
+    lower_limit: float = math.nan
+    upper_limit: float = math.nan
+    pearson: float = math.nan
+    pearson_p: float = math.nan
+    spearman: float = math.nan
+    spearman_p: float = math.nan
+    wilcoxon_w: float = math.nan
+    wilcoxon_p: float = math.nan
+    reason: str = ""
 
 
 def summarise(values: Sequence[float]) -> Summary:
@@ -96,7 +96,7 @@ def paired_agreement(values: Sequence[float], reference: Sequence[float]) -> Pai
     known = pairs[~np.isnan(pairs).any(axis=1)]
     missing = len(pairs) - len(known)
     if not len(known):
-        return PairedAgreement(0, missing, *[math.nan] * 12, reason="no pair has both values")
+        return PairedAgreement(0, missing, reason="no pair has both values")
     first, second = known[:, 0], known[:, 1]
     differences = first - second
     bias, sd = float(differences.mean()), _sample_sd(differences)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields
-from html import escape
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from CovidLungQuantLib.cohort.agreement import PairedAgreement
 from CovidLungQuantLib.cohort.evaluation import (
     ALL_CASES,
-    PAIRED,
     SUMMARISED,
     AgreementRow,
     Evaluation,
     SummaryRow,
     paired_values,
 )
-from CovidLungQuantLib.cohort.figures import agreement_figure, correlation_text
+from CovidLungQuantLib.cohort.figures import agreement_figure
 from CovidLungQuantLib.cohort.published_agreement import SOURCE, YARDSTICKS
 from CovidLungQuantLib.cohort.reader_tables import (
     AUTOMATIC,
@@ -28,18 +25,13 @@ from CovidLungQuantLib.cohort.reader_tables import (
     Comparison,
     ReaderTable,
 )
-from CovidLungQuantLib.cohort.study_page import (
-    notes_list,
-    quiet,
-    study_page,
-    study_table,
-    svg_image,
-    write_csv,
-    write_json,
-)
-from CovidLungQuantLib.labels import UNCLASSIFIED_LESION_VALUE
-from CovidLungQuantLib.measures.comparison import STRUCTURES, StructureComparison
-from CovidLungQuantLib.outputs.page import warnings_box
+from CovidLungQuantLib.display.numbers import decimal_text, p_text, significant_text
+from CovidLungQuantLib.files.tables import write_csv, write_study_json
+from CovidLungQuantLib.labels import UNCLASSIFIED_LESION_VALUE, UNKNOWN_LUNG_VALUE
+from CovidLungQuantLib.measures.against_reader import MEASURES, MEASURES_BY_KEY
+from CovidLungQuantLib.measures.structures import STRUCTURES
+from CovidLungQuantLib.pages.drawings import Figure, svg_figure
+from CovidLungQuantLib.pages.rendering import render_page
 
 CASES_FILE = "cases.csv"
 SUMMARY_FILE = "summary.csv"
@@ -56,6 +48,15 @@ EVALUATION_FILES = (
 AGREEMENT_JSON_FILE = "agreement.json"
 AGREEMENT_PAGE_FILE = "agreement.html"
 AGREEMENT_FILES = (AGREEMENT_FILE, AGREEMENT_JSON_FILE, AGREEMENT_PAGE_FILE)
+
+EVALUATION_TEMPLATE = "evaluation.html.j2"
+AGREEMENT_TEMPLATE = "agreement.html.j2"
+FIGURE_DESCRIPTION = "Scatter and Bland–Altman plot"
+SHORT_KINDS = {
+    AUTOMATIC: "software",
+    INTER_OBSERVER: "inter-observer",
+    INTRA_OBSERVER: "intra-observer",
+}
 
 STATISTICS_NOTES: tuple[str, ...] = (
     "Differences are the first minus the second of a pair; for software and reader, software minus "
@@ -75,6 +76,8 @@ EVALUATION_NOTES: tuple[str, ...] = (
     f"Lesion of unknown class in a reference (value {UNCLASSIFIED_LESION_VALUE}, or slices listed "
     "under class_inferred_slices in case.json) counts for lesion and lung; slices that hold it are "
     "left out for GGO and high opacity, and class volumes are of the slices compared.",
+    f"Voxels of which lung or not is unknown in a reference (value {UNKNOWN_LUNG_VALUE}) are no "
+    "lesion, and are left out of lung, normal lung and extents on both sides.",
     *STATISTICS_NOTES,
 )
 
@@ -91,7 +94,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation, with_figures: bool) -
     )
     write_csv(folder / SUMMARY_FILE, map(_flat_summary, evaluation.summary))
     write_csv(folder / AGREEMENT_FILE, map(_flat_agreement, evaluation.agreement))
-    write_json(
+    write_study_json(
         folder / EVALUATION_JSON_FILE,
         {
             "cases": [asdict(case) for case in evaluation.cases],
@@ -115,7 +118,9 @@ def write_agreement(
     """Write `AGREEMENT_FILES` into `folder` and return their names."""
     rows = [_flat_comparison(comparison) for comparison in comparisons]
     write_csv(folder / AGREEMENT_FILE, rows)
-    write_json(folder / AGREEMENT_JSON_FILE, {"agreement": rows, "notes": list(STATISTICS_NOTES)})
+    write_study_json(
+        folder / AGREEMENT_JSON_FILE, {"agreement": rows, "notes": list(STATISTICS_NOTES)}
+    )
     page = agreement_page(tables, comparisons, with_figures)
     (folder / AGREEMENT_PAGE_FILE).write_text(page, encoding="utf-8")
     return list(AGREEMENT_FILES)
@@ -124,26 +129,22 @@ def write_agreement(
 def evaluation_page(evaluation: Evaluation, with_figures: bool) -> str:
     """Summary, agreement, figures and every case, as one HTML file without outside parts."""
     count = len(evaluation.cases)
-    return study_page(
-        f"Agreement with the reader: {count} case{'s' if count != 1 else ''}",
-        [
-            warnings_box(evaluation.warnings),
-            "<h2>Mean ± SD over cases</h2>",
-            _summary_table(evaluation.summary),
-            "<h2>Volumes and extents against the reader</h2>",
-            _agreement_table(
-                [
-                    (f"{row.structure} {_measure_name(row.measure)}", row.unit, row.agreement)
-                    for row in evaluation.agreement
-                ]
-            ),
-            *(_evaluation_figures(evaluation) if with_figures else []),
-            "<h2>Readers among themselves</h2>",
-            _yardstick_table(),
-            "<h2>Cases</h2>",
-            _case_table(evaluation),
-            notes_list(EVALUATION_NOTES),
+    return render_page(
+        EVALUATION_TEMPLATE,
+        title=f"Agreement with the reader: {count} case{'s' if count != 1 else ''}",
+        warnings=evaluation.warnings,
+        summary_measures=SUMMARISED,
+        summary_rows=_summaries(evaluation.summary),
+        agreement_rows=[
+            {"name": _agreement_name(row), **_shown_agreement(row.agreement)}
+            for row in evaluation.agreement
         ],
+        figures=_evaluation_figures(evaluation) if with_figures else [],
+        case_measures=MEASURES,
+        cases=evaluation.cases,
+        yardsticks=YARDSTICKS,
+        yardstick_source=SOURCE,
+        notes=EVALUATION_NOTES,
     )
 
 
@@ -151,23 +152,18 @@ def agreement_page(
     tables: Sequence[ReaderTable], comparisons: Sequence[Comparison], with_figures: bool
 ) -> str:
     """For each measure the comparisons beside each other, and their figures."""
-    parts: list[str] = []
-    for table in tables:
-        members = [item for item in comparisons if item.measure == table.measure]
-        parts += [
-            f"<h2>{escape(table.measure)} ({len(table.cases)} cases)</h2>",
-            _comparison_table(members),
-        ]
-        if with_figures:
-            parts += [_comparison_figure(table, member) for member in members]
-    return study_page(
-        "Agreement of observers",
-        [
-            *parts,
-            "<h2>Readers in the literature</h2>",
-            _yardstick_table(),
-            notes_list(STATISTICS_NOTES),
+    return render_page(
+        AGREEMENT_TEMPLATE,
+        title="Agreement of observers",
+        measures=[
+            _shown_measure(
+                table, [item for item in comparisons if item.measure == table.measure], with_figures
+            )
+            for table in tables
         ],
+        yardsticks=YARDSTICKS,
+        yardstick_source=SOURCE,
+        notes=STATISTICS_NOTES,
     )
 
 
@@ -200,183 +196,90 @@ def _flat_comparison(row: Comparison) -> dict[str, Any]:
     }
 
 
-def _summary_table(rows: Sequence[SummaryRow]) -> str:
-    measures = list(SUMMARISED)
-    groups = list(dict.fromkeys(row.cases for row in rows))
-    by_key = {(row.structure, row.cases, row.measure): row.summary for row in rows}
-    lines = []
-    for group in groups:
-        for structure in STRUCTURES:
-            cells = []
-            for measure in measures:
-                summary = by_key.get((structure, group, measure))
-                cells.append(
-                    f"{_number(summary.mean)} ± {_number(summary.sd)}"
-                    f"<br><small>median {_number(summary.median)}, n {summary.n}</small>"
-                    if summary is not None and summary.n
-                    else "–"
-                )
-            name = structure if group == ALL_CASES else f"{structure} ({group})"
-            lines.append([escape(name), *cells])
-    headings = [
-        "Structure",
-        *(
-            f"{_measure_name(measure)}{f' ({unit})' if unit else ''}"
-            for measure, unit in SUMMARISED.items()
-        ),
-    ]
-    return study_table(headings, lines)
-
-
-def _agreement_table(rows: Sequence[tuple[str, str, PairedAgreement]]) -> str:
-    headings = [
-        "",
-        "n",
-        "MAE",
-        "bias",
-        "95 % limits of agreement",
-        "r (p)",
-        "ρ (p)",
-        "Wilcoxon p",
-        "not given",
-    ]
-    lines = []
-    for name, unit, agreement in rows:
-        title = escape(f"{name} ({unit})" if unit else name)
-        lines.append([title, *_agreement_cells(agreement)])
-    return study_table(headings, lines)
-
-
-def _agreement_cells(agreement: PairedAgreement) -> list[str]:
+def _summaries(rows: Sequence[SummaryRow]) -> list[dict[str, Any]]:
+    """For each group of cases and structure the summaries of `SUMMARISED`; None where none is."""
+    by_key = {(row.cases, row.structure, row.measure): row.summary for row in rows}
     return [
-        str(agreement.n) + (f" ({agreement.missing} missing)" if agreement.missing else ""),
-        f"{_number(agreement.mean_absolute_error)} ± {_number(agreement.sd_absolute_error)}",
-        f"{_number(agreement.bias)} ± {_number(agreement.sd_difference)}",
-        f"{_number(agreement.lower_limit)} to {_number(agreement.upper_limit)}",
-        f"{correlation_text(agreement.pearson)} ({_p(agreement.pearson_p)})",
-        f"{correlation_text(agreement.spearman)} ({_p(agreement.spearman_p)})",
-        _p(agreement.wilcoxon_p),
-        quiet(agreement.reason),
+        {
+            "name": structure if group == ALL_CASES else f"{structure} ({group})",
+            "summaries": [by_key.get((group, structure, item.key)) for item in SUMMARISED],
+        }
+        for group in dict.fromkeys(row.cases for row in rows)
+        for structure in STRUCTURES
     ]
 
 
-def _comparison_table(comparisons: Sequence[Comparison]) -> str:
-    """Statistics down, comparisons across: software, inter- and intra-observer columns."""
-    short = {
-        AUTOMATIC: "software",
-        INTER_OBSERVER: "inter-observer",
-        INTRA_OBSERVER: "intra-observer",
+def _agreement_name(row: AgreementRow) -> str:
+    return f"{row.structure} {MEASURES_BY_KEY[row.measure].title} ({row.unit})"
+
+
+def _shown_agreement(agreement: PairedAgreement) -> dict[str, Any]:
+    """The statistics as texts, in the order of the tables, and why any is missing."""
+    missing = f" ({agreement.missing} missing)" if agreement.missing else ""
+    lower, upper = significant_text(agreement.lower_limit), significant_text(agreement.upper_limit)
+    return {
+        "statistics": [
+            f"{agreement.n}{missing}",
+            f"{significant_text(agreement.mean_absolute_error)} ± "
+            f"{significant_text(agreement.sd_absolute_error)}",
+            f"{significant_text(agreement.bias)} ± {significant_text(agreement.sd_difference)}",
+            f"{lower} to {upper}",
+            f"{decimal_text(agreement.pearson, 3)} ({p_text(agreement.pearson_p)})",
+            f"{decimal_text(agreement.spearman, 3)} ({p_text(agreement.spearman_p)})",
+            p_text(agreement.wilcoxon_p),
+        ],
+        "reason": agreement.reason,
     }
-    headings = [
-        "",
-        *(
-            f"{short[item.kind]}<br>{escape(item.first)} − {escape(item.second)}"
+
+
+def _shown_measure(
+    table: ReaderTable, comparisons: Sequence[Comparison], with_figures: bool
+) -> dict[str, Any]:
+    """One measure with its comparisons: software, inter- and intra-observer."""
+    return {
+        "name": table.measure,
+        "case_count": len(table.cases),
+        "comparisons": [
+            {
+                "kind": SHORT_KINDS[item.kind],
+                "first": item.first,
+                "second": item.second,
+                **_shown_agreement(item.agreement),
+            }
             for item in comparisons
-        ),
-    ]
-    names = ["n", "MAE ± SD", "bias ± SD", "95 % limits of agreement", "r (p)", "ρ (p)"]
-    names += ["Wilcoxon p", "not given"]
-    columns = [_agreement_cells(item.agreement) for item in comparisons]
-    lines = [[name, *row] for name, row in zip(names, zip(*columns, strict=True), strict=True)]
-    if not any(lines[-1][1:]):
-        lines.pop()
-    return study_table(headings, lines)
+        ],
+        "figures": [
+            _comparison_figure(table, item)
+            for item in comparisons
+            if with_figures and item.agreement.n
+        ],
+    }
 
 
-def _yardstick_table() -> str:
-    lines = [
-        [
-            escape(f"{row.structure}: {row.measure}{f' ({row.unit})' if row.unit else ''}"),
-            row.inter_observer,
-            row.inter_observer_second,
-            row.intra_observer,
-        ]
-        for row in YARDSTICKS
-    ]
-    headings = ["", "inter-observer 1–2", "inter-observer 1–3", "intra-observer 1–1"]
-    return study_table(headings, lines) + f'<p class="quiet">{escape(SOURCE)}, mean ± SD.</p>'
-
-
-def _case_table(evaluation: Evaluation) -> str:
-    columns = [column.name for column in fields(StructureComparison) if column.type == "float"]
-    lines = []
-    for case in evaluation.cases:
-        for row in case.structures:
-            name = f"<b>{escape(case.case)}</b> {escape(row.structure)}"
-            values = [_number(getattr(row, column)) for column in columns]
-            lines.append([name, str(row.slices), *values, quiet(row.reason)])
-    headings = ["Case, structure", "slices", *map(_column_heading, columns), "not given"]
-    return study_table(headings, lines)
-
-
-def _evaluation_figures(evaluation: Evaluation) -> list[str]:
+def _evaluation_figures(evaluation: Evaluation) -> list[Figure]:
     figures = []
     for row in evaluation.agreement:
         values, reference = paired_values(evaluation.cases, row.structure, row.measure)
         if row.agreement.n:
-            figures.append(
-                svg_image(
-                    agreement_figure(
-                        f"{row.structure} {_measure_name(row.measure)}",
-                        row.unit,
-                        ("software", "reader"),
-                        values,
-                        reference,
-                        row.agreement,
-                    )
-                )
+            svg = agreement_figure(
+                f"{row.structure} {MEASURES_BY_KEY[row.measure].title}",
+                row.unit,
+                ("software", "reader"),
+                values,
+                reference,
+                row.agreement,
             )
-    return ["<h2>Scatter and Bland–Altman plots</h2>", *figures] if figures else []
+            figures.append(svg_figure(svg, FIGURE_DESCRIPTION))
+    return figures
 
 
-def _comparison_figure(table: ReaderTable, comparison: Comparison) -> str:
-    if not comparison.agreement.n:
-        return ""
-    return svg_image(
-        agreement_figure(
-            f"{table.measure}: {comparison.first} and {comparison.second}",
-            "",
-            (comparison.first, comparison.second),
-            table.observers[comparison.first],
-            table.observers[comparison.second],
-            comparison.agreement,
-        )
+def _comparison_figure(table: ReaderTable, comparison: Comparison) -> Figure:
+    svg = agreement_figure(
+        f"{table.measure}: {comparison.first} and {comparison.second}",
+        "",
+        (comparison.first, comparison.second),
+        table.observers[comparison.first],
+        table.observers[comparison.second],
+        comparison.agreement,
     )
-
-
-def _measure_name(measure: str) -> str:
-    """`hausdorff95_mm` → "95 % Hausdorff"."""
-    return {
-        "dice": "Dice",
-        "volume_similarity": "volume similarity",
-        "hausdorff95_mm": "95 % Hausdorff",
-        "mean_surface_distance_mm": "mean surface distance",
-        "volume_error_ml": "volume error",
-        "volume_error_percent": "volume error",
-        "extent_error_points": "extent error",
-        "volume_ml": "volume",
-        "reference_volume_ml": "reader's volume",
-        "extent_percent": "extent",
-        "reference_extent_percent": "reader's extent",
-    }[measure]
-
-
-def _column_heading(column: str) -> str:
-    unit = {**SUMMARISED, **PAIRED}.get(column.removeprefix("reference_"), "")
-    unit = "points" if column == "extent_error_points" else unit
-    return f"{_measure_name(column)}{f'<br>({unit})' if unit else ''}"
-
-
-def _number(value: float) -> str:
-    """Three significant digits, a true minus, a dash for what is undefined."""
-    if math.isnan(value):
-        return "–"
-    size = abs(value)
-    digits = 3 if size < 1 else 2 if size < 10 else 1 if size < 100 else 0
-    return f"{value:.{digits}f}".replace("-", "−")
-
-
-def _p(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    return svg_figure(svg, FIGURE_DESCRIPTION)

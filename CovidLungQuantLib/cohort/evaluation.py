@@ -10,51 +10,57 @@ from pathlib import Path
 
 import numpy as np
 
-from CovidLungQuantLib.cohort.agreement import (
-    PairedAgreement,
-    Summary,
-    paired_agreement,
-    summarise,
-)
+from CovidLungQuantLib.cohort.agreement import PairedAgreement, Summary, paired_agreement, summarise
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.files.segmentation import LabelMap, place_labels, read_label_map
+from CovidLungQuantLib.files.grids import place_labels
+from CovidLungQuantLib.files.images import LABEL_MAP_SUFFIXES
+from CovidLungQuantLib.files.names import CASE_FILE, CASE_LABELS_FILE, SEGMENTATION_FILE
+from CovidLungQuantLib.files.segmentation_reading import LabelMap, read_label_map
 from CovidLungQuantLib.labels import (
     GGO,
     HIGH_OPACITY,
-    LESION_LABELS,
     UNCLASSIFIED_LESION_VALUE,
+    UNKNOWN_LUNG_VALUE,
+    has_stated_class,
 )
-from CovidLungQuantLib.measures.comparison import (
-    LESION,
-    LUNG,
+from CovidLungQuantLib.measures.against_reader import (
+    MEASURES_BY_KEY,
     MINIMUM_EXTENT_PERCENT,
-    STRUCTURES,
+    ComparisonMeasure,
     StructureComparison,
     compare_label_maps,
 )
-from CovidLungQuantLib.outputs.folder import SEGMENTATION_FILE
+from CovidLungQuantLib.measures.structures import LESION, LUNG, STRUCTURES
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 # Files that stand for the folder they lie in: an annotated case, a result of `segment`.
-REFERENCE_FILE = "labels.nrrd"
-CASE_FILE = "case.json"
-CASE_FOLDER_FILES = (REFERENCE_FILE, SEGMENTATION_FILE)
-LABEL_MAP_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nrrd", ".nii", ".mha", ".mhd")
+CASE_FOLDER_FILES = (CASE_LABELS_FILE, SEGMENTATION_FILE)
 
 ALL_CASES = "all cases"
 ENOUGH_LESION = f"reader's extent above {MINIMUM_EXTENT_PERCENT:g} %"
-# What is summed up over cases, with the unit; then what is compared as paired series.
-SUMMARISED: dict[str, str] = {
-    "dice": "",
-    "volume_similarity": "",
-    "hausdorff95_mm": "mm",
-    "mean_surface_distance_mm": "mm",
-    "volume_error_ml": "mL",
-    "volume_error_percent": "%",
-    "extent_error_points": "percentage points",
-}
-PAIRED: dict[str, str] = {"volume_ml": "mL", "extent_percent": "%"}
+# What is summed up over cases; then what is compared as paired series.
+SUMMARISED: tuple[ComparisonMeasure, ...] = tuple(
+    MEASURES_BY_KEY[key]
+    for key in (
+        "dice",
+        "volume_similarity",
+        "hausdorff95_mm",
+        "mean_surface_distance_mm",
+        "volume_error_ml",
+        "volume_error_percent",
+        "extent_error_points",
+    )
+)
+PAIRED: tuple[ComparisonMeasure, ...] = tuple(
+    MEASURES_BY_KEY[key] for key in ("volume_ml", "extent_percent")
+)
 PAIRED_STRUCTURES = (LUNG, LESION, GGO.name, HIGH_OPACITY.name)
+
+# What a reader may leave open and a segmentation may not.
+REFERENCE_ONLY: dict[int, str] = {
+    UNCLASSIFIED_LESION_VALUE: "lesion of unknown class",
+    UNKNOWN_LUNG_VALUE: "voxels of which lung or not is unknown",
+}
 
 
 @dataclass(frozen=True)
@@ -137,10 +143,10 @@ def find_pairs(paths: Sequence[Path]) -> tuple[list[CasePair], list[str]]:
         for path in (prediction, reference):
             if not path.exists():
                 raise BadInputError(f"There is no {path.name or path}; check the path.")
-        single = _label_map_in(prediction), _label_map_in(reference)
-        if all(single):
-            pairs.append(CasePair(_case_name(single[1]), *single))
-        elif any(single):
+        found, expected = _label_map_in(prediction), _label_map_in(reference)
+        if found is not None and expected is not None:
+            pairs.append(CasePair(_case_name(expected), found, expected))
+        elif found is not None or expected is not None:
             raise BadInputError(
                 f"{prediction.name} and {reference.name} are a label map and a folder of many; "
                 "give two label maps or two folders."
@@ -180,11 +186,12 @@ def evaluate(
 def evaluate_pair(pair: CasePair) -> CaseEvaluation:
     """Read and compare one pair."""
     prediction = read_label_map(pair.prediction)
-    if (prediction.labels == UNCLASSIFIED_LESION_VALUE).any():
-        raise BadInputError(
-            f"{pair.prediction.name} of case {pair.case} holds lesion of unknown class (value "
-            f"{UNCLASSIFIED_LESION_VALUE}), which only a reference may; give it as the reference."
-        )
+    for value, meaning in REFERENCE_ONLY.items():
+        if (prediction.labels == value).any():
+            raise BadInputError(
+                f"{pair.prediction.name} of case {pair.case} holds {meaning} (value {value}), "
+                "which only a reference may; give it as the reference."
+            )
     reference = read_label_map(pair.reference)
     forget_inferred_classes(reference.labels, pair.reference)
     labels, reference_labels, spacing_mm = _on_one_grid(pair, prediction, reference)
@@ -209,7 +216,7 @@ def forget_inferred_classes(labels: np.ndarray, file: Path) -> None:
         BadInputError: `case.json` cannot be read or names slices that are not there.
     """
     case_file = file.parent / CASE_FILE
-    if file.name != REFERENCE_FILE or not case_file.exists():
+    if file.name != CASE_LABELS_FILE or not case_file.exists():
         return
     try:
         inferred = list(
@@ -221,7 +228,7 @@ def forget_inferred_classes(labels: np.ndarray, file: Path) -> None:
             f"{CASE_FILE} of {file.parent.name} does not list slices of its label map under "
             "class_inferred_slices; correct or remove it."
         ) from error
-    slices[np.isin(slices, [label.value for label in LESION_LABELS])] = UNCLASSIFIED_LESION_VALUE
+    slices[has_stated_class(slices)] = UNCLASSIFIED_LESION_VALUE
     labels[inferred] = slices
 
 
@@ -239,15 +246,15 @@ def summary_rows(cases: Sequence[CaseEvaluation]) -> list[SummaryRow]:
         SummaryRow(
             structure,
             group,
-            measure,
-            unit,
-            summarise([getattr(case.structure(structure), measure) for case in members]),
+            measure.key,
+            measure.unit,
+            summarise([getattr(case.structure(structure), measure.key) for case in members]),
         )
         for structure in STRUCTURES
-        for measure, unit in SUMMARISED.items()
+        for measure in SUMMARISED
         for group, members in groups.items()
         # The lung is all of itself.
-        if (structure, measure) != (LUNG, "extent_error_points")
+        if (structure, measure.key) != (LUNG, "extent_error_points")
     ]
 
 
@@ -255,11 +262,12 @@ def agreement_rows(cases: Sequence[CaseEvaluation]) -> list[AgreementRow]:
     """Volumes and extents against the reader's."""
     rows = []
     for structure in PAIRED_STRUCTURES:
-        for measure, unit in PAIRED.items():
-            if (structure, measure) == (LUNG, "extent_percent"):
+        for measure in PAIRED:
+            if (structure, measure.key) == (LUNG, "extent_percent"):
                 continue
-            values, reference = paired_values(cases, structure, measure)
-            rows.append(AgreementRow(structure, measure, unit, paired_agreement(values, reference)))
+            values, reference = paired_values(cases, structure, measure.key)
+            agreement = paired_agreement(values, reference)
+            rows.append(AgreementRow(structure, measure.key, measure.unit, agreement))
     return rows
 
 

@@ -5,23 +5,24 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
 from CovidLungQuantLib.cohort.agreement import PairedAgreement
+from CovidLungQuantLib.display.colors import INK, QUIET_INK
+from CovidLungQuantLib.display.numbers import decimal_text, true_minus
 from CovidLungQuantLib.errors import BadInputError
 
-INK = "#1d2730"
-QUIET = "#5a6772"
 DOT = "#2a6fd6"
 FIGURE_INCHES = (9.0, 3.7)
 # The salt, and leaving the date out when saving, make the same input give the same file.
-DRAWING_STYLE = {
+DRAWING_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "covidlungquant",
     "svg.fonttype": "none",
     "font.size": 9,
     "text.color": INK,
-    "axes.edgecolor": QUIET,
+    "axes.edgecolor": QUIET_INK,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -39,11 +40,6 @@ def check_figures_possible() -> None:
             "The figures need matplotlib; install it with “pip install covidlungquant[study]” or "
             "add --no-figures."
         )
-
-
-def correlation_text(value: float) -> str:
-    """Three decimals with a true minus, a dash for what is undefined."""
-    return "–" if np.isnan(value) else f"{value:.3f}".replace("-", "−")
 
 
 def agreement_figure(
@@ -82,7 +78,7 @@ def agreement_figure(
 
 
 def _draw_scatter(
-    axes,
+    axes: Any,
     unit: str,
     names: tuple[str, str],
     first: np.ndarray,
@@ -93,7 +89,7 @@ def _draw_scatter(
     lowest = float(min(first.min(initial=0.0), second.min(initial=0.0)))
     margin = 0.05 * (highest - lowest)
     limits = (lowest - margin if lowest < 0 else -margin, highest + margin)
-    axes.plot(limits, limits, color=QUIET, linewidth=1)
+    axes.plot(limits, limits, color=QUIET_INK, linewidth=1)
     axes.scatter(second, first, s=26, color=DOT, alpha=0.75, linewidths=0)
     axes.set(
         xlim=limits,
@@ -103,15 +99,15 @@ def _draw_scatter(
         ylabel=f"{names[0]} ({unit})" if unit else names[0],
     )
     axes.set_title(
-        f"n = {agreement.n}, r = {correlation_text(agreement.pearson)}, "
-        f"ρ = {correlation_text(agreement.spearman)}",
+        f"n = {agreement.n}, r = {decimal_text(agreement.pearson, 3)}, "
+        f"ρ = {decimal_text(agreement.spearman, 3)}",
         fontsize=9,
-        color=QUIET,
+        color=QUIET_INK,
     )
 
 
 def _draw_bland_altman(
-    axes,
+    axes: Any,
     unit: str,
     names: tuple[str, str],
     first: np.ndarray,
@@ -129,14 +125,14 @@ def _draw_bland_altman(
             continue
         axes.axhline(height, color=INK, linewidth=1, linestyle=style)
         axes.annotate(
-            f"{text} {height:.3g}".replace("-", "−"),
+            true_minus(f"{text} {height:.3g}"),
             xy=(1.0, height),
             xycoords=("axes fraction", "data"),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
             fontsize=8,
-            color=QUIET,
+            color=QUIET_INK,
             annotation_clip=False,
         )
     axes.margins(y=0.15)
@@ -145,4 +141,4 @@ def _draw_bland_altman(
         xlabel=f"mean of both{in_unit}",
         ylabel=f"{names[0]} − {names[1]}{in_unit}",
     )
-    axes.set_title("Bland–Altman", fontsize=9, color=QUIET)
+    axes.set_title("Bland–Altman", fontsize=9, color=QUIET_INK)

@@ -11,17 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.names import RESULT_FILE
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION
 from CovidLungQuantLib.measures.change import Change, changes
 from CovidLungQuantLib.measures.measurements import LOBE_REGIONS
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
-from CovidLungQuantLib.outputs.folder import RESULT_FILE
 
 # Extents change with the depth of inspiration alone; beyond this the reader is told.
 LARGEST_LUNG_CHANGE_PERCENT = 20.0
 # Options that change no number, or are judged by themselves.
 CORRECTION_OPTION = "changed_voxels"
 OPTIONS_LEFT_OUT = ("device", "model", "artery_hu", "lobes", "kinds", CORRECTION_OPTION)
+CHANGE_NOTES: tuple[str, ...] = (
+    "A change is the later value minus the earlier one; changes of extents are percentage points "
+    "(pp).",
+    "Extents are of the region's lung volume, which changes with the depth of inspiration; a "
+    f"change of the lung volume above {LARGEST_LUNG_CHANGE_PERCENT:g} % is warned of.",
+    "Results hold no patient data: whoever compares sees to it that they are of one patient.",
+)
 
 
 @dataclass(frozen=True)
@@ -142,15 +149,9 @@ def read_time_point(folder: Path, day: float | None = None) -> TimePoint:
         BadInputError: it is none.
     """
     file = Path(folder) / RESULT_FILE
-    names = [field.name for field in fields(RegionMeasurement)]
     try:
         result = json.loads(file.read_text(encoding="utf-8"))
-        regions = tuple(
-            RegionMeasurement(
-                **{name: math.nan if row[name] is None else row[name] for name in names}
-            )
-            for row in result["measurements"]
-        )
+        regions = tuple(_region(row) for row in result["measurements"])
         return TimePoint(
             name=Path(folder).resolve().name,
             day=day,
@@ -163,6 +164,13 @@ def read_time_point(folder: Path, day: float | None = None) -> TimePoint:
             f"{Path(folder).name} holds no result of this software ({RESULT_FILE}); give folders "
             "that segment or measure wrote."
         ) from error
+
+
+def _region(row: dict[str, Any]) -> RegionMeasurement:
+    """A row of a result; a figure that earlier versions did not know has NaN as its default."""
+    known = [field.name for field in fields(RegionMeasurement) if field.name in row]
+    figures: dict[str, Any] = {name: math.nan if row[name] is None else row[name] for name in known}
+    return RegionMeasurement(**figures)
 
 
 def _options(point: TimePoint) -> dict[str, Any]:
@@ -200,13 +208,13 @@ def _differences(time_points: Sequence[TimePoint]) -> list[str]:
             )
     names = sorted({name for point in time_points for name in _options(point)})
     for name in names:
-        values = [json.dumps(_options(point).get(name)) for point in time_points]
+        chosen = [json.dumps(_options(point).get(name)) for point in time_points]
         segmented = [point for point in time_points if point.provenance.get("model_sha256")]
         if name in OPTIONS_LEFT_OUT or len(segmented) < len(time_points):
             continue
-        if len(set(values)) > 1:
+        if len(set(chosen)) > 1:
             warnings.append(
-                f"The option {name} differs ({', '.join(values)}), so part of a change may be its."
+                f"The option {name} differs ({', '.join(chosen)}), so part of a change may be its."
             )
     corrected = [point.name for point in time_points if _options(point).get(CORRECTION_OPTION)]
     if 0 < len(corrected) < len(time_points):

@@ -3,61 +3,50 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Sequence
-from dataclasses import asdict
-from html import escape
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from CovidLungQuantLib.cohort.figures import DRAWING_STYLE, INK, QUIET
-from CovidLungQuantLib.cohort.follow_up import LARGEST_LUNG_CHANGE_PERCENT, FollowUp
-from CovidLungQuantLib.cohort.study_page import (
-    notes_list,
-    study_page,
-    study_table,
-    svg_image,
-    write_csv,
-    write_json,
-)
+from CovidLungQuantLib.cohort.figures import DRAWING_STYLE
+from CovidLungQuantLib.cohort.follow_up import CHANGE_NOTES, FollowUp, TimePoint
+from CovidLungQuantLib.display.colors import INK, QUIET_INK
+from CovidLungQuantLib.display.numbers import DASH, decimal_text, difference_text
+from CovidLungQuantLib.files.tables import write_csv, write_study_json
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, HIGH_OPACITY, LOBES
-from CovidLungQuantLib.measures.change import PERCENTAGE_POINTS, Change
+from CovidLungQuantLib.measures.change import Change, change_row
+from CovidLungQuantLib.measures.columns import PERCENTAGE_POINTS, Column, Place, columns_in
 from CovidLungQuantLib.measures.measurements import LUNG_REGIONS
-from CovidLungQuantLib.outputs.page import warnings_box
+from CovidLungQuantLib.pages.drawings import svg_figure
+from CovidLungQuantLib.pages.rendering import render_page
 
 CHANGE_TABLE_FILE = "change.csv"
 CHANGE_JSON_FILE = "change.json"
 CHANGE_PAGE_FILE = "change.html"
 CHANGE_FILES = (CHANGE_TABLE_FILE, CHANGE_JSON_FILE, CHANGE_PAGE_FILE)
 
-NAMES: dict[str, str] = {
-    "volume_ml": "Lung",
-    "normal_ml": "Normal lung",
-    "ggo_ml": "GGO",
-    "high_opacity_ml": "High opacity",
-    "lesion_ml": "Lesion",
-    "ggo_percent": "GGO",
-    "high_opacity_percent": "High opacity",
-    "lesion_percent": "Lesion",
-}
-# What the page shows; the table beside it holds everything.
-SHOWN = (
-    "volume_ml",
-    "lesion_ml",
-    "lesion_percent",
-    "ggo_ml",
-    "ggo_percent",
-    "high_opacity_ml",
-    "high_opacity_percent",
-)
-CHANGE_NOTES: tuple[str, ...] = (
-    "A change is the later value minus the earlier one; changes of extents are percentage points "
-    "(pp).",
-    "Extents are of the region's lung volume, which changes with the depth of inspiration; a "
-    f"change of the lung volume above {LARGEST_LUNG_CHANGE_PERCENT:g} % is warned of.",
-    "Results hold no patient data: whoever compares sees to it that they are of one patient.",
-)
+TEMPLATE = "change.html.j2"
 FIGURE_INCHES = (9.0, 3.6)
+
+
+@dataclass(frozen=True)
+class _ShownChange:
+    """A figure of a region as a row of the page."""
+
+    column: Column
+    change: Change
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """The changes in the order of `_steps`."""
+        change = self.change
+        first_to_last = (change.from_first,) if len(change.values) > 2 else ()
+        return (*change.from_previous, *first_to_last)
+
+    @property
+    def step_unit(self) -> str:
+        """What stands behind a change; the unit of volumes is that of the row."""
+        return "pp" if self.change.change_unit == PERCENTAGE_POINTS else ""
 
 
 def write_follow_up(folder: Path, found: FollowUp, with_figures: bool) -> list[str]:
@@ -70,7 +59,7 @@ def write_follow_up(folder: Path, found: FollowUp, with_figures: bool) -> list[s
     """
     rows = [change_row(item) for item in found.changes]
     write_csv(folder / CHANGE_TABLE_FILE, rows)
-    write_json(
+    write_study_json(
         folder / CHANGE_JSON_FILE,
         {
             "time_points": [
@@ -89,18 +78,24 @@ def write_follow_up(folder: Path, found: FollowUp, with_figures: bool) -> list[s
 
 def follow_up_page(found: FollowUp, with_figures: bool) -> str:
     """The changes as one self-contained page."""
-    figures = svg_image(change_figure(found), "Extents over time") if with_figures else ""
-    return study_page(
-        "Change of COVID-19 pneumonia over time",
-        [
-            warnings_box(found.warnings),
-            "<h2>Time points</h2>",
-            _time_point_table(found),
-            figures,
-            "<h2>Changes</h2>",
-            _change_table(found),
-            notes_list(CHANGE_NOTES),
+    return render_page(
+        TEMPLATE,
+        title="Change of COVID-19 pneumonia over time",
+        warnings=found.warnings,
+        time_points=[_shown_time_point(point) for point in found.time_points],
+        figures=[svg_figure(change_figure(found), "Extents over time")] if with_figures else [],
+        steps=_steps(len(found.time_points)),
+        regions=[
+            {
+                "name": region,
+                "changes": [
+                    _ShownChange(column, found.change(region, column.key))
+                    for column in columns_in(Place.CHANGE_PAGE)
+                ],
+            }
+            for region in found.regions
         ],
+        notes=CHANGE_NOTES,
     )
 
 
@@ -111,9 +106,13 @@ def change_figure(found: FollowUp) -> str:
 
     x, x_label = _time_axis(found)
     lobes = [lobe for lobe in LOBES if lobe.name.lower() in found.regions]
-    parts = [(lobe.short_name, lobe.name.lower(), lobe.color, "-") for lobe in lobes] or [
+    parts: list[tuple[str, str, Any, str]] = [
+        (lobe.short_name, lobe.name.lower(), lobe.color, "-") for lobe in lobes
+    ] or [
         (name.capitalize(), name, color, line)
-        for name, color, line in zip(list(LUNG_REGIONS)[1:], (INK, QUIET), ("-", "--"), strict=True)
+        for name, color, line in zip(
+            list(LUNG_REGIONS)[1:], (INK, QUIET_INK), ("-", "--"), strict=True
+        )
     ]
     with matplotlib.rc_context(DRAWING_STYLE):
         figure = Figure(figsize=FIGURE_INCHES, layout="constrained")
@@ -152,85 +151,42 @@ def _time_axis(found: FollowUp) -> tuple[list[float], str]:
     return [float(day) for day in days if day is not None], "day"
 
 
-def change_row(item: Change) -> dict[str, Any]:
-    """A change as a row of the table, by column."""
-    values = {f"time_point_{number}": value for number, value in enumerate(item.values, start=1)}
-    steps = {
-        f"change_{number}_to_{number + 1}": value
-        for number, value in enumerate(item.from_previous, start=1)
-    }
+def _shown_time_point(point: TimePoint) -> dict[str, str]:
+    options = point.provenance.get("options") or {}
     return {
-        "region": item.region,
-        "measure": item.measure,
-        "unit": item.unit,
-        **values,
-        "change_unit": item.change_unit,
-        **steps,
-        "change_first_to_last": item.from_first,
+        "name": point.name,
+        "day": DASH if point.day is None else f"{point.day:g}",
+        "model": point.provenance.get("model_name") or "given by a person",
+        "kinds": str(options.get("kinds") or DASH),
+        "software": str(point.provenance.get("software_version") or DASH),
     }
 
 
-def _time_point_table(found: FollowUp) -> str:
-    lines = [
-        [
-            str(number),
-            escape(point.name),
-            "–" if point.day is None else f"{point.day:g}",
-            escape(point.provenance.get("model_name") or "given by a person"),
-            escape(str((point.provenance.get("options") or {}).get("kinds") or "–")),
-            escape(str(point.provenance.get("software_version") or "–")),
-        ]
-        for number, point in enumerate(found.time_points, start=1)
-    ]
-    return study_table(["", "Result", "Day", "Model", "Kinds by", "Software"], lines)
-
-
-def _change_table(found: FollowUp) -> str:
-    numbers = range(1, len(found.time_points) + 1)
-    steps = [f"Change {number} → {number + 1}" for number in numbers[:-1]]
-    first_to_last = [f"Change 1 → {numbers[-1]}"] if len(numbers) > 2 else []
-    headings = ["", *map(str, numbers), *steps, *first_to_last]
-    lines = []
-    for region in found.regions:
-        lines.append([f"<strong>{escape(region.capitalize())}</strong>", *[""] * len(headings[1:])])
-        for measure in SHOWN:
-            item = found.change(region, measure)
-            steps_of_item = [*item.from_previous, *([item.from_first] if first_to_last else [])]
-            unit = " pp" if item.change_unit == PERCENTAGE_POINTS else ""
-            lines.append(
-                [
-                    f"{NAMES[measure]} <small>{item.unit}</small>",
-                    *(_value(value) for value in item.values),
-                    *(f"{_signed(value)}{unit}" for value in steps_of_item),
-                ]
-            )
-    return study_table(headings, lines)
+def _steps(count: int) -> list[tuple[int, int]]:
+    """Between which time points changes are shown: each and the next, and the first and last."""
+    steps = [(number, number + 1) for number in range(1, count)]
+    return [*steps, (1, count)] if count > 2 else steps
 
 
 def change_text(found: FollowUp) -> Sequence[tuple[str, ...]]:
-    """Rows for the terminal: lesion mL and % of each region, and their change from the first."""
-    rows = [("", "lesion mL", "change", "lesion %", "change pp")]
+    """Rows for the terminal: figures of each region, and their change from the first."""
+    shown = columns_in(Place.PRINTED_CHANGES)
+    headings = [text for column in shown for text in _printed_headings(column)]
+    rows = [("", *headings)]
     for region in found.regions:
-        ml, percent = (found.change(region, name) for name in ("lesion_ml", "lesion_percent"))
-        rows.append(
-            (
-                region,
-                " → ".join(_value(value) for value in ml.values),
-                _signed(ml.from_first),
-                " → ".join(_value(value) for value in percent.values),
-                _signed(percent.from_first),
+        items = [found.change(region, column.key) for column in shown]
+        cells = [
+            text
+            for item in items
+            for text in (
+                " → ".join(decimal_text(value, 1) for value in item.values),
+                difference_text(item.from_first),
             )
-        )
+        ]
+        rows.append((region, *cells))
     return rows
 
 
-def _value(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.1f}"
-
-
-def _signed(value: float) -> str:
-    """One decimal with its sign; what rounds to nothing has none."""
-    if math.isnan(value):
-        return "–"
-    text = f"{value:+.1f}"
-    return "0.0" if float(text) == 0 else text.replace("-", "−")
+def _printed_headings(column: Column) -> tuple[str, str]:
+    in_points = " pp" if column.unit.change_text == PERCENTAGE_POINTS else ""
+    return f"{column.printed_heading} {column.unit.text}", f"change{in_points}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY
-from CovidLungQuantLib.measures.comparison import LESION
+from CovidLungQuantLib.measures.structures import LESION
 
 SOURCE = "Bartoli et al. 2022, Table 2 (30 low-dose CT)"
 

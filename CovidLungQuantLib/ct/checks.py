@@ -187,19 +187,18 @@ def _as_int16(
     hu_array: np.ndarray, painted: np.ndarray | None, name: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the array as int16 with padding turned into air, and where that was, if anywhere."""
-    padding: np.ndarray | None = hu_array < PADDING_BELOW_HU
+    is_padding = hu_array < PADDING_BELOW_HU
     if painted is not None:
-        padding |= painted
-    if padding.any():
-        hu_array = np.where(padding, hu_array.dtype.type(AIR_HU), hu_array)
-    else:
-        padding = None
+        is_padding |= painted
+    has_padding = bool(is_padding.any())
+    if has_padding:
+        hu_array = np.where(is_padding, hu_array.dtype.type(AIR_HU), hu_array)
     highest = float(hu_array.max())
     if highest > HIGHEST_POSSIBLE_HU:
         raise BadInputError(not_hounsfield_message(name, f"values reach {highest:.6g}"))
     if hu_array.dtype.kind == "f":
         hu_array = np.rint(hu_array)
-    return hu_array.astype(np.int16, copy=False), padding
+    return hu_array.astype(np.int16, copy=False), is_padding if has_padding else None
 
 
 def _check_padding_place(padding: np.ndarray, name: str) -> None:

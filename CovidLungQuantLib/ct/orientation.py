@@ -54,17 +54,18 @@ def restore_orientation(array: np.ndarray, orientation: Orientation) -> np.ndarr
 def oriented_geometry(geometry: Geometry, orientation: Orientation) -> Geometry:
     """Return the geometry of the array that `orient_like` gives; no voxel moves in the world."""
     # Indices and directions count x, y, z; array axes count z, y, x.
-    columns = [2 - orientation.axes[2 - column] for column in range(3)]
+    i, j, k = columns = [2 - orientation.axes[2 - column] for column in range(3)]
     signs = np.array([-1.0 if orientation.flipped[2 - column] else 1.0 for column in range(3)])
     sizes = np.array(geometry.shape[::-1])
     first_voxel = np.zeros(3)
     for column, sign in zip(columns, signs, strict=True):
         first_voxel[column] = sizes[column] - 1 if sign < 0 else 0
-    origin_mm = geometry.ijk_to_lps @ np.append(first_voxel, 1.0)
+    x_mm, y_mm, z_mm, _ = (geometry.ijk_to_lps @ np.append(first_voxel, 1.0)).tolist()
+    z_axis, y_axis, x_axis = orientation.axes
     return Geometry(
-        shape=tuple(geometry.shape[axis] for axis in orientation.axes),
-        spacing_mm=tuple(geometry.spacing_mm[column] for column in columns),
-        origin_mm=tuple(origin_mm[:3].tolist()),
+        shape=(geometry.shape[z_axis], geometry.shape[y_axis], geometry.shape[x_axis]),
+        spacing_mm=(geometry.spacing_mm[i], geometry.spacing_mm[j], geometry.spacing_mm[k]),
+        origin_mm=(x_mm, y_mm, z_mm),
         # + 0.0 turns −0.0 into 0.0.
         direction=np.asarray(geometry.direction, dtype=float)[:, columns] * signs + 0.0,
     )
@@ -73,14 +74,16 @@ def oriented_geometry(geometry: Geometry, orientation: Orientation) -> Geometry:
 def orientation_of(geometry: Geometry) -> Orientation:
     """Return how arrays of this geometry are turned upright."""
     direction = np.asarray(geometry.direction, dtype=float)
-    columns = max(
+    i, j, k = max(
         permutations(range(3)),
         key=lambda order: sum(abs(direction[row, column]) for row, column in enumerate(order)),
     )
-    backwards = [bool(direction[row, column] < 0) for row, column in enumerate(columns)]
+    x_flipped, y_flipped, z_flipped = (
+        bool(direction[row, column] < 0) for row, column in enumerate((i, j, k))
+    )
     return Orientation(
-        axes=tuple(2 - column for column in reversed(columns)),
-        flipped=tuple(reversed(backwards)),
+        axes=(2 - k, 2 - j, 2 - i),
+        flipped=(z_flipped, y_flipped, x_flipped),
     )
 
 

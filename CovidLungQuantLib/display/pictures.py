@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.display.windows import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, LABELS
+from CovidLungQuantLib.labels import LABELS, is_lesion, is_lung
 
 _PICTURE_SMOOTHING_MM = 1.0
 
@@ -100,12 +100,12 @@ def choose_axial_slices(labels: np.ndarray, count: int) -> list[int]:
         labels: label map (z, y, x).
         count: how many.
     """
-    lung_slices = np.flatnonzero((labels != BACKGROUND_VALUE).any(axis=(1, 2)))
+    lung_slices = np.flatnonzero(is_lung(labels).any(axis=(1, 2)))
     chosen = []
     for stretch in np.array_split(lung_slices, min(count, len(lung_slices)) or 1):
         if len(stretch) == 0:
             continue
-        areas = np.count_nonzero(labels[stretch[0] : stretch[-1] + 1] >= GGO.value, axis=(1, 2))
+        areas = np.count_nonzero(is_lesion(labels[stretch[0] : stretch[-1] + 1]), axis=(1, 2))
         largest = int(areas.argmax())
         chosen.append(int(stretch[0]) + largest if areas[largest] else int(np.median(stretch)))
     return chosen
@@ -113,8 +113,8 @@ def choose_axial_slices(labels: np.ndarray, count: int) -> list[int]:
 
 def choose_coronal_plane(labels: np.ndarray) -> int:
     """Return the index y with the largest lesion area, or the largest lung area without lesion."""
-    lesion = np.count_nonzero(labels >= GGO.value, axis=(0, 2))
-    lung = np.count_nonzero(labels != BACKGROUND_VALUE, axis=(0, 2))
+    lesion = np.count_nonzero(is_lesion(labels), axis=(0, 2))
+    lung = np.count_nonzero(is_lung(labels), axis=(0, 2))
     return int((lesion if lesion.any() else lung).argmax())
 
 
@@ -131,7 +131,7 @@ def box_around_lungs(
     box = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
-        occupied = np.flatnonzero((labels != BACKGROUND_VALUE).any(axis=others))
+        occupied = np.flatnonzero(is_lung(labels).any(axis=others))
         margin = round(margin_mm / spacing_mm[2 - axis])
         first = occupied[0] - margin if len(occupied) else 0
         last = occupied[-1] + margin if len(occupied) else labels.shape[axis] - 1

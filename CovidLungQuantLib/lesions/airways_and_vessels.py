@@ -16,15 +16,20 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.morphology import bounding_box, dilate
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, NORMAL_LUNG
+from CovidLungQuantLib.labels import NORMAL_LUNG, is_lesion, is_lung
 
 Spacing = tuple[float, float, float]
 
 # The method of finding airways and vessels, as files name it.
 # What to do about airways and vessels.
-NO_TUBES = "none"
-FIND_TUBES = "find"
-REMOVE_TUBES = "remove"
+NO_AIRWAYS_AND_VESSELS = "none"
+FIND_AIRWAYS_AND_VESSELS = "find"
+REMOVE_AIRWAYS_AND_VESSELS = "remove"
+AIRWAYS_AND_VESSELS_CHOICES = (
+    NO_AIRWAYS_AND_VESSELS,
+    FIND_AIRWAYS_AND_VESSELS,
+    REMOVE_AIRWAYS_AND_VESSELS,
+)
 METHOD_NAME = "airway basins and tubeness"
 AIRWAY_WALL_MM = 1.5
 # Standard deviation of the neighbourhood that is looked at.
@@ -34,10 +39,10 @@ LEAST_LESION_AROUND = 0.25
 # Less than this share of the neighbourhood's weight says nothing, inside a very large vessel.
 LEAST_NEIGHBOURS = 0.01
 # A lesion that loses more than this was the rim of a vessel; the rest of it goes too.
-MOSTLY_TUBE = 0.5
+MOSTLY_AIRWAY_OR_VESSEL = 0.5
 
 
-def tubes_in_lungs(
+def airways_and_vessels_in_lungs(
     lungs: np.ndarray, airways: np.ndarray, vessels: np.ndarray, spacing_mm: Spacing
 ) -> np.ndarray:
     """Vessels, lumen and walls of the airways inside the lungs, bool (z, y, x).
@@ -51,7 +56,7 @@ def tubes_in_lungs(
     return lungs & (vessels | dilate(airways, AIRWAY_WALL_MM, spacing_mm))
 
 
-def remove_tubes(
+def remove_airways_and_vessels(
     labels: np.ndarray,
     airways: np.ndarray,
     vessels: np.ndarray,
@@ -71,19 +76,21 @@ def remove_tubes(
         uint8 (z, y, x), with the same lungs.
     """
     removed = labels.copy()
-    everywhere = labels >= GGO.value
+    everywhere = is_lesion(labels)
     if not everywhere.any():
         return removed
     reach = tuple(int(4 * NEIGHBOURHOOD_MM / size) + 1 for size in reversed(spacing_mm))
     box = bounding_box(everywhere, reach)
     lesion = everywhere[box]
-    lungs = labels[box] != BACKGROUND_VALUE
-    tubes = tubes_in_lungs(lungs, airways[box], vessels[box], spacing_mm)
-    gone = lesion & tubes
+    lungs = is_lung(labels[box])
+    airways_and_vessels = airways_and_vessels_in_lungs(
+        lungs, airways[box], vessels[box], spacing_mm
+    )
+    gone = lesion & airways_and_vessels
     if not inside_lesions:
         sigma = [NEIGHBOURHOOD_MM / size for size in reversed(spacing_mm)]
-        around = ndimage.gaussian_filter((lungs & ~tubes).astype(np.float32), sigma)
-        ill = ndimage.gaussian_filter((lesion & ~tubes).astype(np.float32), sigma)
+        around = ndimage.gaussian_filter((lungs & ~airways_and_vessels).astype(np.float32), sigma)
+        ill = ndimage.gaussian_filter((lesion & ~airways_and_vessels).astype(np.float32), sigma)
         gone &= (around > LEAST_NEIGHBOURS) & (ill < LEAST_LESION_AROUND * around)
         gone |= _rims(lesion, gone)
     removed[box][gone] = NORMAL_LUNG.value
@@ -95,6 +102,6 @@ def _rims(lesion: np.ndarray, gone: np.ndarray) -> np.ndarray:
     components, count = ndimage.label(lesion, np.ones((3, 3, 3)))
     sizes = np.bincount(components.ravel(), minlength=count + 1)
     lost = np.bincount(components[gone], minlength=count + 1)
-    whole = lost > MOSTLY_TUBE * sizes
+    whole = lost > MOSTLY_AIRWAY_OR_VESSEL * sizes
     whole[0] = False
     return whole[components]

@@ -22,8 +22,8 @@ from scipy import ndimage, optimize
 from CovidLungQuantLib.anatomy.morphology import bounding_box, dilate
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO
-from CovidLungQuantLib.lesions.airways_and_vessels import tubes_in_lungs
+from CovidLungQuantLib.labels import is_lesion, is_lung
+from CovidLungQuantLib.lesions.airways_and_vessels import airways_and_vessels_in_lungs
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 Spacing = tuple[float, float, float]
@@ -69,7 +69,7 @@ SUB_VISUAL_ABOVE_HU = 100.0
 SUB_VISUAL_ABOVE_SD = 3.0
 SMALLEST_SUB_VISUAL_ML = 0.5
 SUB_VISUAL_BORDER_MM = 4.0
-TUBE_RIM_MM = 2.0
+AIRWAY_AND_VESSEL_RIM_MM = 2.0
 SUB_VISUAL_RULE = (
     f"lung away from lesions, vessels, airways and the pleura whose enhanced density, smoothed "
     f"over {SUB_VISUAL_SMOOTHING_MM:g} mm, is more than {SUB_VISUAL_ABOVE_HU:.0f} HU and more than "
@@ -79,7 +79,7 @@ SUB_VISUAL_RULE = (
 
 
 @dataclass(frozen=True)
-class Severity:
+class SeveritySum:
     """Enhanced density summed over a lesion, as the mean it would make spread over the lungs.
 
     Attributes:
@@ -111,7 +111,7 @@ class Enhancement:
         window_width_hu: width of the optimal window, on the scan and on `enhanced_hu`.
         bias_hu: scan-level bias, the baseline less `USUAL_BASELINE_HU`.
         parenchyma_ml: what the baseline was taken from.
-        tubes: bool, vessels and airways that were taken out.
+        airways_and_vessels: bool, vessels and airways that were taken out.
         sub_visual: bool, what can be found on `enhanced_hu` only; None where not looked for.
         severities: of the lesions, and of the sub-visual ones where looked for.
         warnings: what the user should know.
@@ -123,9 +123,9 @@ class Enhancement:
     window_width_hu: float
     bias_hu: float
     parenchyma_ml: float
-    tubes: np.ndarray
+    airways_and_vessels: np.ndarray
     sub_visual: np.ndarray | None
-    severities: tuple[Severity, ...]
+    severities: tuple[SeveritySum, ...]
     warnings: tuple[ScanWarning, ...] = ()
 
 
@@ -167,35 +167,37 @@ def enhance_parenchyma(
         BadInputError: unknown `baseline`, no lungs, or no parenchyma without lesion is left.
     """
     check_baseline(baseline)
-    everywhere = labels != BACKGROUND_VALUE
+    everywhere = is_lung(labels)
     if not everywhere.any():
         raise BadInputError("There is no lung in the label map; segment the lungs first.")
     enhanced = np.full(hu.shape, OUTSIDE_HU, np.int16)
-    all_tubes = np.zeros(hu.shape, bool)
+    all_airways_and_vessels = np.zeros(hu.shape, bool)
     margin = tuple(int(LESION_RIM_MM / size) + 1 for size in reversed(spacing_mm))
     box = bounding_box(everywhere, margin)
     # From here on only the box around the lungs is looked at.
     hu, labels, lungs = hu[box], labels[box], everywhere[box]
     progress(0.0, "Taking out vessels and airways")
-    tubes = tubes_in_lungs(lungs, airways[box], vessels[box], spacing_mm)
-    all_tubes[box] = tubes
-    lesion = labels >= GGO.value
+    airways_and_vessels = airways_and_vessels_in_lungs(
+        lungs, airways[box], vessels[box], spacing_mm
+    )
+    all_airways_and_vessels[box] = airways_and_vessels
+    lesion = is_lesion(labels)
     progress(0.2, "Measuring the parenchyma")
-    parenchyma = assumed_parenchyma(lungs, lesion, tubes, spacing_mm)
-    rings = rings_around(tubes, spacing_mm) & parenchyma
+    parenchyma = assumed_parenchyma(lungs, lesion, airways_and_vessels, spacing_mm)
+    rings = rings_around(airways_and_vessels, spacing_mm) & parenchyma
     values, used, warnings = _baseline_values(hu, parenchyma, rings, baseline, spacing_mm)
     baseline_hu = trimmed_median(values) if used == RINGS else low_side_centre(values)
     progress(0.5, "Enhancing the parenchyma")
     difference = np.clip(hu - np.float32(baseline_hu), *ENHANCED_RANGE_HU)
     # So that no bright outline of the vessels is left; inside lesions it would take lesion away.
-    difference[tubes | (_with_rim(tubes) & ~lesion)] = 0
+    difference[airways_and_vessels | (_with_rim(airways_and_vessels) & ~lesion)] = 0
     difference = np.rint(difference).astype(np.int16)
     enhanced[box] = np.where(lungs, difference, OUTSIDE_HU)
     named = [("lesions", lesion)]
     sub_visual = None
     if find_sub_visual:
         progress(0.6, "Looking for sub-visual lesions")
-        found = _find_sub_visual(difference, lungs, lesion, tubes, spacing_mm)
+        found = _find_sub_visual(difference, lungs, lesion, airways_and_vessels, spacing_mm)
         sub_visual = np.zeros(enhanced.shape, bool)
         sub_visual[box] = found
         named.append(("sub-visual lesions", found))
@@ -203,7 +205,7 @@ def enhance_parenchyma(
     diameters_mm = nearest_diameter_mm(vessels[box] & lungs, spacing_mm)
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     severities = tuple(
-        _severity(name, mask, difference, diameters_mm, int(lungs.sum()), voxel_ml)
+        _severity_sum(name, mask, difference, diameters_mm, int(lungs.sum()), voxel_ml)
         for name, mask in named
     )
     progress(1.0, "Enhanced the parenchyma")
@@ -214,22 +216,22 @@ def enhance_parenchyma(
         window_width_hu=optimal_width_hu(values),
         bias_hu=baseline_hu - USUAL_BASELINE_HU,
         parenchyma_ml=len(values) * voxel_ml,
-        tubes=all_tubes,
+        airways_and_vessels=all_airways_and_vessels,
         sub_visual=sub_visual,
         severities=severities,
         warnings=warnings,
     )
 
 
-def _with_rim(tubes: np.ndarray) -> np.ndarray:
-    """Tubes and the voxels beside them in their slice, which they fill in part."""
-    return ndimage.binary_dilation(tubes, np.ones((1, 3, 3)))
+def _with_rim(airways_and_vessels: np.ndarray) -> np.ndarray:
+    """Airways and vessels with the voxels beside them in their slice, which they fill in part."""
+    return ndimage.binary_dilation(airways_and_vessels, np.ones((1, 3, 3)))
 
 
 def assumed_parenchyma(
     lungs: np.ndarray,
     lesion: np.ndarray,
-    tubes: np.ndarray,
+    airways_and_vessels: np.ndarray,
     spacing_mm: Spacing,
     border_mm: float = LUNG_BORDER_MM,
 ) -> np.ndarray:
@@ -237,7 +239,7 @@ def assumed_parenchyma(
 
     All arrays bool (z, y, x).
     """
-    parenchyma = lungs & ~tubes & ~dilate(lesion, LESION_RIM_MM, spacing_mm)
+    parenchyma = lungs & ~airways_and_vessels & ~dilate(lesion, LESION_RIM_MM, spacing_mm)
     sampling = spacing_mm[1::-1]
     for plane, lung in zip(parenchyma, lungs, strict=True):
         if plane.any():
@@ -245,15 +247,15 @@ def assumed_parenchyma(
     return parenchyma
 
 
-def rings_around(tubes: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
-    """Thin rings around tubes, axial slice by axial slice, bool (z, y, x).
+def rings_around(airways_and_vessels: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+    """Thin rings around airways and vessels, axial slice by axial slice, bool (z, y, x).
 
     A ring of a tube of diameter d begins max(0.05 d, 1 mm, a voxel) away from it and is
     max(0.05 d, 1.5 mm, a voxel) wide.
     """
     voxel_mm = max(spacing_mm[:2])
-    rings = np.zeros_like(tubes)
-    for plane, ring in zip(tubes, rings, strict=True):
+    rings = np.zeros_like(airways_and_vessels)
+    for plane, ring in zip(airways_and_vessels, rings, strict=True):
         if not plane.any():
             continue
         distance_mm, diameter_mm = _nearest_in_plane(plane, spacing_mm)
@@ -264,28 +266,32 @@ def rings_around(tubes: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
     return rings
 
 
-def nearest_diameter_mm(tubes: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+def nearest_diameter_mm(airways_and_vessels: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
     """Diameter of the tube nearest in the axial slice, mm, float32; NaN in slices without one."""
-    diameters_mm = np.full(tubes.shape, np.nan, np.float32)
-    for plane, diameter_mm in zip(tubes, diameters_mm, strict=True):
+    diameters_mm = np.full(airways_and_vessels.shape, np.nan, np.float32)
+    for plane, diameter_mm in zip(airways_and_vessels, diameters_mm, strict=True):
         if plane.any():
             diameter_mm[:] = _nearest_in_plane(plane, spacing_mm)[1]
     return diameters_mm
 
 
-def _nearest_in_plane(tubes: np.ndarray, spacing_mm: Spacing) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to the nearest tube of a slice and that tube's diameter, mm; (y, x).
+def _nearest_in_plane(
+    airways_and_vessels: np.ndarray, spacing_mm: Spacing
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance to the nearest airway or vessel of a slice and its diameter, mm; (y, x).
 
-    The diameter is that of the largest disc in the tube, as tubes may lie along the slice.
+    The diameter is that of the largest disc in it, as it may lie along the slice.
     """
     sampling = spacing_mm[1::-1]
-    components, count = ndimage.label(tubes, np.ones((3, 3)))
-    depth_mm = ndimage.distance_transform_edt(np.pad(tubes, 1), sampling=sampling)[1:-1, 1:-1]
+    components, count = ndimage.label(airways_and_vessels, np.ones((3, 3)))
+    depth_mm = ndimage.distance_transform_edt(np.pad(airways_and_vessels, 1), sampling=sampling)[
+        1:-1, 1:-1
+    ]
     deepest_mm = ndimage.maximum(depth_mm, components, np.arange(count + 1))
     # Depth is counted to the centre of the first voxel outside: half a voxel too much a side.
     diameters_mm = 2 * deepest_mm - min(sampling)
     distance_mm, nearest = ndimage.distance_transform_edt(
-        ~tubes, sampling=sampling, return_indices=True
+        ~airways_and_vessels, sampling=sampling, return_indices=True
     )
     return distance_mm, diameters_mm[components[tuple(nearest)]]
 
@@ -371,12 +377,12 @@ def _find_sub_visual(
     enhanced_hu: np.ndarray,
     lungs: np.ndarray,
     lesion: np.ndarray,
-    tubes: np.ndarray,
+    airways_and_vessels: np.ndarray,
     spacing_mm: Spacing,
 ) -> np.ndarray:
     """See `SUB_VISUAL_RULE`; bool (z, y, x)."""
-    # Around tubes and at the border voxels are shared, and smoothing would spread that.
-    rims = dilate(tubes, TUBE_RIM_MM, spacing_mm)
+    # Around them and at the border voxels are shared, and smoothing would spread that.
+    rims = dilate(airways_and_vessels, AIRWAY_AND_VESSEL_RIM_MM, spacing_mm)
     counted = assumed_parenchyma(lungs, lesion, rims, spacing_mm, SUB_VISUAL_BORDER_MM)
     if not counted.any():
         return counted
@@ -396,20 +402,20 @@ def _find_sub_visual(
     return large[components]
 
 
-def _severity(
+def _severity_sum(
     name: str,
     lesion: np.ndarray,
     enhanced_hu: np.ndarray,
     diameters_mm: np.ndarray,
     lung_voxels: int,
     voxel_ml: float,
-) -> Severity:
+) -> SeveritySum:
     values, nearest_mm = enhanced_hu[lesion].astype(np.float64), diameters_mm[lesion]
     bands_hu = tuple(
         float(values[(nearest_mm >= low_mm) & (nearest_mm < high_mm)].sum()) / lung_voxels
         for low_mm, high_mm in VESSEL_BANDS_MM
     )
-    return Severity(
+    return SeveritySum(
         name=name,
         hu=float(values.sum()) / lung_voxels,
         bands_hu=bands_hu,

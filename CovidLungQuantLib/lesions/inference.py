@@ -7,7 +7,7 @@ map. `preprocessing` states how the 11 slices of a window are chosen at any slic
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +24,11 @@ from CovidLungQuantLib.labels import (
     GGO,
     HIGH_OPACITY,
     NORMAL_LUNG,
+    is_lesion,
 )
 from CovidLungQuantLib.lesions.consolidation import dense_lung_beside_lesions
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel
-from CovidLungQuantLib.lesions.networks.architectures import LesionNetwork
-from CovidLungQuantLib.lesions.networks.convlstm_attention import class_probabilities
+from CovidLungQuantLib.lesions.networks.blocks import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
     context_indices,
@@ -40,6 +40,7 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_slice,
     working_step_mm,
 )
+from CovidLungQuantLib.models.network import LesionNetwork, LesionOutput
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
@@ -150,8 +151,9 @@ def lesion_probabilities(
     box = in_plane_box(hu, anatomy.lungs > 0, spacing_mm, model.config)
     result = np.zeros((len(hu), CLASS_COUNT, *hu.shape[1:]), np.float16)
     result[:, BACKGROUND_VALUE] = 1.0
+    rows, columns = box.slices
     for index, probabilities in _native_slices(hu, spacing_mm, anatomy, box, runner, no_progress):
-        result[index][(..., *box.slices)] = probabilities.numpy()
+        result[index][:, rows, columns] = probabilities.numpy()
     return result
 
 
@@ -173,7 +175,7 @@ def finished_labels(
         uint8 (z, y, x), values of `labels.py`.
     """
     labels = reconcile(network_labels, anatomy, spacing_mm)
-    overlooked = dense_lung_beside_lesions(hu, anatomy.lungs > 0, labels >= GGO.value, spacing_mm)
+    overlooked = dense_lung_beside_lesions(hu, anatomy.lungs > 0, is_lesion(labels), spacing_mm)
     labels[overlooked] = HIGH_OPACITY.value
     return labels
 
@@ -197,7 +199,7 @@ def reconcile(
         uint8 (z, y, x).
     """
     lungs = anatomy.lungs > 0
-    lesion = network_labels >= GGO.value
+    lesion = is_lesion(network_labels)
     beyond = lesion & ~lungs & anatomy.body & ~anatomy.airways
     beyond &= _within_reach(lungs, spacing_mm, LESION_REACH_MM)
     labels = np.where(lungs, np.uint8(NORMAL_LUNG.value), np.uint8(BACKGROUND_VALUE))
@@ -321,7 +323,7 @@ class _WindowRunner:
     @torch.inference_mode()
     def run(
         self,
-        load_slice,
+        load_slice: Callable[[int], np.ndarray],
         windows: np.ndarray,
         targets: list[int],
         progress: ProgressCallback,
@@ -336,17 +338,17 @@ class _WindowRunner:
             batch = targets[done : done + self.batch_size]
             try:
                 probabilities = self._run_batch(load_slice, windows[batch])
-            except (torch.OutOfMemoryError, MemoryError) as error:
+            except (torch.cuda.OutOfMemoryError, MemoryError) as error:
                 self._use_less_memory(error)
                 continue
             yield from zip(batch, probabilities, strict=True)
             done += len(batch)
 
-    def _run_batch(self, load_slice, windows: np.ndarray) -> Tensor:
-        needed, positions = np.unique(windows, return_inverse=True)
+    def _run_batch(self, load_slice: Callable[[int], np.ndarray], windows: np.ndarray) -> Tensor:
+        needed, places = np.unique(windows, return_inverse=True)
         for index in [index for index in self._seen if index < needed[0]]:
             del self._seen[index]
-        positions = torch.from_numpy(positions.reshape(windows.shape)).to(self.device)
+        positions = torch.from_numpy(places.reshape(windows.shape)).to(self.device)
         with torch.autocast(self.device, dtype=torch.float16, enabled=self.device == "cuda"):
             self._see([int(index) for index in needed if int(index) not in self._seen], load_slice)
             views = zip(*(self._seen[int(index)] for index in needed), strict=True)
@@ -358,7 +360,7 @@ class _WindowRunner:
             return ((plain + mirrored.flip(-1)) / 2.0).cpu()
         return probabilities[0].cpu()
 
-    def _see(self, indices: list[int], load_slice) -> None:
+    def _see(self, indices: list[int], load_slice: Callable[[int], np.ndarray]) -> None:
         """Show slices to the network, and their mirror images where asked for."""
         for start in range(0, len(indices), self.batch_size):
             some = indices[start : start + self.batch_size]
@@ -367,7 +369,7 @@ class _WindowRunner:
             seen = [zip(*self.network.see_slices(view), strict=True) for view in views]
             self._seen.update(zip(some, zip(*seen, strict=True), strict=True))
 
-    def _attend(self, view: tuple[tuple[Tensor, ...], ...], positions: Tensor):
+    def _attend(self, view: tuple[tuple[Tensor, ...], ...], positions: Tensor) -> LesionOutput:
         """Run the windows of one view; `view` has a tuple for each slice."""
         parts = map(torch.stack, zip(*view, strict=True))
         return self.network.attend(self.network.Seen(*parts), positions)

@@ -18,7 +18,7 @@ from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.anatomy.pulmonary_artery import estimate_pulmonary_artery_hu
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG, is_lesion
 
 SMOOTHING_MM = 5.0
 # Pan et al. 2021: GGO from −750 to −350 HU, consolidation above.
@@ -163,8 +163,8 @@ def classify_by_density(
         for spacing in (spacing_mm[1], spacing_mm[0])
     ]
     relabelled = labels.copy()
-    for index in np.flatnonzero((labels >= GGO.value).any(axis=(1, 2))):
-        lesion = labels[index] >= GGO.value
+    for index in np.flatnonzero(is_lesion(labels).any(axis=(1, 2))):
+        lesion = is_lesion(labels[index])
         weight = ndimage.uniform_filter(lesion.astype(np.float32), size)
         total = ndimage.uniform_filter(np.where(lesion, hu[index], 0).astype(np.float32), size)
         mean_hu = total[lesion] / weight[lesion]

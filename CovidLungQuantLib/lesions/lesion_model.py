@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from CovidLungQuantLib.lesions.networks.architectures import (
-    LesionNetwork,
-    LesionNetworkConfig,
-    build_network,
-    config_from_values,
-    config_to_values,
-)
+from CovidLungQuantLib.lesions.networks import build_network, config_from_values, config_to_values
 from CovidLungQuantLib.models.files import (
     NOT_A_MODEL_ERRORS,
     load_checked,
@@ -19,6 +13,7 @@ from CovidLungQuantLib.models.files import (
     save_with_checksum,
     weights_of,
 )
+from CovidLungQuantLib.models.network import LesionNetwork, LesionNetworkConfig
 from CovidLungQuantLib.models.registry import model_path
 
 FORMAT_NAME = "covidlungquant-model-1"

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from CovidLungQuantLib.lesions.networks.architectures import LesionNetworkConfig
-from CovidLungQuantLib.lesions.networks.blocks import LUNG_CROP
+from CovidLungQuantLib.models.network import LUNG_CROP, LesionNetworkConfig
 
 BODY_THRESHOLD_HU = -500
 BODY_GRID_MM = 4.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
-from CovidLungQuantLib.labels import AIRWAYS, BACKGROUND_VALUE, GGO, HIGH_OPACITY, VESSELS
+from CovidLungQuantLib.labels import AIRWAYS, GGO, HIGH_OPACITY, VESSELS, is_lung
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,19 @@ class AirwaysAndVessels:
 
 
 def measure_airways_and_vessels(
-    tubes: np.ndarray, labels: np.ndarray, voxel_volume_ml: float
+    airways_and_vessels: np.ndarray, labels: np.ndarray, voxel_volume_ml: float
 ) -> AirwaysAndVessels:
     """Measure airways and vessels.
 
     Args:
-        tubes: uint8 (z, y, x), values of `labels.AIRWAYS_AND_VESSELS`.
+        airways_and_vessels: uint8 (z, y, x), values of `labels.AIRWAYS_AND_VESSELS`.
         labels: label map (z, y, x); values as in `labels.py`.
         voxel_volume_ml: volume of one voxel.
     """
-    lung_ml = np.count_nonzero(labels != BACKGROUND_VALUE) * voxel_volume_ml
-    vessels_ml = np.count_nonzero(tubes == VESSELS.value) * voxel_volume_ml
+    lung_ml = np.count_nonzero(is_lung(labels)) * voxel_volume_ml
+    vessels_ml = np.count_nonzero(airways_and_vessels == VESSELS.value) * voxel_volume_ml
     return AirwaysAndVessels(
-        airways_ml=float(np.count_nonzero(tubes == AIRWAYS.value) * voxel_volume_ml),
+        airways_ml=float(np.count_nonzero(airways_and_vessels == AIRWAYS.value) * voxel_volume_ml),
         vessels_ml=float(vessels_ml),
         vessels_percent=float(100.0 * vessels_ml / lung_ml) if lung_ml else math.nan,
     )

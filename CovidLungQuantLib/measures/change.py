@@ -9,23 +9,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.measures.columns import Column, followed_columns
 from CovidLungQuantLib.measures.measurements import LOBE_REGIONS, LUNG_REGIONS
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
 
-PERCENTAGE_POINTS = "percentage points"
-# What is followed, with its unit and that of its change.
-FOLLOWED: dict[str, tuple[str, str]] = {
-    "volume_ml": ("mL", "mL"),
-    "normal_ml": ("mL", "mL"),
-    "ggo_ml": ("mL", "mL"),
-    "high_opacity_ml": ("mL", "mL"),
-    "lesion_ml": ("mL", "mL"),
-    "ggo_percent": ("%", PERCENTAGE_POINTS),
-    "high_opacity_percent": ("%", PERCENTAGE_POINTS),
-    "lesion_percent": ("%", PERCENTAGE_POINTS),
-}
 # The 20 regions of the lobes are an approximation, too coarse to follow.
 FOLLOWED_REGIONS = (*LUNG_REGIONS, *LOBE_REGIONS)
 
@@ -36,7 +26,7 @@ class Change:
 
     Attributes:
         region: such as "both lungs".
-        measure: one of `FOLLOWED`.
+        measure: key of one of `columns.followed_columns`.
         unit: of `values`.
         change_unit: of the changes.
         values: one a time point.
@@ -69,19 +59,36 @@ def changes(time_points: Sequence[Sequence[RegionMeasurement]]) -> tuple[Change,
     if not regions:
         raise BadInputError("The results have no region in common; measure the scans again.")
     return tuple(
-        _change(region, measure, [getattr(table[region], measure) for table in tables])
+        _change(region, column, [getattr(table[region], column.key) for table in tables])
         for region in regions
-        for measure in FOLLOWED
+        for column in followed_columns()
     )
 
 
-def _change(region: str, measure: str, values: Sequence[float]) -> Change:
-    unit, change_unit = FOLLOWED[measure]
+def change_row(item: Change) -> dict[str, Any]:
+    """A change as a row of the table, by column."""
+    values = {f"time_point_{number}": value for number, value in enumerate(item.values, start=1)}
+    steps = {
+        f"change_{number}_to_{number + 1}": value
+        for number, value in enumerate(item.from_previous, start=1)
+    }
+    return {
+        "region": item.region,
+        "measure": item.measure,
+        "unit": item.unit,
+        **values,
+        "change_unit": item.change_unit,
+        **steps,
+        "change_first_to_last": item.from_first,
+    }
+
+
+def _change(region: str, column: Column, values: Sequence[float]) -> Change:
     return Change(
         region=region,
-        measure=measure,
-        unit=unit,
-        change_unit=change_unit,
+        measure=column.key,
+        unit=column.unit.text,
+        change_unit=column.unit.change_text,
         values=tuple(values),
         from_previous=tuple(later - earlier for earlier, later in itertools.pairwise(values)),
         from_first=values[-1] - values[0],

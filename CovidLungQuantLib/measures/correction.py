@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from CovidLungQuantLib.measures.comparison import STRUCTURES, structure_mask
+from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.measures.overlap import dice
-from CovidLungQuantLib.measures.volumes import check_labels
+from CovidLungQuantLib.measures.structures import STRUCTURES, structure_mask
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Correction:
     Attributes:
         changed_voxels: with another label than before.
         changed_ml: their volume.
-        structures: one for each of `measures.comparison.STRUCTURES`.
+        structures: one for each of `measures.structures.STRUCTURES`.
     """
 
     changed_voxels: int

@@ -64,7 +64,7 @@ def bin_counts(histograms: LabelHistograms) -> np.ndarray:
     hu = histograms.lowest_hu + np.arange(by_label.shape[1])
     bins = np.clip((hu - LOWEST_BIN_HU) // BIN_WIDTH_HU, 0, BIN_COUNT - 1)
     binned = np.zeros((by_label.shape[0], BIN_COUNT), dtype=np.int64)
-    np.add.at(binned, (slice(None), bins), by_label)
+    np.add.at(binned.T, bins, by_label.T)
     return binned
 
 
@@ -110,7 +110,7 @@ def compare_with_normal(
 @cache
 def shipped_reference() -> NormalReference:
     """Return the normal lungs that come with this software."""
-    resource = files("CovidLungQuantLib").joinpath("resources", REFERENCE_FILE)
+    resource = files("CovidLungQuantLib") / "resources" / REFERENCE_FILE
     return reference_from_dict(json.loads(resource.read_text(encoding="utf-8")))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.morphology import bounding_box
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, LOBES, Lobe
+from CovidLungQuantLib.labels import BACKGROUND_VALUE, LOBES, Lobe, is_lesion
 
 # A ball of 6 mm; what is smaller is as likely noise as lesion.
 SMALLEST_ISLAND_ML = 0.1
@@ -42,7 +42,7 @@ def lesion_islands(
         voxel_volume_ml: volume of one voxel.
         lobes: values of `labels.LOBES` on the same grid; None where they are not known.
     """
-    lesion = labels >= GGO.value
+    lesion = is_lesion(labels)
     if not lesion.any():
         return ()
     box = bounding_box(lesion, (0, 0, 0))
@@ -56,11 +56,11 @@ def lesion_islands(
             break
         around = boxes[index]
         mask = numbered[around] == index + 1
-        offset = start + [part.start for part in around]
+        z, y, x = start + [part.start for part in around] + _place_in(mask)
         islands.append(
             LesionIsland(
                 volume_ml=float(volumes_ml[index]),
-                place=tuple(int(value) for value in offset + _place_in(mask)),
+                place=(int(z), int(y), int(x)),
                 lobe=None if lobes is None else _main_lobe(lobes[box][around][mask]),
             )
         )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
+from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import (
     BOTH_LUNGS_REGION,
     LEFT_LUNG_REGION,
@@ -17,6 +18,7 @@ from CovidLungQuantLib.labels import (
     RIGHT_LUNG_REGION,
     RIGHT_LUNG_VALUE,
 )
+from CovidLungQuantLib.measures.columns import SCORE_COLUMNS, region_columns
 from CovidLungQuantLib.measures.distribution import (
     NormalComparison,
     compare_with_normal,
@@ -33,7 +35,6 @@ from CovidLungQuantLib.measures.severity import (
 from CovidLungQuantLib.measures.volumes import (
     LabelHistograms,
     RegionMeasurement,
-    check_labels,
     label_histograms,
     measure_regions,
 )
@@ -68,19 +69,6 @@ NOTES: tuple[str, ...] = (
     "Mean and SD of HU are over all voxels of the region (mean_hu, sd_hu) or class; "
     "SD is the population SD. An empty cell has nothing to be computed from.",
 )
-
-# Columns of the table beside those of `RegionMeasurement`. The row of both lungs holds the sums,
-# those of lobes and regions their own parts; NaN where a score is unknown or there is none.
-SCORE_COLUMNS: tuple[str, ...] = (
-    "ct_score",
-    "total_severity_score",
-    "ct_severity_score",
-    "involved_lobes",
-    "hellinger_distance",
-    "intersection_over_union",
-    "lesion_relative_density",
-)
-COLUMNS: tuple[str, ...] = (*(column.name for column in fields(RegionMeasurement)), *SCORE_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -125,16 +113,21 @@ class Measurements:
         return self.regions[len(LUNG_REGIONS) + len(LOBES) :]
 
 
+def region_figures(row: RegionMeasurement) -> dict[str, str | float]:
+    """Return what files hold of a region but the scores, by column."""
+    return {column.key: getattr(row, column.key) for column in region_columns()}
+
+
 def table_rows(measurements: Measurements) -> list[dict[str, str | int | float]]:
-    """Return the table with all `COLUMNS`, one dictionary a row."""
+    """Return the table with all `columns.table_columns`, one dictionary a row."""
     scores = _scores_by_region(measurements)
     return [
         {
-            **asdict(row),
+            **region_figures(row),
             **{
-                column: math.nan if value is None else value
+                column.key: math.nan if value is None else value
                 for column in SCORE_COLUMNS
-                for value in [scores.get(row.region, {}).get(column)]
+                for value in [scores.get(row.region, {}).get(column.key)]
             },
         }
         for row in measurements.regions

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, CLASS_COUNT
-from CovidLungQuantLib.measures.comparison import STRUCTURES, structure_mask
+from CovidLungQuantLib.label_maps import check_labels
+from CovidLungQuantLib.labels import CLASS_COUNT, is_lung
 from CovidLungQuantLib.measures.correction import Correction, StructureCorrection
 from CovidLungQuantLib.measures.measurements import Measurements, measurements_from_histograms
-from CovidLungQuantLib.measures.volumes import LabelHistograms, check_labels, label_histograms
+from CovidLungQuantLib.measures.structures import STRUCTURES, structure_mask
+from CovidLungQuantLib.measures.volumes import LabelHistograms, label_histograms
 
 # Lung drawn this far from any known lung takes its region from the whole map, which is slower.
 _SEARCH_MARGIN_VOXELS = 10
@@ -123,8 +124,8 @@ class RunningCount:
 
     def _give_regions(self, changed: np.ndarray, labels: np.ndarray) -> None:
         """Give new lung the region of the nearest lung; what was lung keeps its region for undo."""
-        is_lung = labels.reshape(-1)[changed] != BACKGROUND_VALUE
-        new = changed[is_lung & (self._regions.reshape(-1)[changed] == 0)]
+        lung = is_lung(labels.reshape(-1)[changed])
+        new = changed[lung & (self._regions.reshape(-1)[changed] == 0)]
         if len(new) == 0:
             return
         self._added = np.concatenate([self._added, new])
@@ -148,10 +149,10 @@ class RunningCount:
         regions = self._regions.reshape(-1)[changed]
         hu = self._hu.reshape(-1)[changed].astype(np.intp) - self._lowest_hu
         for labels, step in ((before, -1), (after, 1)):
-            counted = labels != BACKGROUND_VALUE
+            counted = is_lung(labels)
             cells = (regions[counted], labels[counted], hu[counted])
             np.add.at(self._counts, cells, step)
-        if self._pairs is not None:
+        if self._pairs is not None and self._machine_labels is not None:
             machine = self._machine_labels.reshape(-1)[changed]
             self._pairs += _pair_counts(machine, after) - _pair_counts(machine, before)
 

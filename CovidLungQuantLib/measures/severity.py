@@ -1,13 +1,11 @@
 """Severity scores of lobes and lung regions, from their lesion extent in per cent.
 
-- Lobe CT score, 0–25: five lobes of 0–5 (Pan F. et al., Radiology 2020). The published bins (none,
-  under 5 %, 5–25 %, 26–49 %, 50–75 %, over 75 %) leave gaps; ours, for extent p: 0 if p = 0, 1 if
-  0 < p < 5, 2 if 5 ≤ p ≤ 25, 3 if 25 < p < 50, 4 if 50 ≤ p ≤ 75, 5 if p > 75.
-- CT severity score (CT-SS), 0–40: 20 regions of 0 (none), 1 (p < 50) or 2 (p ≥ 50); severe above
-  19.5 (Yang R. et al., Radiol Cardiothorac Imaging 2020).
-- Total severity score, 0–20: five lobes of 0–4 (Bernheim et al., Radiology 2020: none, 1–25 %,
-  26–50 %, 51–75 %, 76–100 %); ours: 0 if p = 0, 1 if 0 < p ≤ 25, 2 if 25 < p ≤ 50,
-  3 if 50 < p ≤ 75, 4 if p > 75.
+- Lobe CT score, 0–25: five lobes of 0–5 (Pan F. et al., Radiology 2020).
+- CT severity score (CT-SS), 0–40: 20 regions of 0–2 (Yang R. et al., Radiol Cardiothorac Imaging
+  2020).
+- Total severity score, 0–20: five lobes of 0–4 (Bernheim et al., Radiology 2020).
+
+Their bins are in `score_bins`.
 
 A lobe or region counts as involved, and scores, only if its lesion is larger than a stated volume,
 so that a few stray voxels do not score. One without lung in the scan has no score (None), and then
@@ -17,19 +15,26 @@ neither has the sum: unknown is never zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from CovidLungQuantLib.labels import LOBES, LUNG_SEGMENTS
+from CovidLungQuantLib.measures.score_bins import (
+    CT_SCORE,
+    CT_SEVERITY_SCORE,
+    SEVERE_CT_SEVERITY_SCORE,
+    TOTAL_SEVERITY_SCORE,
+    Scale,
+    score_notes,
+)
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
 
 # The volume of a ball of 12 mm; smaller finds are as likely vessels or dependent density.
 DEFAULT_MINIMUM_LESION_ML = 1.0
 
-HIGHEST_CT_SCORE = 5 * len(LOBES)
-HIGHEST_TOTAL_SEVERITY_SCORE = 4 * len(LOBES)
-HIGHEST_CT_SEVERITY_SCORE = 2 * len(LUNG_SEGMENTS)
-SEVERE_CT_SEVERITY_SCORE = 19.5
+HIGHEST_CT_SCORE = CT_SCORE.highest
+HIGHEST_TOTAL_SEVERITY_SCORE = TOTAL_SEVERITY_SCORE.highest
+HIGHEST_CT_SEVERITY_SCORE = CT_SEVERITY_SCORE.highest
 
 
 @dataclass(frozen=True)
@@ -83,39 +88,9 @@ class Severity:
 
     @property
     def is_severe(self) -> bool | None:
-        """Whether the CT-SS lies above its mark of 19.5."""
+        """Whether the CT-SS lies above its mark, `SEVERE_CT_SEVERITY_SCORE`."""
         score = self.ct_severity_score
         return None if score is None else score > SEVERE_CT_SEVERITY_SCORE
-
-
-def lobe_ct_score(extent_percent: float) -> int:
-    """Return the CT score, 0–5, of a lobe with this lesion extent.
-
-    Raises:
-        ValueError: the extent is no percentage.
-    """
-    p = _percentage(extent_percent)
-    return sum((p > 0, p >= 5, p > 25, p >= 50, p > 75))
-
-
-def lobe_total_severity_score(extent_percent: float) -> int:
-    """Return the part, 0–4, of a lobe with this lesion extent in the total severity score.
-
-    Raises:
-        ValueError: the extent is no percentage.
-    """
-    p = _percentage(extent_percent)
-    return sum((p > 0, p > 25, p > 50, p > 75))
-
-
-def region_ct_severity_score(extent_percent: float) -> int:
-    """Return the part, 0–2, of a region with this lesion extent in the CT-SS.
-
-    Raises:
-        ValueError: the extent is no percentage.
-    """
-    p = _percentage(extent_percent)
-    return sum((p > 0, p >= 50))
 
 
 def score_severity(
@@ -133,10 +108,10 @@ def score_severity(
     if (len(lobes), len(regions)) != (len(LOBES), len(LUNG_SEGMENTS)):
         raise ValueError("severity needs all lobes and all regions")
 
-    def scored(row: RegionMeasurement, score: Callable[[float], int]) -> int | None:
+    def scored(row: RegionMeasurement, scale: Scale) -> int | None:
         if math.isnan(row.lesion_percent):
             return None
-        return score(row.lesion_percent if row.lesion_ml > minimum_lesion_ml else 0.0)
+        return scale.score(row.lesion_percent if row.lesion_ml > minimum_lesion_ml else 0.0)
 
     return Severity(
         lobes=tuple(
@@ -145,13 +120,13 @@ def score_severity(
                 involved=None
                 if math.isnan(row.lesion_percent)
                 else row.lesion_ml > minimum_lesion_ml,
-                ct_score=scored(row, lobe_ct_score),
-                total_severity_score=scored(row, lobe_total_severity_score),
+                ct_score=scored(row, CT_SCORE),
+                total_severity_score=scored(row, TOTAL_SEVERITY_SCORE),
             )
             for row in lobes
         ),
         regions=tuple(
-            RegionSeverity(row.region, scored(row, region_ct_severity_score)) for row in regions
+            RegionSeverity(row.region, scored(row, CT_SEVERITY_SCORE)) for row in regions
         ),
         minimum_lesion_ml=minimum_lesion_ml,
     )
@@ -160,14 +135,7 @@ def score_severity(
 def severity_notes(minimum_lesion_ml: float) -> tuple[str, ...]:
     """Return the notes under a table with scores: what each score is, with its bins."""
     return (
-        f"Lobe CT score, 0–{HIGHEST_CT_SCORE} (Pan F. 2020): each lobe by lesion extent p: 0 none; "
-        "1 under 5 %; 2 from 5 to 25 %; 3 above 25 and under 50 %; 4 from 50 to 75 %; 5 above "
-        "75 %.",
-        f"CT severity score (CT-SS), 0–{HIGHEST_CT_SEVERITY_SCORE} (Yang 2020): each of 20 regions "
-        "0 none; 1 under 50 %; 2 from 50 %; severe above "
-        f"{SEVERE_CT_SEVERITY_SCORE} (published sensitivity 83.3 %, specificity 94 %).",
-        f"Total severity score, 0–{HIGHEST_TOTAL_SEVERITY_SCORE} (Bernheim 2020): each lobe 0 none;"
-        " 1 up to 25 %; 2 up to 50 %; 3 up to 75 %; 4 above 75 %.",
+        *score_notes(),
         "A lobe or region counts as involved, and scores, if its lesion is larger than "
         f"{minimum_lesion_ml:g} mL. Where a lobe or region is missing, the score is unknown and "
         "left empty.",
@@ -177,12 +145,10 @@ def severity_notes(minimum_lesion_ml: float) -> tuple[str, ...]:
     )
 
 
-def _percentage(extent_percent: float) -> float:
-    if not 0.0 <= extent_percent <= 100.0:
-        raise ValueError(f"{extent_percent} is no extent in per cent")
-    return extent_percent
-
-
 def _sum(parts: Iterable[int | None]) -> int | None:
-    known = list(parts)
-    return None if None in known else sum(known)
+    total = 0
+    for part in parts:
+        if part is None:
+            return None
+        total += part
+    return total

@@ -20,15 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import (
-    BACKGROUND_VALUE,
-    CLASS_COUNT,
-    GGO,
-    HIGH_OPACITY,
-    NORMAL_LUNG,
-    UNCLASSIFIED_LESION_VALUE,
-)
+from CovidLungQuantLib.labels import CLASS_COUNT, GGO, HIGH_OPACITY, NORMAL_LUNG
 
 # Slices counted at once: bounds the memory of the count whatever the scan's length.
 _SLICES_AT_ONCE = 16
@@ -36,7 +28,7 @@ _SLICES_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class RegionMeasurement:
-    """What is measured in one region; the fields are the table's columns, in order.
+    """What is measured in one region; `columns.REGION_COLUMNS` says what each field is.
 
     Volumes in mL, extents in % of the region's lung volume, HU as mean and population SD over all
     voxels of the region (`mean_hu`, `sd_hu`) or of the class. NaN where there is no voxel.
@@ -62,6 +54,11 @@ class RegionMeasurement:
     lesion_mean_hu: float
     lesion_sd_hu: float
 
+    @property
+    def normal_percent(self) -> float:
+        """Normal lung as a percentage of the lung volume; NaN without lung."""
+        return 100.0 * self.normal_ml / self.volume_ml if self.volume_ml else math.nan
+
 
 @dataclass(frozen=True, eq=False)
 class LabelHistograms:
@@ -80,39 +77,6 @@ class LabelHistograms:
         """Return the counts (1, labels, HU) of some regions together."""
         present = [value for value in region_values if value < self.counts.shape[0]]
         return LabelHistograms(self.counts[present].sum(axis=0, keepdims=True), self.lowest_hu)
-
-
-def check_labels(labels: np.ndarray, shape: tuple[int, int, int]) -> None:
-    """Refuse a label map that cannot be measured on a scan of array shape `shape` (z, y, x).
-
-    Raises:
-        BadInputError: another shape, values that are not whole numbers, or values other than 0…3.
-    """
-    if labels.shape != tuple(shape):
-        raise BadInputError(
-            f"The segmentation has {_size(labels.shape)} voxels but the scan has {_size(shape)}; "
-            "give the segmentation that belongs to this scan."
-        )
-    if labels.dtype.kind not in "biu":
-        raise BadInputError(
-            f"The segmentation holds {labels.dtype} values; save it as a label map of whole "
-            "numbers (0 background, 1 normal lung, 2 GGO, 3 high opacity)."
-        )
-    lowest, highest = int(labels.min()), int(labels.max())
-    if lowest >= BACKGROUND_VALUE and highest < CLASS_COUNT:
-        return
-    # Only looked for once the map is known to be refused: np.unique is slow on a whole scan.
-    unknown = sorted({int(v) for v in np.unique(labels)} - set(range(CLASS_COUNT)))
-    if unknown == [UNCLASSIFIED_LESION_VALUE]:
-        raise BadInputError(
-            f"The segmentation holds lesion of no stated class (value {UNCLASSIFIED_LESION_VALUE})"
-            "; relabel it as GGO (2) or high opacity (3) before measuring."
-        )
-    listed = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
-    raise BadInputError(
-        f"The segmentation holds values that are no label ({listed}); allowed are 0 background, "
-        "1 normal lung, 2 GGO and 3 high opacity."
-    )
 
 
 def label_histograms(hu: np.ndarray, labels: np.ndarray, region_map: np.ndarray) -> LabelHistograms:
@@ -237,7 +201,3 @@ def _mean_and_sd(counts: np.ndarray, lowest_hu: int) -> tuple[float, float]:
     total = int(occupied @ hu)
     total_of_squares = int(occupied @ hu**2)
     return total / number, math.sqrt(number * total_of_squares - total**2) / number
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " × ".join(str(length) for length in reversed(shape))

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.models.network import LesionNetwork
 from CovidLungQuantLib.models.registry import CHECKSUM_SUFFIX, MODELS_FOLDER
 
 # What reading a file that is no model, or filling a network from it, may raise.
@@ -75,7 +76,7 @@ def save_with_checksum(path: Path, content: dict[str, Any]) -> str:
     return sha256
 
 
-def weights_of(network: nn.Module) -> dict[str, torch.Tensor]:
+def weights_of(network: nn.Module | LesionNetwork) -> dict[str, torch.Tensor]:
     """A network's weights as they are saved."""
     return {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
 

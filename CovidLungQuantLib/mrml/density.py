@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from CovidLungQuantLib.labels import GGO
+from CovidLungQuantLib.display.density import (
+    DENSITY_OPACITY,
+    DENSITY_RANGE_HU,
+    DENSITY_STEPS,
+    density_colors,
+    density_picture,
+)
+from CovidLungQuantLib.labels import is_lesion
 from CovidLungQuantLib.mrml.display import composite_nodes, is_filled, set_fill
 from CovidLungQuantLib.mrml.nodes import (
     DENSITY_REFERENCE_ROLE,
@@ -20,13 +27,6 @@ from CovidLungQuantLib.mrml.nodes import (
     remember_volume,
 )
 from CovidLungQuantLib.mrml.volumes import copy_geometry, fill_image, voxels
-from CovidLungQuantLib.outputs.density_section import (
-    DENSITY_OPACITY,
-    DENSITY_RANGE_HU,
-    DENSITY_STEPS,
-    density_colors,
-    density_picture,
-)
 
 LABEL_MAP_CLASS = "vtkMRMLLabelMapVolumeNode"
 COLOR_CLASS = "vtkMRMLColorTableNode"
@@ -93,7 +93,7 @@ def _write_density(scene: Any, volume_node: Any, labels: np.ndarray, node: Any |
             place_beside(scene, node, volume_node)
             remember_volume(node, volume_node, DENSITY_REFERENCE_ROLE)
         steps = np.zeros(labels.shape, np.uint8)
-        lesion = labels >= GGO.value
+        lesion = is_lesion(labels)
         # Of the lesions' voxels alone: this runs after every stroke while the colours are shown.
         hu = voxels(volume_node.GetImageData())[lesion]
         steps[lesion] = density_picture(hu, np.ones(hu.shape, bool))

@@ -24,9 +24,9 @@ from CovidLungQuantLib.labels import (
     VESSELS,
     Label,
 )
+from CovidLungQuantLib.mrml.extras import airways_and_vessels_of, sub_visual_of
 from CovidLungQuantLib.mrml.lobes import lobes_of
 from CovidLungQuantLib.mrml.segments import BINARY_LABELMAP, CLOSED_SURFACE
-from CovidLungQuantLib.mrml.structures import airways_and_vessels_of, sub_visual_of
 from CovidLungQuantLib.mrml.volumes import RAS_TO_LPS, geometry_of, node_to_world
 
 COMPOSITE_CLASS = "vtkMRMLSliceCompositeNode"
@@ -65,14 +65,14 @@ def structures_of(scene: Any, volume_node: Any, segmentation_node: Any) -> dict[
     if volume_node is None:
         return {}
     mine = (scene, volume_node, segmentation_node)
-    tubes_node = airways_and_vessels_of(*mine)
+    airways_and_vessels_node = airways_and_vessels_of(*mine)
     candidates: dict[str, tuple[Any, tuple[Label, ...]]] = {
         "normal lung": (segmentation_node, (NORMAL_LUNG,)),
         "GGO": (segmentation_node, (GGO,)),
         "high opacity": (segmentation_node, (HIGH_OPACITY,)),
         "lobes": (lobes_of(*mine), LOBES),
-        "airways": (tubes_node, (AIRWAYS,)),
-        "vessels": (tubes_node, (VESSELS,)),
+        "airways": (airways_and_vessels_node, (AIRWAYS,)),
+        "vessels": (airways_and_vessels_node, (VESSELS,)),
         "sub-visual lesions": (sub_visual_of(*mine), (SUB_VISUAL_LESION,)),
     }
     found = {}

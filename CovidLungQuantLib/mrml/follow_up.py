@@ -1,16 +1,11 @@
-"""Scans of one patient over time in a scene: their order, a table of changes, and curves.
+"""Scans of one patient over time in a scene: their order and a table of changes.
 
 Writing: `follow_up_to_node(scene, table_nodes)` → change table node, with curves beside it.
-Reading: `changes_from_node(change_node)` → `ChangeRecord`; `curves_of(scene, change_node)`.
-
-A time point is a table that `mrml.table` wrote. Whether it is followed, and its day, are kept with
-it; without a day of the user's, the study dates that Slicer's DICOM module has put into the subject
-hierarchy are counted from the patient's first.
+Reading: `changes_from_node(change_node)` → `ChangeRecord`.
 """
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import itertools
 import json
@@ -19,102 +14,30 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from CovidLungQuantLib.cohort.follow_up import FollowUp, TimePoint, compare_time_points
-from CovidLungQuantLib.cohort.follow_up_files import CHANGE_NOTES, NAMES, change_row
+from CovidLungQuantLib.cohort.follow_up import (
+    CHANGE_NOTES,
+    FollowUp,
+    TimePoint,
+    compare_time_points,
+)
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import (
-    BOTH_LUNGS_REGION,
-    DISCLAIMER,
-    GGO,
-    HIGH_OPACITY,
-    LEFT_LUNG_REGION,
-    LOBES,
-    RIGHT_LUNG_REGION,
-)
-from CovidLungQuantLib.measures.change import Change
-from CovidLungQuantLib.mrml.chart import CHART_CLASS, TABLE_CLASS, series_of
-from CovidLungQuantLib.mrml.nodes import (
-    VOLUME_REFERENCE_ROLE,
-    newest_referring,
-    no_new_nodes_on_error,
-    node_in_role,
-    place_beside,
-)
+from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.measures.change import Change, change_row
+from CovidLungQuantLib.measures.columns import followed_columns
+from CovidLungQuantLib.mrml.chart import TABLE_CLASS
+from CovidLungQuantLib.mrml.follow_up_curves import add_column, write_curves
+from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside
 from CovidLungQuantLib.mrml.table import RECORD_ATTRIBUTE, is_stale, record_from_node
+from CovidLungQuantLib.mrml.time_points import day_of, patient_id, scan_name, volume_of
 
-# What Slicer's DICOM module calls these in the subject hierarchy.
-STUDY_DATE_ATTRIBUTE = "DICOM.StudyDate"
-PATIENT_ID_ATTRIBUTE = "DICOM.PatientID"
-
-DAY_ATTRIBUTE = "CovidLungQuant.day"
-LEFT_OUT_ATTRIBUTE = "CovidLungQuant.leftOutOfFollowUp"
 CHANGES_ATTRIBUTE = "CovidLungQuant.changes"
 TIME_POINT_REFERENCE_ROLE = "CovidLungQuant.timePoint"
-CURVE_POINTS_REFERENCE_ROLE = "CovidLungQuant.changesOfCurvePoints"
 TITLES = {
     "region": "Region",
     "measure": "Figure",
     "unit": "Unit",
     "change_unit": "Unit of change",
     "change_first_to_last": "Change, first to last",
-}
-TIME_COLUMN = "time"
-INK = (0.11, 0.15, 0.19)
-QUIET = (0.45, 0.50, 0.55)
-
-
-@dataclass(frozen=True)
-class _Curve:
-    """One line of a chart: a figure of a region."""
-
-    name: str
-    region: str
-    measure: str
-    color: tuple[float, float, float]
-    dashed: bool = False
-
-
-@dataclass(frozen=True)
-class _Chart:
-    """Curves that share an axis; `role` is the reference from the chart to the change table."""
-
-    title: str
-    y_title: str
-    role: str
-    curves: tuple[_Curve, ...]
-
-
-def _lungs_chart(suffix: str, unit: str, y_title: str) -> _Chart:
-    return _Chart(
-        title=f"Change over time ({unit})",
-        y_title=y_title,
-        role=f"CovidLungQuant.changesOfChartIn_{suffix}",
-        curves=tuple(
-            _Curve(f"{name} ({unit})", region, f"{stem}_{suffix}", *line)
-            for name, region, stem, *line in (
-                ("Lesion", BOTH_LUNGS_REGION, "lesion", INK),
-                ("GGO", BOTH_LUNGS_REGION, "ggo", GGO.color),
-                ("High opacity", BOTH_LUNGS_REGION, "high_opacity", HIGH_OPACITY.color),
-                ("Lesion, right lung", RIGHT_LUNG_REGION, "lesion", INK, True),
-                ("Lesion, left lung", LEFT_LUNG_REGION, "lesion", QUIET, True),
-            )
-        ),
-    )
-
-
-# By the name under which `curves_of` returns them.
-CHARTS: dict[str, _Chart] = {
-    "percent": _lungs_chart("percent", "%", "% of the region's lung volume"),
-    "ml": _lungs_chart("ml", "mL", "mL"),
-    "lobes": _Chart(
-        title="Lesion by lobe over time (%)",
-        y_title="% of the lobe",
-        role="CovidLungQuant.changesOfChartOfLobes",
-        curves=tuple(
-            _Curve(f"{lobe.short_name} (%)", lobe.name.lower(), "lesion_percent", lobe.color)
-            for lobe in LOBES
-        ),
-    ),
 }
 
 
@@ -135,55 +58,6 @@ class ChangeRecord:
     warnings: tuple[str, ...]
 
 
-def measured_tables(scene: Any) -> list[Any]:
-    """Return all table nodes that hold measurements of ours, in the order of the scene."""
-    count = scene.GetNumberOfNodesByClass(TABLE_CLASS)
-    nodes = [scene.GetNthNodeByClass(index, TABLE_CLASS) for index in range(count)]
-    return [node for node in nodes if node.GetAttribute(RECORD_ATTRIBUTE)]
-
-
-def set_day(table_node: Any, day: float | None) -> None:
-    """Keep a scan's day, counted from any event; None goes back to the study date."""
-    _set_attribute(table_node, DAY_ATTRIBUTE, "" if day is None else f"{day:g}")
-
-
-def day_of(scene: Any, table_node: Any) -> float | None:
-    """Return a scan's day: as given, or counted from the first study date; None if unknown."""
-    text = table_node.GetAttribute(DAY_ATTRIBUTE)
-    if text:
-        return float(text)
-    date = _study_date(scene, table_node)
-    if date is None:
-        return None
-    patient = patient_id(scene, table_node)
-    dates = [
-        _study_date(scene, other)
-        for other in measured_tables(scene)
-        if patient_id(scene, other) == patient
-    ]
-    return float((date - min(other for other in dates if other is not None)).days)
-
-
-def set_followed(table_node: Any, followed: bool) -> None:
-    """Keep whether a scan belongs to the follow-up; at first every one does."""
-    _set_attribute(table_node, LEFT_OUT_ATTRIBUTE, "" if followed else "1")
-
-
-def is_followed(table_node: Any) -> bool:
-    """Return whether a scan belongs to the follow-up."""
-    return not table_node.GetAttribute(LEFT_OUT_ATTRIBUTE)
-
-
-def patient_id(scene: Any, table_node: Any) -> str | None:
-    """Return the patient's DICOM id of the scan behind a table; None if unknown."""
-    return _inherited_attribute(scene, _volume_of(scene, table_node), PATIENT_ID_ATTRIBUTE)
-
-
-def scan_name(scene: Any, table_node: Any) -> str:
-    """Return the name of the scan behind a table; the table's own where the scan is gone."""
-    return (_volume_of(scene, table_node) or table_node).GetName()
-
-
 def compare_tables(scene: Any, table_nodes: Sequence[Any], anyway: bool = False) -> FollowUp:
     """Compute the changes between measured scans, in order of their days.
 
@@ -198,7 +72,7 @@ def compare_tables(scene: Any, table_nodes: Sequence[Any], anyway: bool = False)
     """
     if len(table_nodes) < 2:
         raise BadInputError("A change needs at least two measured scans; choose two or more.")
-    volumes = [_volume_of(scene, node) for node in table_nodes]
+    volumes = [volume_of(scene, node) for node in table_nodes]
     known = [volume for volume in volumes if volume is not None]
     if len({volume.GetID() for volume in known}) < len(known):
         raise BadInputError("Two of the tables are of the same scan; leave one of them out.")
@@ -247,7 +121,7 @@ def follow_up_to_node(
             change_node = scene.AddNewNodeByClass(
                 TABLE_CLASS, scene.GenerateUniqueName(f"Changes of {found.time_points[0].name}")
             )
-            place_beside(scene, change_node, _volume_of(scene, ordered[0]) or ordered[0])
+            place_beside(scene, change_node, volume_of(scene, ordered[0]) or ordered[0])
         modify_state = change_node.StartModify()
         try:
             _fill_changes(change_node, found)
@@ -260,7 +134,7 @@ def follow_up_to_node(
             change_node.SetLocked(True)
         finally:
             change_node.EndModify(modify_state)
-        _write_curves(scene, change_node, found)
+        write_curves(scene, change_node, found)
     return change_node
 
 
@@ -311,53 +185,12 @@ def is_out_of_date(scene: Any, change_node: Any) -> bool:
     )
 
 
-def curves_of(scene: Any, change_node: Any) -> dict[str, Any]:
-    """Return the chart nodes of a change table by the names in `CHARTS`; missing ones left out."""
-    found = {
-        name: newest_referring(scene, CHART_CLASS, change_node, chart.role)
-        for name, chart in CHARTS.items()
-    }
-    return {name: node for name, node in found.items() if node is not None}
-
-
 def _compared(change_node: Any) -> list[Any | None]:
     """The compared tables in order of time; None for those that are gone."""
     count = change_node.GetNumberOfNodeReferences(TIME_POINT_REFERENCE_ROLE)
     return [
         change_node.GetNthNodeReference(TIME_POINT_REFERENCE_ROLE, index) for index in range(count)
     ]
-
-
-def _set_attribute(node: Any, name: str, text: str) -> None:
-    if (node.GetAttribute(name) or "") != text:
-        node.SetAttribute(name, text)
-
-
-def _volume_of(scene: Any, table_node: Any) -> Any | None:
-    volume_id = table_node.GetNodeReferenceID(VOLUME_REFERENCE_ROLE)
-    return scene.GetNodeByID(volume_id) if volume_id else None
-
-
-def _inherited_attribute(scene: Any, node: Any | None, name: str) -> str | None:
-    """An attribute of the study or patient that a node lies in."""
-    hierarchy = scene.GetSubjectHierarchyNode()
-    if node is None or hierarchy is None:
-        return None
-    item = hierarchy.GetItemByDataNode(node)
-    while item and item != hierarchy.GetSceneItemID():
-        text = hierarchy.GetItemAttribute(item, name)
-        if text:
-            return text
-        item = hierarchy.GetItemParent(item)
-    return None
-
-
-def _study_date(scene: Any, table_node: Any) -> datetime.date | None:
-    text = _inherited_attribute(scene, _volume_of(scene, table_node), STUDY_DATE_ATTRIBUTE) or ""
-    try:
-        return datetime.datetime.strptime(text.replace("-", ""), "%Y%m%d").date()
-    except ValueError:
-        return None
 
 
 def _in_order_of_time(
@@ -367,7 +200,7 @@ def _in_order_of_time(
     days = [day_of(scene, node) for node in table_nodes]
     pairs = list(zip(table_nodes, days, strict=True))
     if None not in days:
-        pairs.sort(key=lambda pair: pair[1])
+        pairs.sort(key=lambda pair: pair[1] or 0.0)
         for (earlier, day), (later, same) in itertools.pairwise(pairs):
             if day == same:
                 raise BadInputError(
@@ -428,7 +261,7 @@ def _record_text(found: FollowUp, table_nodes: Sequence[Any]) -> str:
 
 
 def _change(stored: dict[str, Any]) -> Change:
-    lists = {name: tuple(stored.pop(name)) for name in ("values", "from_previous")}
+    lists: dict[str, Any] = {name: tuple(stored.pop(name)) for name in ("values", "from_previous")}
     return Change(**stored, **lists)
 
 
@@ -437,7 +270,8 @@ def _time_point_title(point: TimePoint) -> str:
 
 
 def _fill_changes(change_node: Any, found: FollowUp) -> None:
-    rows = [{**change_row(item), "measure": NAMES[item.measure]} for item in found.changes]
+    names = {column.key: column.full_name for column in followed_columns()}
+    rows = [{**change_row(item), "measure": names[item.measure]} for item in found.changes]
     numbered = range(1, len(found.time_points) + 1)
     titles = {
         **TITLES,
@@ -449,65 +283,6 @@ def _fill_changes(change_node: Any, found: FollowUp) -> None:
     }
     change_node.RemoveAllColumns()
     for column in rows[0]:
-        _add_column(change_node, column, [row[column] for row in rows])
+        add_column(change_node, column, [row[column] for row in rows])
         change_node.SetColumnTitle(column, titles[column])
     change_node.SetUseColumnTitleAsColumnHeader(True)
-
-
-def _write_curves(scene: Any, change_node: Any, found: FollowUp) -> None:
-    charts = {
-        name: chart
-        for name, chart in CHARTS.items()
-        if all(curve.region in found.regions for curve in chart.curves)
-    }
-    days = [point.day for point in found.time_points]
-    times = [float(n) for n in range(1, len(days) + 1)] if None in days else days
-    name = change_node.GetName()
-    role = CURVE_POINTS_REFERENCE_ROLE
-    points_node = node_in_role(scene, TABLE_CLASS, change_node, role, f"{name}: curve points")
-    points_node.RemoveAllColumns()
-    _add_column(points_node, TIME_COLUMN, times)
-    for curve in (curve for chart in charts.values() for curve in chart.curves):
-        _add_column(points_node, curve.name, found.change(curve.region, curve.measure).values)
-    points_node.SetLocked(True)
-    for chart_name, node in curves_of(scene, change_node).items():
-        if chart_name not in charts:
-            _remove_chart(scene, node)
-    for chart in charts.values():
-        named = f"{name}: {chart.title}"
-        chart_node = node_in_role(scene, CHART_CLASS, change_node, chart.role, named)
-        chart_node.SetTitle(chart.title)
-        chart_node.SetXAxisTitle("Scan" if None in days else "Day")
-        chart_node.SetYAxisTitle(chart.y_title)
-        chart_node.SetLegendVisibility(True)
-        for curve in chart.curves:
-            _draw(series_of(scene, chart_node, curve.name), points_node, curve)
-
-
-def _draw(series_node: Any, points_node: Any, curve: _Curve) -> None:
-    series_node.SetAndObserveTableNodeID(points_node.GetID())
-    series_node.SetPlotType(series_node.PlotTypeScatter)
-    series_node.SetXColumnName(TIME_COLUMN)
-    series_node.SetYColumnName(curve.name)
-    series_node.SetColor(*curve.color)
-    series_node.SetMarkerStyle(series_node.MarkerStyleCircle)
-    series_node.SetLineStyle(
-        series_node.LineStyleDash if curve.dashed else series_node.LineStyleSolid
-    )
-
-
-def _remove_chart(scene: Any, chart_node: Any) -> None:
-    for index in reversed(range(chart_node.GetNumberOfPlotSeriesNodes())):
-        scene.RemoveNode(chart_node.GetNthPlotSeriesNode(index))
-    scene.RemoveNode(chart_node)
-
-
-def _add_column(table_node: Any, name: str, values: Sequence[Any]) -> None:
-    import vtk
-
-    is_text = any(isinstance(value, str) for value in values)
-    array = vtk.vtkStringArray() if is_text else vtk.vtkDoubleArray()
-    array.SetName(name)
-    for value in values:
-        array.InsertNextValue(value)
-    table_node.AddColumn(array)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from CovidLungQuantLib.anatomy.lobe_labels import SegmentName, lobe_of_segment, recognise_lobes
 from CovidLungQuantLib.ct import ScanWarning, orient_like, restore_orientation
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.lobe_conventions import SegmentName, lobe_of_segment, recognise_lobes
 from CovidLungQuantLib.labels import LOBES
 from CovidLungQuantLib.mrml.nodes import LOBES_REFERENCE_ROLE, newest_referring
 from CovidLungQuantLib.mrml.segments import (
@@ -80,7 +80,8 @@ def lobes_from_node(
     """Return (lobes, warnings): a segmentation or label map node of lobes on the volume's grid.
 
     Segments are recognised by terminology, else by name; the values of a label map as those of the
-    tools `anatomy.lobe_labels` knows. Where lobes overlap, the later one of `labels.LOBES` counts.
+    tools that `files.lobe_conventions` knows. Where lobes overlap, the later one of `labels.LOBES`
+    counts.
 
     Returns:
         lobes: uint8 (z, y, x), values of `labels.LOBES`.

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.mrml.chart import lobe_chart_to_node
-from CovidLungQuantLib.mrml.lobes import lobes_to_node
-from CovidLungQuantLib.mrml.nodes import hierarchy_item
-from CovidLungQuantLib.mrml.segmentation import segmentation_to_node
-from CovidLungQuantLib.mrml.structures import (
+from CovidLungQuantLib.mrml.extras import (
     airways_and_vessels_to_node,
     enhanced_to_node,
     sub_visual_to_node,
 )
+from CovidLungQuantLib.mrml.lobes import lobes_to_node
+from CovidLungQuantLib.mrml.nodes import hierarchy_item
+from CovidLungQuantLib.mrml.segmentation import segmentation_to_node
 from CovidLungQuantLib.mrml.table import measurements_to_node
 from CovidLungQuantLib.mrml.volumes import ct_to_node
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.grids import overlapping_slices, voxel_shift
 from CovidLungQuantLib.files.segments import (
     ALGORITHM_TYPE_TAG,
     AUTOMATIC,
@@ -27,18 +28,12 @@ from CovidLungQuantLib.files.segments import (
     joined_labels,
     missing_segment,
 )
-from CovidLungQuantLib.labels import (
-    LABELS,
-    LESION_LABELS,
-    NORMAL_LUNG,
-)
+from CovidLungQuantLib.labels import LABELS, LESION_LABELS, NORMAL_LUNG
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, remember_volume
 from CovidLungQuantLib.mrml.segments import (
     BINARY_LABELMAP,
     index_to_volume_index,
-    lattice_shift,
     make_segments,
-    overlapping_slices,
     replace_segments,
     segment_image,
     segment_mask,
@@ -46,14 +41,8 @@ from CovidLungQuantLib.mrml.segments import (
     tag_of,
     terminology_of,
 )
-from CovidLungQuantLib.mrml.volumes import (
-    geometry_of,
-    voxels,
-)
-from CovidLungQuantLib.terminology import (
-    label_of_segment,
-    label_of_terminology_entry,
-)
+from CovidLungQuantLib.mrml.volumes import geometry_of, voxels
+from CovidLungQuantLib.terminology import label_of_segment, label_of_terminology_entry
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.quantification import Quantification
@@ -199,7 +188,7 @@ def _labels_of_shared_image(segmentation_node: Any, volume_node: Any) -> np.ndar
         return None
     oriented = slicer.vtkOrientedImageData.SafeDownCast(image)
     to_volume = index_to_volume_index(oriented, segmentation_node, volume_node)
-    shift_xyz = lattice_shift(to_volume, oriented.GetDimensions())
+    shift_xyz = voxel_shift(to_volume, oriented.GetDimensions())
     image_voxels = voxels(oriented)
     if shift_xyz is None or image_voxels.dtype != np.uint8:
         return None
@@ -276,4 +265,4 @@ def _provenance_text(quantification: Quantification) -> str:
 
 
 def _labels_sha256(labels: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.uint8)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(labels, dtype=np.uint8).data).hexdigest()

@@ -12,6 +12,7 @@ import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.grids import overlapping_slices, voxel_shift
 from CovidLungQuantLib.files.segments import algorithm_tags
 from CovidLungQuantLib.labels import Label
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, remember_volume
@@ -28,8 +29,6 @@ from CovidLungQuantLib.terminology import terminology_entry
 # Slicer's names of a segment's representations, written so in every scene file.
 BINARY_LABELMAP = "Binary labelmap"
 CLOSED_SURFACE = "Closed surface"
-# Two grids are the same lattice if no voxel centre is further off than this part of a voxel.
-LATTICE_TOLERANCE_VOXELS = 0.01
 
 
 def make_segments(
@@ -119,7 +118,7 @@ def hidden_segments_to_node(
     """
     with no_new_nodes_on_error(scene):
         is_new = node is None
-        if is_new:
+        if node is None:
             node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
             place_beside(scene, node, volume_node)
         modify_state = node.StartModify()
@@ -174,7 +173,7 @@ def segment_mask(
         return np.zeros(shape, dtype=bool)
     segment_voxels = voxels(image) != 0
     to_volume = index_to_volume_index(image, segmentation_node, volume_node)
-    shift_xyz = lattice_shift(to_volume, image.GetDimensions())
+    shift_xyz = voxel_shift(to_volume, image.GetDimensions())
     if shift_xyz is None:
         mask = _resampled(segment_voxels, to_volume, shape)
         warnings.append(
@@ -212,31 +211,6 @@ def index_to_volume_index(image: Any, segmentation_node: Any, volume_node: Any) 
     image_to_world = node_to_world(segmentation_node) @ numpy_matrix(image_to_ras) @ extent_start
     volume_to_world = node_to_world(volume_node) @ RAS_TO_LPS @ geometry_of(volume_node).ijk_to_lps
     return np.linalg.solve(volume_to_world, image_to_world)
-
-
-def lattice_shift(
-    to_volume: np.ndarray, dimensions_xyz: tuple[int, int, int]
-) -> tuple[int, int, int] | None:
-    """Return the whole-voxel shift (x, y, z) between two grids, or None if they are not aligned."""
-    shift = np.round(to_volume[:3, 3])
-    residual = to_volume[:3] - np.column_stack([np.eye(3), shift])
-    corner = np.array([*dimensions_xyz, 1.0])
-    if (np.abs(residual) @ corner > LATTICE_TOLERANCE_VOXELS).any():
-        return None
-    return tuple(int(value) for value in shift)
-
-
-def overlapping_slices(
-    shift: tuple[int, ...], segment_shape: tuple[int, ...], volume_shape: tuple[int, ...]
-) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Return the slices, in the volume and in the segment, of the box that both hold (z, y, x)."""
-    in_volume, in_segment = [], []
-    for offset, segment_size, volume_size in zip(shift, segment_shape, volume_shape, strict=True):
-        start = min(max(offset, 0), volume_size)
-        stop = max(min(offset + segment_size, volume_size), start)
-        in_volume.append(slice(start, stop))
-        in_segment.append(slice(start - offset, stop - offset))
-    return tuple(in_volume), tuple(in_segment)
 
 
 def _resampled(mask: np.ndarray, to_volume: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.measures.columns import table_columns
 from CovidLungQuantLib.measures.correction import Correction, StructureCorrection
 from CovidLungQuantLib.measures.distribution import NormalComparison
-from CovidLungQuantLib.measures.measurements import COLUMNS, Measurements, table_rows
+from CovidLungQuantLib.measures.measurements import Measurements, table_rows
 from CovidLungQuantLib.measures.severity import LobeSeverity, RegionSeverity, Severity
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, remember_volume
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 RECORD_ATTRIBUTE = "CovidLungQuant.record"
 CORRECTION_ATTRIBUTE = "CovidLungQuant.correction"
 STALE_NOTE = "Out of date: the segmentation was changed after these numbers were taken."
-UNIT_OF_SUFFIX = {"_ml": "mL", "_percent": "%", "_hu": "HU"}
-ABBREVIATIONS = {"ct", "ggo", "sd"}
 # A table loaded from a file has six significant digits.
 VISIBLE_RELATIVE_TOLERANCE = 1e-5
 
@@ -54,7 +53,7 @@ def measurements_to_node(
 ) -> Any:
     """Write the measurements of `quantification` as one table node and return the node.
 
-    One row a region; the columns are `measures.measurements.COLUMNS`, with unit and title. Notes
+    One row a region; the columns are `measures.columns.table_columns`, with unit and title. Notes
     and warnings stand in the node's description.
 
     Args:
@@ -117,9 +116,9 @@ def table_text(table_node: Any) -> str:
         BadInputError: as `record_from_node`.
     """
     record = record_from_node(table_node)
-    lines = [[column_title(column) for column in COLUMNS]]
+    lines = [[column.heading_with_unit for column in table_columns()]]
     for row in table_rows(record.measurements):
-        lines.append([_cell_text(row[column]) for column in COLUMNS])
+        lines.append([_cell_text(value) for value in row.values()])
     made_by = [made_by_text(record.provenance)] if record.provenance is not None else []
     warnings = dict.fromkeys((*record.warnings, *record.measurements.warnings))
     stale = [STALE_NOTE] if is_stale(table_node) else []
@@ -170,27 +169,6 @@ def set_stale(table_node: Any, stale: bool) -> None:
 def is_stale(table_node: Any) -> bool:
     """Return whether a table says that its numbers are out of date."""
     return (table_node.GetDescription() or "").startswith(STALE_NOTE)
-
-
-def column_title(column: str) -> str:
-    """Return what a reader sees above a column: `ggo_percent` → "GGO (%)"."""
-    if column == "volume_ml":
-        return "Lung (mL)"
-    unit = column_unit(column)
-    stem = column
-    for suffix in UNIT_OF_SUFFIX:
-        stem = stem.removesuffix(suffix)
-    words = [word.upper() if word in ABBREVIATIONS else word for word in stem.split("_")]
-    title = " ".join([words[0][0].upper() + words[0][1:], *words[1:]])
-    return f"{title} ({unit})" if unit else title
-
-
-def column_unit(column: str) -> str:
-    """Return the unit a column's name ends in, empty if it ends in none."""
-    for suffix, unit in UNIT_OF_SUFFIX.items():
-        if column.endswith(suffix):
-            return unit
-    return ""
 
 
 def _record_text(quantification: Quantification) -> str:
@@ -244,16 +222,16 @@ def _fill_columns(table_node: Any, measurements: Measurements) -> None:
 
     table_node.RemoveAllColumns()
     rows = table_rows(measurements)
-    for column in COLUMNS:
-        values = [row[column] for row in rows]
+    for column in table_columns():
+        values = [row[column.key] for row in rows]
         is_text = any(isinstance(value, str) for value in values)
         array = vtk.vtkStringArray() if is_text else vtk.vtkDoubleArray()
-        array.SetName(column)
+        array.SetName(column.key)
         for value in values:
             array.InsertNextValue(value if is_text else _number(value))
         table_node.AddColumn(array)
-        table_node.SetColumnTitle(column, column_title(column))
-        table_node.SetColumnUnitLabel(column, column_unit(column))
+        table_node.SetColumnTitle(column.key, column.heading_with_unit)
+        table_node.SetColumnUnitLabel(column.key, column.unit.text)
     table_node.SetUseColumnTitleAsColumnHeader(True)
     table_node.SetUseFirstColumnAsRowHeader(True)
 
@@ -270,7 +248,9 @@ def _check_visible(table_node: Any, measurements: Measurements) -> None:
     for row, shown in enumerate(table_rows(measurements)):
         for column, value in shown.items():
             cells = table.GetColumnByName(column)
-            if cells is None or not _shows(cells.GetVariantValue(row), value):
+            # A figure that the version which wrote the table did not know is in neither.
+            is_newer = cells is None and isinstance(value, float) and math.isnan(value)
+            if not is_newer and (cells is None or not _shows(cells.GetVariantValue(row), value)):
                 raise edited
 
 
@@ -289,5 +269,5 @@ def _cell_text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _number(value: float | None) -> float:
+def _number(value: str | float | None) -> float:
     return math.nan if value is None else float(value)

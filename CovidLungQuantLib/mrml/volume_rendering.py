@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from CovidLungQuantLib.anatomy.morphology import bounding_box
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, HIGH_OPACITY
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, is_lung
 from CovidLungQuantLib.mrml.nodes import (
     RENDERED_REFERENCE_ROLE,
     newest_referring,
@@ -106,7 +106,7 @@ def _write_lungs(scene: Any, volume_node: Any, labels: np.ndarray, node: Any | N
         place_beside(scene, node, volume_node)
         node.SetHideFromEditors(True)
         remember_volume(node, volume_node, RENDERED_REFERENCE_ROLE)
-    lungs = labels != BACKGROUND_VALUE
+    lungs = is_lung(labels)
     box = bounding_box(lungs, (1, 1, 1))
     hu = np.where(lungs[box], voxels(volume_node.GetImageData())[box], AIR_HU).astype(np.int16)
     image = vtk.vtkImageData()

@@ -10,29 +10,29 @@ import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from CovidLungQuantLib import __version__
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.names import DICOM_MEASUREMENTS_FILE, DICOM_SEGMENTATION_FILE
 from CovidLungQuantLib.files.segments import SOFTWARE_NAME
 from CovidLungQuantLib.labels import (
     BOTH_LUNGS_REGION,
-    GGO,
-    HIGH_OPACITY,
     LABELS,
     LEFT,
     LEFT_LUNG_REGION,
     LOBES,
     LUNG,
     MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
-    NORMAL_LUNG,
     RIGHT,
     RIGHT_LUNG_REGION,
     Code,
     Label,
 )
+from CovidLungQuantLib.measures.columns import PRIVATE_SCHEME, dicom_columns
+from CovidLungQuantLib.measures.structures import LESION_FIRST, Structure
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
 
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
         MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations
     )
 
-DICOM_SEGMENTATION_FILE = "segmentation.dcm"
-DICOM_MEASUREMENTS_FILE = "measurements.dcm"
 
 # What every image of an archive should state, if only as unknown; some exports leave it out.
 PATIENT_AND_STUDY = (
@@ -72,19 +70,9 @@ DISCLAIMER_TEXT = "For research use only; not a medical device"
 SEGMENTATION_SERIES_NUMBER = 9001
 MEASUREMENTS_SERIES_NUMBER = 9002
 
-# What has no code in the standard is coded privately, as DICOM provides for ("99…").
-PRIVATE_SCHEME = "99CLQ"
-EXTENT = Code(PRIVATE_SCHEME, "EXTENT", "Extent, share of the lung volume of the region")
-LESION = Code("SCT", "52988006", "Lesion")
-VOLUME = Code("SCT", "118565006", "Volume")
-MEAN = Code("SCT", "373098007", "Mean")
-ATTENUATION = Code("DCM", "112031", "Attenuation Coefficient")
 CT_CHEST = Code("LN", "24627-2", "CT Chest")
 ARTIFICIAL_INTELLIGENCE = Code("DCM", "123110", "Artificial Intelligence")
 DEVICE = Code("DCM", "121007", "Device")
-MILLILITRE = Code("UCUM", "mL", "milliliter")
-PERCENT = Code("UCUM", "%", "percent")
-HOUNSFIELD_UNIT = Code("UCUM", "[hnsf'U]", "Hounsfield unit")
 
 
 def check_dicom_possible() -> None:
@@ -141,7 +129,7 @@ def read_source(files: Sequence[Path]) -> list[Dataset]:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
-    source = []
+    source: list[Dataset] = []
     for file in files:
         try:
             dataset = dcmread(file, stop_before_pixels=True)
@@ -307,50 +295,22 @@ def _parameters(provenance: Provenance | None) -> dict[str, str] | None:
 
 
 def _groups(quantification: Quantification, segmentation: Segmentation) -> list[MeasurementGroup]:
-    """Measurement groups: of each region the lung, its lesions together, GGO and high opacity."""
-    groups = []
+    """Measurement groups: of each region the lung, its lesions together, and each label."""
     measurements = quantification.measurements
-    for row in (*measurements.lungs, *measurements.lobes):
-        groups.append(
-            _group(
-                quantification,
-                _tracking_name("Lung", row.region),
-                row.region,
-                LUNG,
-                [*_volume(row.volume_ml), *_mean_hu(row.mean_hu)],
-            )
-        )
-        groups.append(
-            _group(
-                quantification,
-                _tracking_name("Lesion", row.region),
-                row.region,
-                LESION,
-                _volume_extent_hu(row.lesion_ml, row.lesion_percent, row.lesion_mean_hu),
-            )
-        )
-        for label, numbers in _labels_of(row):
-            groups.append(
-                _group(
-                    quantification,
-                    _tracking_name(label.name, row.region),
-                    row.region,
-                    label.type,
-                    _volume_extent_hu(*numbers),
-                    # The segments hold both lungs, so only their numbers are those of a segment.
-                    (segmentation, label) if row.region == BOTH_LUNGS_REGION else None,
-                )
-            )
-    return groups
-
-
-def _labels_of(row: RegionMeasurement) -> list[tuple[Label, tuple[float, float, float]]]:
-    """Volume (mL), extent (%) and mean HU of each label in a region."""
-    normal_percent = 100.0 * row.normal_ml / row.volume_ml if row.volume_ml else math.nan
     return [
-        (NORMAL_LUNG, (row.normal_ml, normal_percent, row.normal_mean_hu)),
-        (GGO, (row.ggo_ml, row.ggo_percent, row.ggo_mean_hu)),
-        (HIGH_OPACITY, (row.high_opacity_ml, row.high_opacity_percent, row.high_opacity_mean_hu)),
+        _group(
+            quantification,
+            _tracking_name(structure.name, row.region),
+            row.region,
+            structure.finding,
+            _figures(row, structure),
+            # The segments hold both lungs, so only their numbers are those of a segment.
+            (segmentation, structure.label)
+            if structure.label is not None and row.region == BOTH_LUNGS_REGION
+            else None,
+        )
+        for row in (*measurements.lungs, *measurements.lobes)
+        for structure in LESION_FIRST
     ]
 
 
@@ -377,13 +337,15 @@ def _group(
     parameters = _parameters(provenance) or {}
     tracked = None if segment is None else segment[0].get_segment_description(segment[1].value)
     uid = UID() if tracked is None else tracked.tracking_uid
-    content = {
+    content: dict[str, Any] = {
         "tracking_identifier": TrackingIdentifier(uid=uid, identifier=name),
         "finding_type": _coded(finding),
         "finding_category": (
             None if finding == LUNG else _coded(MORPHOLOGICALLY_ABNORMAL_STRUCTURE)
         ),
-        "finding_sites": [FindingSite(_coded(site), laterality and _coded(laterality))],
+        "finding_sites": [
+            FindingSite(_coded(site), None if laterality is None else _coded(laterality))
+        ],
         "algorithm_id": AlgorithmIdentification(
             name=_algorithm_name(provenance),
             version=__version__,
@@ -414,31 +376,20 @@ def _site(region: str) -> tuple[Code, Code | None]:
     return {**lungs, **lobes}[region]
 
 
-def _volume_extent_hu(volume_ml: float, extent_percent: float, mean_hu: float) -> list[Measurement]:
-    return [*_volume(volume_ml), *_measurement(EXTENT, extent_percent, PERCENT), *_mean_hu(mean_hu)]
-
-
-def _volume(volume_ml: float) -> list[Measurement]:
-    return _measurement(VOLUME, volume_ml, MILLILITRE)
-
-
-def _mean_hu(mean_hu: float) -> list[Measurement]:
-    return _measurement(ATTENUATION, mean_hu, HOUNSFIELD_UNIT, MEAN)
-
-
-def _measurement(
-    name: Code, value: float, unit: Code, derivation: Code | None = None
-) -> list[Measurement]:
-    """One number as a list; empty where there is no number."""
+def _figures(row: RegionMeasurement, structure: Structure) -> list[Measurement]:
+    """The numbers of a structure in a region; where one cannot be computed there is none."""
     from highdicom.sr import Measurement
 
-    if math.isnan(value):
-        return []
-    return [
-        Measurement(
-            name=_coded(name),
-            value=value,
-            unit=_coded(unit),
-            derivation=None if derivation is None else _coded(derivation),
-        )
-    ]
+    found = []
+    for column, measure, unit in dicom_columns(structure):
+        value = getattr(row, column.key)
+        if not math.isnan(value):
+            found.append(
+                Measurement(
+                    name=_coded(measure.concept),
+                    value=value,
+                    unit=_coded(unit),
+                    derivation=None if measure.derivation is None else _coded(measure.derivation),
+                )
+            )
+    return found

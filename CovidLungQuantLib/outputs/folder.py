@@ -12,19 +12,30 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from CovidLungQuantLib.ct.images import write_image
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
-from CovidLungQuantLib.files.segmentation import (
+from CovidLungQuantLib.files.images import write_image
+from CovidLungQuantLib.files.names import (
+    AIRWAYS_AND_VESSELS_FILE,
+    ENHANCED_FILE,
+    LOBES_FILE,
+    MEASUREMENTS_FILE,
+    OUTPUT_FILES,
+    PDF_FILE,
+    REPORT_FILE,
+    RESULT_FILE,
+    SCENE_FILE,
+    SEGMENTATION_FILE,
+    SUB_VISUAL_FILE,
+)
+from CovidLungQuantLib.files.segmentation_writing import (
     write_airways_and_vessels,
     write_lobes,
     write_segmentation,
     write_sub_visual,
 )
-from CovidLungQuantLib.outputs.dicom_files import (
-    DICOM_MEASUREMENTS_FILE,
-    DICOM_SEGMENTATION_FILE,
-    write_dicom,
-)
+from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as AIRWAYS_AND_VESSELS_METHOD
+from CovidLungQuantLib.lesions.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
+from CovidLungQuantLib.outputs.dicom_files import write_dicom
 from CovidLungQuantLib.outputs.pdf import write_pdf
 from CovidLungQuantLib.outputs.report import write_report
 from CovidLungQuantLib.outputs.table import write_measurements_csv, write_result_json
@@ -32,31 +43,6 @@ from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.quantification import Quantification
-
-SEGMENTATION_FILE = "segmentation.seg.nrrd"
-MEASUREMENTS_FILE = "measurements.csv"
-LOBES_FILE = "lobes.seg.nrrd"
-AIRWAYS_AND_VESSELS_FILE = "airways-and-vessels.seg.nrrd"
-ENHANCED_FILE = "enhanced.nrrd"
-SUB_VISUAL_FILE = "sub-visual-lesions.seg.nrrd"
-RESULT_FILE = "result.json"
-REPORT_FILE = "report.html"
-PDF_FILE = "report.pdf"
-SCENE_FILE = "scene.mrb"
-OUTPUT_FILES = (
-    SEGMENTATION_FILE,
-    LOBES_FILE,
-    AIRWAYS_AND_VESSELS_FILE,
-    ENHANCED_FILE,
-    SUB_VISUAL_FILE,
-    MEASUREMENTS_FILE,
-    RESULT_FILE,
-    REPORT_FILE,
-    PDF_FILE,
-    SCENE_FILE,
-    DICOM_SEGMENTATION_FILE,
-    DICOM_MEASUREMENTS_FILE,
-)
 
 _DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
@@ -231,14 +217,19 @@ def _write_extras(folder: Path, quantification: Quantification) -> list[str]:
     names = []
     if quantification.airways_and_vessels is not None:
         write_airways_and_vessels(
-            folder / AIRWAYS_AND_VESSELS_FILE, quantification.airways_and_vessels, geometry
+            folder / AIRWAYS_AND_VESSELS_FILE,
+            quantification.airways_and_vessels,
+            geometry,
+            AIRWAYS_AND_VESSELS_METHOD,
         )
         names.append(AIRWAYS_AND_VESSELS_FILE)
     if enhancement is not None:
         write_image(folder / ENHANCED_FILE, enhancement.enhanced_hu, geometry)
         names.append(ENHANCED_FILE)
         if enhancement.sub_visual is not None:
-            write_sub_visual(folder / SUB_VISUAL_FILE, enhancement.sub_visual, geometry)
+            write_sub_visual(
+                folder / SUB_VISUAL_FILE, enhancement.sub_visual, geometry, ENHANCEMENT_METHOD
+            )
             names.append(SUB_VISUAL_FILE)
     return names
 

@@ -15,7 +15,9 @@ REDUCTION = 0.7
 PAGE_WIDTH_MM, PAGE_HEIGHT_MM = 210.0, 297.0
 MARGIN_MM = 13.0
 
-_PRINT_STYLE = f"""
+# Under this media type `pages/style.css` has the rest of the style for paper.
+MEDIA_TYPE = "pdf"
+_PAPER = f"""
 @page {{
   size: {PAGE_WIDTH_MM / REDUCTION:.2f}mm {PAGE_HEIGHT_MM / REDUCTION:.2f}mm;
   margin: {MARGIN_MM / REDUCTION:.2f}mm;
@@ -23,15 +25,6 @@ _PRINT_STYLE = f"""
   @bottom-right {{ content: counter(page) " / " counter(pages); font: 12px sans-serif;
     color: #5a6772; }}
 }}
-/* WeasyPrint breaks a grid across pages badly, or not at all. */
-.key, .columns, .pair, .three, .four {{ display: flex; break-inside: avoid; }}
-.key > *, .columns > *, .pair > *, .three > *, .four > * {{ flex: 1 1 0; min-width: 0; }}
-.figures {{ display: block; }}
-.legend {{ break-after: avoid; }}
-.figures > * + * {{ margin-top: 14px; }}
-.views {{ display: flex; flex-wrap: wrap; }}
-.views > * {{ width: 48.5%; }}
-.views.wide > * {{ width: 100%; }}
 """
 _IMAGE = re.compile(r'<image id="([^"]+)" ([^>]*)/>')
 _USE = re.compile(r'<use href="#([^"]+)"/>')
@@ -72,17 +65,17 @@ def write_pdf(path: Path, html: str) -> None:
 
     # It would tell of each style for screens only that it leaves out.
     logging.getLogger("weasyprint").setLevel(logging.ERROR)
-    HTML(string=printable(html)).write_pdf(path, zoom=REDUCTION)
+    HTML(string=printable(html), media_type=MEDIA_TYPE).write_pdf(path, zoom=REDUCTION)
 
 
 def printable(html: str) -> str:
-    """The page with a style for paper and without what only browsers draw.
+    """The page on paper reduced to fit, without what only browsers draw.
 
     Pictures drawn again by reference are repeated, and outlined text becomes an outline with the
     text on it.
     """
-    # Behind the page's own style, whose paper it replaces.
-    html = html.replace("</style>", f"{_PRINT_STYLE}</style>", 1)
+    # Behind the page's own style, whose paper this replaces.
+    html = html.replace("</style>", f"{_PAPER}</style>", 1)
     images = dict(_IMAGE.findall(html))
     html = _USE.sub(lambda match: f"<image {images[match[1]]}/>", html)
     return _OUTLINED_TEXT.sub(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from CovidLungQuantLib.files.tables import none_for_nan, write_csv, write_json
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.lesions.enhancement import VESSEL_BANDS_MM
 from CovidLungQuantLib.measures.airways_and_vessels import measure_airways_and_vessels
-from CovidLungQuantLib.measures.measurements import COLUMNS, Measurements, table_rows
+from CovidLungQuantLib.measures.columns import column_keys
+from CovidLungQuantLib.measures.measurements import Measurements, region_figures, table_rows
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
@@ -29,17 +29,19 @@ def write_measurements_csv(path: Path | str, quantification: Quantification) -> 
     The last column repeats in each row the codes of the run's warnings, joined by ";".
     """
     warning_codes = ";".join(dict.fromkeys(w.code for w in quantification.warnings))
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*COLUMNS, WARNINGS_COLUMN])
-        for row in table_rows(quantification.measurements):
-            writer.writerow([*(_cell(row[column]) for column in COLUMNS), warning_codes])
+    write_csv(
+        path,
+        [
+            {**row, WARNINGS_COLUMN: warning_codes}
+            for row in table_rows(quantification.measurements)
+        ],
+        [*column_keys(), WARNINGS_COLUMN],
+    )
 
 
 def write_result_json(path: Path | str, quantification: Quantification) -> None:
     """Write `result_dict` as JSON."""
-    text = json.dumps(result_dict(quantification), indent=2, ensure_ascii=False, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    write_json(path, result_dict(quantification))
 
 
 def result_dict(quantification: Quantification) -> dict[str, Any]:
@@ -52,10 +54,7 @@ def result_dict(quantification: Quantification) -> dict[str, Any]:
     return {
         "scan": quantification.ct.name,
         "disclaimer": DISCLAIMER,
-        "measurements": [
-            {name: _none_for_nan(value) for name, value in asdict(region).items()}
-            for region in measurements.regions
-        ],
+        "measurements": [none_for_nan(region_figures(region)) for region in measurements.regions],
         "scores": _scores_dict(measurements),
         "comparison_with_normal": _comparison_dict(measurements),
         "airways_and_vessels": _airways_and_vessels_dict(quantification),
@@ -90,8 +89,7 @@ def _scores_dict(measurements: Measurements) -> dict[str, Any] | None:
 def _comparison_dict(measurements: Measurements) -> dict[str, Any] | None:
     if measurements.comparison is None:
         return None
-    stored = asdict(measurements.comparison)
-    return {name: _none_for_nan(value) for name, value in stored.items()}
+    return none_for_nan(asdict(measurements.comparison))
 
 
 def _airways_and_vessels_dict(quantification: Quantification) -> dict[str, Any] | None:
@@ -102,7 +100,7 @@ def _airways_and_vessels_dict(quantification: Quantification) -> dict[str, Any] 
         quantification.labels,
         quantification.ct.geometry.voxel_volume_ml,
     )
-    return {name: _none_for_nan(value) for name, value in asdict(measured).items()}
+    return none_for_nan(asdict(measured))
 
 
 def _enhancement_dict(quantification: Quantification) -> dict[str, Any] | None:
@@ -128,13 +126,3 @@ def _provenance_dict(quantification: Quantification) -> dict[str, Any] | None:
         if provenance["options"].get(option):
             provenance["options"][option] = Path(provenance["options"][option]).name
     return provenance
-
-
-def _cell(value: str | int | float) -> str:
-    if isinstance(value, (str, int)):
-        return str(value)
-    return "" if math.isnan(value) else repr(float(value))
-
-
-def _none_for_nan(value: str | float) -> str | float | None:
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from CovidLungQuantLib.lesions.networks.architectures import LesionNetworkConfig
 from CovidLungQuantLib.lesions.preprocessing import slices_per_group
+from CovidLungQuantLib.models.network import LesionNetworkConfig
 from CovidLungQuantLib.training.augmentation import AugmentationConfig, augment
 from CovidLungQuantLib.training.data import (
     AnnotatedScan,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 LOG_FILE_NAME = "training.jsonl"
 CURVES_FOLDER_NAME = "curves"
@@ -15,7 +16,7 @@ class Curves:
 
     def __init__(self, run_folder: Path | None) -> None:
         self.run_folder = run_folder
-        self.writer = None
+        self.writer: Any = None
 
     def __enter__(self) -> Curves:
         if self.run_folder is not None:
@@ -44,7 +45,7 @@ class Curves:
             self.writer.flush()
 
 
-def _tensorboard_writer(folder: Path):
+def _tensorboard_writer(folder: Path) -> Any:
     """A TensorBoard writer, or None where tensorboard is not installed (it is optional)."""
     try:
         from torch.utils.tensorboard import SummaryWriter

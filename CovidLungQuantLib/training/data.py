@@ -1,9 +1,9 @@
 """Annotated cases for training: reading a dataset folder and drawing samples from it.
 
 A dataset is a folder with one folder a case: `ct.nrrd` (HU), `labels.nrrd` (values of `labels.py`;
-4 = lesion whose class the reader did not state) and optionally `case.json`, whose
-`class_inferred_slices` lists slices on which the class was not the reader's own. A dataset in the
-raw layout of nnU-Net is read as well (`nnunet.py`).
+4 = lesion whose class the reader did not state, 255 = lung or not is unknown, but no lesion) and
+optionally `case.json`, whose `class_inferred_slices` lists slices on which the class was not the
+reader's own. A dataset in the raw layout of nnU-Net is read as well (`nnunet.py`).
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from torch import Tensor
 
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs
 from CovidLungQuantLib.cohort.evaluation import forget_inferred_classes
-from CovidLungQuantLib.ct import CTVolume, lps_oriented, read_ct
+from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, orient_like, read_ct
+from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.grids import is_same_grid
+from CovidLungQuantLib.files.images import read_image, read_label_file
+from CovidLungQuantLib.files.names import CASE_CT_FILE, CASE_LABELS_FILE
 from CovidLungQuantLib.labels import (
     BACKGROUND_VALUE,
     CLASS_COUNT,
     GGO,
-    LESION_LABELS,
     NORMAL_LUNG,
     UNCLASSIFIED_LESION_VALUE,
+    UNKNOWN_LUNG_VALUE,
 )
-from CovidLungQuantLib.lesions.networks.architectures import LesionNetworkConfig
 from CovidLungQuantLib.lesions.preprocessing import (
     InPlaneBox,
     context_indices,
@@ -41,19 +43,18 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_slice,
     working_step_mm,
 )
-from CovidLungQuantLib.training.dataset import (
-    CT_FILE_NAME,
-    LABELS_FILE_NAME,
-    case_names,
-    patient_groups,
-)
-from CovidLungQuantLib.training.nnunet import (
-    is_nnunet_dataset,
-    nnunet_case,
-)
+from CovidLungQuantLib.measures.structures import LUNG, structure_mask
+from CovidLungQuantLib.models.network import LesionNetworkConfig
+from CovidLungQuantLib.training.dataset import case_names, patient_groups
+from CovidLungQuantLib.training.nnunet import is_nnunet_dataset, nnunet_case
 from CovidLungQuantLib.training.synthetic_lesions import paint_lesions
 
-TARGET_CHANNELS = CLASS_COUNT + 1  # the four classes and "lesion of unknown class"
+# What a target channel is the share of: the four classes, lesion of unknown class, and voxels of
+# which lung or not is unknown.
+TARGET_VALUES = (*range(CLASS_COUNT), UNCLASSIFIED_LESION_VALUE, UNKNOWN_LUNG_VALUE)
+TARGET_CHANNELS = len(TARGET_VALUES)
+UNKNOWN_LUNG_CHANNEL = TARGET_VALUES.index(UNKNOWN_LUNG_VALUE)
+LESION_CHANNELS = slice(GGO.value, UNKNOWN_LUNG_CHANNEL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ class AnnotatedScan:
         name: of the case folder.
         hu: int16 (z, y, x).
         labels: uint8 (z, y, x); on slices whose class was inferred, lesions carry
-            `UNCLASSIFIED_LESION_VALUE`.
+            `UNCLASSIFIED_LESION_VALUE`; `UNKNOWN_LUNG_VALUE` may occur.
         spacing_mm: voxel size (x, y, z).
     """
 
@@ -75,9 +76,10 @@ class AnnotatedScan:
 
     def class_shares(self, bounds: tuple[int, int], box: InPlaneBox) -> np.ndarray:
         """Share of each class in the mean of some slices, float32 (TARGET_CHANNELS, y, x)."""
-        labels = self.labels[slice(*bounds)][(..., *box.slices)]
+        rows, columns = box.slices
+        labels = self.labels[slice(*bounds), rows, columns]
         return np.stack(
-            [(labels == value).astype(np.float32).mean(axis=0) for value in range(TARGET_CHANNELS)]
+            [(labels == value).astype(np.float32).mean(axis=0) for value in TARGET_VALUES]
         )
 
 
@@ -101,7 +103,8 @@ class TaughtScan:
 
     def class_shares(self, bounds: tuple[int, int], box: InPlaneBox) -> np.ndarray:
         """As of an `AnnotatedScan`, with probabilities for shares."""
-        shares = self.probabilities[slice(*bounds)][(..., *box.slices)].mean(0, dtype=np.float32)
+        rows, columns = box.slices
+        shares = self.probabilities[slice(*bounds), :, rows, columns].mean(0, dtype=np.float32)
         return np.pad(shares, [(0, TARGET_CHANNELS - CLASS_COUNT), (0, 0), (0, 0)])
 
 
@@ -138,7 +141,7 @@ def read_scan_and_lungs(path: Path) -> tuple[CTVolume, LungAnatomy]:
         BadInputError: it cannot be read, or no lungs were found.
     """
     scan, _ = lps_oriented(read_ct(path))
-    if Path(path).name == CT_FILE_NAME:
+    if Path(path).name == CASE_CT_FILE:
         scan = replace(scan, name=Path(path).absolute().parent.name)
     return scan, segment_lungs(scan.hu, scan.geometry.spacing_mm)
 
@@ -174,9 +177,8 @@ def read_case(dataset: Path, name: str) -> AnnotatedScan:
     """Read one case of a dataset of either layout; raises as `read_annotated_scan`."""
     if is_nnunet_dataset(dataset):
         files = nnunet_case(dataset, name)
-        ct_image, labels_image = _read_pair(name, files.ct, files.labels)
-        labels = files.translate(sitk.GetArrayFromImage(labels_image))
-        return _annotated_scan(name, ct_image, labels)
+        hu, labels, geometry = _read_pair(name, files.ct, files.labels)
+        return _annotated_scan(name, hu, files.translate(labels), geometry)
     return read_annotated_scan(Path(dataset) / name)
 
 
@@ -184,7 +186,7 @@ def labels_file(dataset: Path, name: str) -> Path:
     """The label map of a case of a dataset of either layout."""
     if is_nnunet_dataset(dataset):
         return nnunet_case(dataset, name).labels
-    return Path(dataset) / name / LABELS_FILE_NAME
+    return Path(dataset) / name / CASE_LABELS_FILE
 
 
 def read_annotated_scan(folder: Path) -> AnnotatedScan:
@@ -194,40 +196,46 @@ def read_annotated_scan(folder: Path) -> AnnotatedScan:
         BadInputError: a file cannot be read, or CT and labels do not lie on the same grid.
     """
     folder = Path(folder)
-    ct_image, labels_image = _read_pair(
-        folder.name, folder / CT_FILE_NAME, folder / LABELS_FILE_NAME
-    )
-    labels = sitk.GetArrayFromImage(labels_image).astype(np.uint8)
+    hu, labels, geometry = _read_pair(folder.name, folder / CASE_CT_FILE, folder / CASE_LABELS_FILE)
+    labels = labels.astype(np.uint8)
     # `case.json` counts the slices in the order of the file.
-    forget_inferred_classes(labels, folder / LABELS_FILE_NAME)
-    return _annotated_scan(folder.name, ct_image, labels)
+    forget_inferred_classes(labels, folder / CASE_LABELS_FILE)
+    return _annotated_scan(folder.name, hu, labels, geometry)
 
 
-def _read_pair(name: str, ct_file: Path, labels_file: Path) -> tuple[sitk.Image, sitk.Image]:
+def _read_pair(
+    name: str, ct_file: Path, labels_file: Path
+) -> tuple[np.ndarray, np.ndarray, Geometry]:
+    """CT and labels (z, y, x) as stored, and their grid."""
     try:
-        ct_image, labels_image = sitk.ReadImage(str(ct_file)), sitk.ReadImage(str(labels_file))
-    except RuntimeError as error:
+        hu, geometry = read_image(ct_file)
+        labels = read_label_file(labels_file)
+    except BadInputError as error:
         raise BadInputError(
             f"CT or labels of case {name} cannot be read; export the case again."
         ) from error
-    if not ct_image.IsSameImageGeometryAs(labels_image, 1e-3, 1e-3):
+    if not is_same_grid(labels.geometry, geometry):
         raise BadInputError(
             f"CT and labels of case {name} do not lie on the same grid; export them on one grid."
         )
-    return ct_image, labels_image
+    return hu, labels.layers[..., 0], geometry
 
 
-def _annotated_scan(name: str, ct_image: sitk.Image, labels: np.ndarray) -> AnnotatedScan:
-    """The scan turned upright; `labels` on the grid of `ct_image`."""
+def _annotated_scan(
+    name: str, hu: np.ndarray, labels: np.ndarray, geometry: Geometry
+) -> AnnotatedScan:
+    """The scan turned upright; arrays on one grid."""
     if not labels.any():
         raise BadInputError(
             f"The labels of case {name} are empty, they mark not even lung; export the case again."
         )
-    labels_image = sitk.GetImageFromArray(labels)
-    labels_image.CopyInformation(ct_image)
-    upright, upright_labels = (sitk.DICOMOrient(image, "LPS") for image in (ct_image, labels_image))
-    hu = np.clip(sitk.GetArrayFromImage(upright), -32768, 32767).astype(np.int16)
-    return AnnotatedScan(name, hu, sitk.GetArrayFromImage(upright_labels), upright.GetSpacing())
+    orientation = orientation_of(geometry)
+    return AnnotatedScan(
+        name,
+        np.clip(orient_like(hu, orientation), -32768, 32767).astype(np.int16),
+        orient_like(labels, orientation),
+        oriented_geometry(geometry, orientation).spacing_mm,
+    )
 
 
 def training_case(
@@ -240,7 +248,7 @@ def training_case(
         config: of the network.
         first_slice: where grouping thin slices starts; training varies it.
     """
-    box = in_plane_box(scan.hu, scan.labels > 0, scan.spacing_mm, config)
+    box = in_plane_box(scan.hu, structure_mask(scan.labels, LUNG), scan.spacing_mm, config)
     group = slices_per_group(scan.spacing_mm[2], config)
     bounds = [
         (first_slice + start, first_slice + stop)
@@ -248,8 +256,7 @@ def training_case(
     ]
     targets = np.stack([_target_shares(scan, bound, box, config) for bound in bounds])
     step_mm = working_step_mm(scan.spacing_mm[2], config)
-    lesion_share = targets[:, [label.value for label in LESION_LABELS]].sum(axis=1)
-    lesion_share = lesion_share + targets[:, UNCLASSIFIED_LESION_VALUE]
+    lesion_share = targets[:, LESION_CHANNELS].sum(axis=1)
     return TrainingCase(
         name=scan.name,
         slices=np.stack([working_slice(scan.hu, bound, box, config) for bound in bounds]).astype(
@@ -355,7 +362,7 @@ def _sample(
     return Sample(
         slices=torch.from_numpy(case.slices[contexts]).float(),
         targets=torch.from_numpy(case.targets[targets]).float(),
-        lesions=torch.from_numpy(case.targets[contexts, GGO.value :]).float().sum(dim=2),
+        lesions=torch.from_numpy(case.targets[contexts, LESION_CHANNELS]).float().sum(dim=2),
         windows=torch.from_numpy(windows),
     )
 

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.names import CASE_CT_FILE, CASE_LABELS_FILE
 from CovidLungQuantLib.training.nnunet import is_nnunet_dataset, nnunet_case_names
 
-CT_FILE_NAME = "ct.nrrd"
-LABELS_FILE_NAME = "labels.nrrd"
 MANIFEST_FILE_NAME = "manifest.csv"
 CASE_COLUMN = "case"
 # A case of the same patient; a patient's first case stands there for itself.
@@ -26,7 +25,7 @@ def layout_of(dataset: Path) -> str | None:
     """One of `LAYOUTS`; None where the folder holds no case, or is not there."""
     if is_nnunet_dataset(dataset):
         return NNUNET_LAYOUT
-    return COVIDLUNGQUANT_LAYOUT if any(dataset.glob(f"*/{LABELS_FILE_NAME}")) else None
+    return COVIDLUNGQUANT_LAYOUT if any(dataset.glob(f"*/{CASE_LABELS_FILE}")) else None
 
 
 def case_names(dataset: Path) -> list[str]:
@@ -37,10 +36,10 @@ def case_names(dataset: Path) -> list[str]:
     """
     if is_nnunet_dataset(dataset):
         return nnunet_case_names(dataset)
-    names = sorted(folder.parent.name for folder in Path(dataset).glob(f"*/{LABELS_FILE_NAME}"))
+    names = sorted(folder.parent.name for folder in Path(dataset).glob(f"*/{CASE_LABELS_FILE}"))
     if not names:
         raise BadInputError(
-            f"No case with {CT_FILE_NAME} and {LABELS_FILE_NAME} was found in {dataset}; "
+            f"No case with {CASE_CT_FILE} and {CASE_LABELS_FILE} was found in {dataset}; "
             "give the folder that holds one folder for each case."
         )
     return names

@@ -8,12 +8,13 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, GGO, HIGH_OPACITY
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, UNKNOWN_LUNG_VALUE
 from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.kinds import classify_by_density
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel
-from CovidLungQuantLib.measures.comparison import LESION, LUNG, class_slices, structure_mask
+from CovidLungQuantLib.measures.against_reader import class_slices
 from CovidLungQuantLib.measures.overlap import dice
+from CovidLungQuantLib.measures.structures import LESION, LUNG, structure_mask
 from CovidLungQuantLib.training.data import AnnotatedScan
 
 THRESHOLD_BASELINE_HU = -650
@@ -23,9 +24,10 @@ THRESHOLD_BASELINE_HU = -650
 class CaseAgreement:
     """Agreement of one case; volumes in mL, Dice NaN where the reader marked nothing.
 
-    Class figures are taken on the slices without lesion of unknown class (see
-    `measures.comparison.class_slices`), with the kinds told apart by density; `network_…` are those
-    of the network's own classes. `sure_slices` counts those of them that hold lesion.
+    Voxels of which the reader did not know whether they are lung count as no lesion and are left
+    out of lung and extents. Class figures are taken on the slices without lesion of unknown class
+    (see `measures.against_reader.class_slices`), with the kinds told apart by density; `network_…`
+    are those of the network's own classes. `sure_slices` counts those of them that hold lesion.
     """
 
     case: str
@@ -54,7 +56,7 @@ def threshold_lesions(scan: AnnotatedScan) -> np.ndarray:
     A median filter and an opening, slice by slice, take away noise and most vessels.
     """
     smooth = ndimage.median_filter(scan.hu, size=(1, 5, 5))
-    dense = (smooth > THRESHOLD_BASELINE_HU) & (scan.labels > BACKGROUND_VALUE)
+    dense = (smooth > THRESHOLD_BASELINE_HU) & structure_mask(scan.labels, LUNG)
     row, column = np.ogrid[-2:3, -2:3]
     return ndimage.binary_opening(dense, structure=(row**2 + column**2 <= 4)[None])
 
@@ -95,12 +97,12 @@ def compare_with_reader(
     reference_ggo = on_counted_slices(scan.labels, GGO.value)
     high_opacity = on_counted_slices(labels, HIGH_OPACITY.value)
     reference_high_opacity = on_counted_slices(scan.labels, HIGH_OPACITY.value)
-    lungs = structure_mask(labels, LUNG)
+    lungs = structure_mask(labels, LUNG) & (scan.labels != UNKNOWN_LUNG_VALUE)
     reference_lungs = structure_mask(scan.labels, LUNG)
     return CaseAgreement(
         case=scan.name,
         reference_extent_percent=_percent(reference_lesion, reference_lungs),
-        extent_percent=_percent(lesion, lungs),
+        extent_percent=_percent(lesion & lungs, lungs),
         reference_lesion_ml=volume_ml(reference_lesion),
         lesion_ml=volume_ml(lesion),
         lesion_dice=dice(lesion, reference_lesion),

@@ -26,19 +26,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from CovidLungQuantLib import __version__
-from CovidLungQuantLib.cohort.evaluation import CASE_FILE
 from CovidLungQuantLib.ct import CTVolume, lps_oriented
-from CovidLungQuantLib.ct.images import write_image
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS
+from CovidLungQuantLib.files.images import write_image
+from CovidLungQuantLib.files.names import CASE_CT_FILE, CASE_FILE, CASE_LABELS_FILE
+from CovidLungQuantLib.files.tables import replace_text
+from CovidLungQuantLib.label_maps import check_labels
+from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS, is_lung
 from CovidLungQuantLib.measures.correction import correction_of
-from CovidLungQuantLib.measures.volumes import check_labels
 from CovidLungQuantLib.outputs.folder import writing_error
 from CovidLungQuantLib.training.dataset import (
     CASE_COLUMN,
     COVIDLUNGQUANT_LAYOUT,
-    CT_FILE_NAME,
-    LABELS_FILE_NAME,
     LAYOUTS,
     MANIFEST_FILE_NAME,
     NNUNET_LAYOUT,
@@ -115,7 +114,7 @@ def export_training_case(
     """
     dataset = Path(dataset_folder).expanduser().absolute()
     check_labels(labels, ct.hu.shape)
-    if not np.any(labels != BACKGROUND_VALUE):
+    if not np.any(is_lung(labels)):
         raise BadInputError("The segmentation is empty; mark the lungs before adding the case.")
     layout = check_layout(dataset, layout)
     check_same_patient(dataset, same_patient_as)
@@ -124,10 +123,7 @@ def export_training_case(
     rows = _manifest_rows(dataset)
     present = _present_case(dataset, layout, rows, voxels_sha256)
     if present is not None and not new_version:
-        raise BadInputError(
-            f"This scan is in the dataset already, as {present}; remove that case, or ask for a "
-            "new version of it."
-        )
+        raise _already_there(present)
     name = present or _next_name(dataset, layout, rows)
     version = 1 + sum(row[CASE_COLUMN] == name for row in rows)
     groups = {row[CASE_COLUMN]: row[PATIENT_COLUMN] for row in rows}
@@ -135,20 +131,14 @@ def export_training_case(
     try:
         dataset.mkdir(parents=True, exist_ok=True)
         with _unfinished_folder(dataset) as folder:
-            unfinished = _files(folder, layout, name)
+            unfinished, final = _files(folder, layout, name), _files(dataset, layout, name)
             write_image(unfinished.ct, ct.hu.astype(np.int16, copy=False), ct.geometry)
             write_image(unfinished.labels, labels.astype(np.uint8), ct.geometry)
-            final = _files(dataset, layout, name)
             record = {
                 CASE_COLUMN: name,
                 "version": version,
                 PATIENT_COLUMN: groups.get(fellow, fellow),
-                "exported_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "reader": (reader or "").strip(),
-                "model_name": (provenance and provenance.model_name) or "",
-                "model_sha256": (provenance and provenance.model_sha256) or "",
-                "kinds": (provenance and provenance.options.get("kinds")) or "",
-                "software_version": __version__,
+                **_origin(reader, provenance),
                 **changes,
                 "ct_voxels_sha256": voxels_sha256,
                 "ct_file": final.ct.relative_to(dataset).as_posix(),
@@ -156,18 +146,39 @@ def export_training_case(
                 "labels_file": final.labels.relative_to(dataset).as_posix(),
                 "labels_file_sha256": _file_sha256(unfinished.labels),
             }
-            unfinished.record.parent.mkdir(parents=True, exist_ok=True)
-            # The reader has seen every class, so no slice's class was inferred.
-            unfinished.record.write_text(
-                json.dumps({"class_inferred_slices": [], **record}, indent=2, ensure_ascii=False),
-                encoding="utf-8",
-            )
+            _write_record(unfinished.record, record)
             earlier = dataset / EARLIER_FOLDER_NAME / f"{name}_version_{version - 1}"
             with _put_in_place(unfinished, final, earlier):
                 _complete_dataset(dataset, layout, record)
     except OSError as error:
         raise writing_error(error, dataset) from error
     return name
+
+
+def _already_there(case: str) -> BadInputError:
+    return BadInputError(
+        f"This scan is in the dataset already, as {case}; remove that case, or ask for a new "
+        "version of it."
+    )
+
+
+def _origin(reader: str | None, provenance: Provenance | None) -> dict[str, str]:
+    """Columns of the manifest that say when, who and what made the labels; blank if not known."""
+    return {
+        "exported_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "reader": (reader or "").strip(),
+        "model_name": (provenance and provenance.model_name) or "",
+        "model_sha256": (provenance and provenance.model_sha256) or "",
+        "kinds": str((provenance and provenance.options.get("kinds")) or ""),
+        "software_version": __version__,
+    }
+
+
+def _write_record(file: Path, record: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # The reader has seen every class, so no slice's class was inferred.
+    content = {"class_inferred_slices": [], **record}
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def check_layout(dataset: Path, layout: str | None) -> str:
@@ -209,7 +220,7 @@ def _files(folder: Path, layout: str, name: str) -> _CaseFiles:
             folder / LABELS_FOLDER_NAME / f"{name}{DEFAULT_ENDING}",
         )
     case = folder / name
-    return _CaseFiles(case / CT_FILE_NAME, case / CASE_FILE, case / LABELS_FILE_NAME)
+    return _CaseFiles(case / CASE_CT_FILE, case / CASE_FILE, case / CASE_LABELS_FILE)
 
 
 def _changes(
@@ -369,11 +380,7 @@ def _write_nnunet_description(file: Path) -> None:
                 "file endings; choose another dataset folder."
             )
     count = sum(1 for _ in (file.parent / LABELS_FOLDER_NAME).glob(f"*{DEFAULT_ENDING}"))
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(
-        json.dumps({**description, "numTraining": count}, indent=2), encoding="utf-8"
-    )
-    partial.replace(file)
+    replace_text(file, json.dumps({**description, "numTraining": count}, indent=2))
 
 
 def _append_to_manifest(dataset: Path, record: dict[str, Any]) -> None:
@@ -414,6 +421,4 @@ def _add_patient_column(file: Path) -> None:
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow([*header[:2], PATIENT_COLUMN, *header[2:]])
     writer.writerows([*row[:2], row[0], *row[2:]] for row in rows)
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(written.getvalue(), encoding="utf-8", newline="")
-    partial.replace(file)
+    replace_text(file, written.getvalue())

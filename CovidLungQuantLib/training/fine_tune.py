@@ -2,8 +2,8 @@
 
 `start_fine_tuning` writes a plan into a run folder and starts this module on it
 (`python -m CovidLungQuantLib.training.fine_tune RUN_FOLDER`). That process holds back some of the
-patients, runs `covidlungquant train --start-from` on the others, compares old and new model on the
-patients held back, and puts the new model beside the user's others. Everything about it is said in
+patients, trains on the others from the old model on, compares old and new model on the patients
+held back, and puts the new model beside the user's others. Everything about it is said in
 files of the run folder, so that whoever asks later (`FineTuning.status`) needs no handle of the
 process. The old model stays as it is.
 """
@@ -11,10 +11,7 @@ process. The old model stays as it is.
 from __future__ import annotations
 
 import _thread
-import argparse
-import csv
 import json
-import math
 import os
 import re
 import signal
@@ -24,33 +21,27 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
-from CovidLungQuantLib.labels import DISCLAIMER
-from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model, save_model
-from CovidLungQuantLib.lesions.networks.architectures import LesionNetworkConfig
-from CovidLungQuantLib.lesions.networks.unet import UNetConfig
+from CovidLungQuantLib.files.tables import replace_text
+from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
+from CovidLungQuantLib.models.network import LesionNetworkConfig
 from CovidLungQuantLib.models.registry import (
     CHECKSUM_SUFFIX,
     MODEL_SUFFIX,
     model_path,
     user_models_folder,
 )
-from CovidLungQuantLib.training import command
-from CovidLungQuantLib.training.data import fold_names, patients, read_case
+from CovidLungQuantLib.training.config import TrainingConfig, read_config, training_values
+from CovidLungQuantLib.training.data import fold_names, patients
 from CovidLungQuantLib.training.dataset import case_names, patient_groups
-from CovidLungQuantLib.training.evaluation import CaseAgreement, evaluate_case
 from CovidLungQuantLib.training.fine_tuning_runs import (
     ALIVE_FILE_NAME,
     CANCEL_FILE_NAME,
     CANCELLED,
-    COMPARED,
     COMPARING,
     COMPARISON_SUFFIX,
     CONFIG_FILE_NAME,
@@ -65,13 +56,13 @@ from CovidLungQuantLib.training.fine_tuning_runs import (
     FineTuning,
     FineTuningPlan,
 )
-from CovidLungQuantLib.training.options import add_options
-from CovidLungQuantLib.training.trainer import (
-    SHORT_TRAINING,
-    UNET_TRAINING,
-    TrainingConfig,
-    training_values,
+from CovidLungQuantLib.training.model_comparison import (
+    compare_models,
+    comparison_values,
+    write_comparison_table,
 )
+from CovidLungQuantLib.training.recipes import recipe
+from CovidLungQuantLib.training.run import train_on_dataset
 
 # What a new model is made of, and what half of it may leave behind.
 MADE_SUFFIXES = (
@@ -92,21 +83,15 @@ HEARTBEAT_S = 1.0
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
-COMPARISON_NOTE = (
-    "The new model saw none of these cases; the old one may have, if it was trained on them. Few "
-    "cases say little: look at the new model's results before using it."
-)
-
 
 def fine_tuning_config(network: LesionNetworkConfig) -> TrainingConfig:
-    """The recipe: the short one's, all of it on windows, with a low learning rate and few epochs.
+    """The network's recipe, all of it on windows, with a low learning rate and few epochs.
 
     Args:
         network: of the model to go on from, which cannot change.
     """
-    recipe = UNET_TRAINING if isinstance(network, UNetConfig) else SHORT_TRAINING
     return replace(
-        recipe,
+        recipe(network.fine_tuning_recipe),
         network=network,
         main_branch_epochs=0,
         main_branch_rate=1.0,
@@ -262,8 +247,9 @@ def run_fine_tuning(run_folder: Path) -> None:
     heart = threading.Thread(target=_beat, args=(run_folder,), daemon=True)
     # A process started in the background may have been told to ignore the signal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    heart.start()
     try:
+        # Within, since its first beat may be the one that cancels.
+        heart.start()
         plan = FineTuning(run_folder).plan
         _write_state(run_folder, TRAINING, "Training")
         _train(plan, run_folder)
@@ -272,26 +258,28 @@ def run_fine_tuning(run_folder: Path) -> None:
     except (KeyboardInterrupt, Cancelled):
         message = "Fine-tuning was cancelled; no model was made."
         _write_state(run_folder, CANCELLED, message, Cancelled.exit_code)
+    except CovidLungQuantError as error:
+        _write_state(run_folder, FAILED, str(error), error.exit_code)
+        raise
     except BaseException as error:
-        known = isinstance(error, CovidLungQuantError)
-        message = str(error) if known else f"{type(error).__name__}: {error}"
-        exit_code = error.exit_code if known else CovidLungQuantError.exit_code
-        _write_state(run_folder, FAILED, message, exit_code)
+        message = f"{type(error).__name__}: {error}"
+        _write_state(run_folder, FAILED, message, CovidLungQuantError.exit_code)
         raise
     else:
         _write_state(run_folder, DONE, f"The new model {plan.name} is ready to be chosen.")
 
 
 def _train(plan: FineTuningPlan, run_folder: Path) -> None:
-    """`covidlungquant train` on the patients that are not held back."""
-    parser = argparse.ArgumentParser()
-    add_options(parser)
-    arguments = [plan.dataset, "--output", str(run_folder / TRAINING_FOLDER_NAME)]
-    arguments += ["--config", str(run_folder / CONFIG_FILE_NAME), "--device", plan.device]
-    arguments += ["--start-from", plan.start_from, "--leave-out", ",".join(plan.held_back)]
-    for group in plan.same_patient:
-        arguments += ["--same-patient", ",".join(group)]
-    command.run(parser.parse_args(arguments))
+    """Go on training the old model with the patients that are not held back."""
+    train_on_dataset(
+        Path(plan.dataset),
+        run_folder / TRAINING_FOLDER_NAME,
+        read_config(run_folder / CONFIG_FILE_NAME),
+        device=plan.device,
+        start_from=plan.start_from,
+        leave_out=plan.held_back,
+        same_patient=plan.same_patient,
+    )
 
 
 def _finish(plan: FineTuningPlan, run_folder: Path) -> None:
@@ -301,83 +289,15 @@ def _finish(plan: FineTuningPlan, run_folder: Path) -> None:
     rows, left_out = compare_models(Path(plan.dataset), plan.held_back, old, new)
     folder = Path(plan.models_folder)
     stem = f"{plan.name}{COMPARISON_SUFFIX}"
-    comparison = {
-        "old_model": {"name": old.name, "sha256": old.sha256},
-        "new_model": {"name": plan.name, "sha256": new.sha256},
-        "trained_on": plan.trained_on,
-        "held_back": plan.held_back,
-        "left_out": left_out,
-        "mean": {
-            figure: {which: _mean([row[which] for row in rows], figure) for which in ("old", "new")}
-            for figure in COMPARED
-        },
-        "cases": [
-            {"case": row["new"].case, **{which: _figures(row[which]) for which in ("old", "new")}}
-            for row in rows
-        ],
-        "note": COMPARISON_NOTE,
-        "disclaimer": DISCLAIMER,
-    }
     try:
-        _write_table(folder / f"{stem}.csv", rows)
-        _write_json(folder / f"{stem}.json", comparison)
+        write_comparison_table(folder / f"{stem}.csv", rows)
+        _write_json(folder / f"{stem}.json", comparison_values(plan, old, new, rows, left_out))
         # Last, so that a model that can be chosen always has its comparison.
         save_model(folder / f"{plan.name}{MODEL_SUFFIX}", new.network)
     except BaseException:
         for suffix in MADE_SUFFIXES:
             (folder / f"{plan.name}{suffix}").unlink(missing_ok=True)
         raise
-
-
-def compare_models(
-    dataset: Path, names: Sequence[str], old: LoadedModel, new: LoadedModel
-) -> tuple[list[dict[str, CaseAgreement]], dict[str, str]]:
-    """Run both models on cases of a dataset and compare them with the reader.
-
-    Returns:
-        rows: agreement of the "old" and the "new" model, one a case.
-        left_out: cases that could not be segmented, with the reason.
-    """
-    rows, left_out = [], {}
-    for name in names:
-        try:
-            scan = read_case(dataset, name)
-            anatomy = segment_lungs(scan.hu, scan.spacing_mm)
-            rows.append(
-                {
-                    which: replace(evaluate_case(scan, anatomy, model)[0], case=name)
-                    for which, model in (("old", old), ("new", new))
-                }
-            )
-        except BadInputError as error:
-            left_out[name] = str(error)
-    return rows, left_out
-
-
-def _mean(agreements: Sequence[CaseAgreement], figure: str) -> float | None:
-    values = [getattr(agreement, figure) for agreement in agreements]
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.mean(known)) if known else None
-
-
-def _figures(agreement: CaseAgreement) -> dict[str, Any]:
-    values = asdict(agreement)
-    del values["case"]
-    return {
-        name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in values.items()
-    }
-
-
-def _write_table(path: Path, rows: Sequence[dict[str, CaseAgreement]]) -> None:
-    """One row a case and model; empty where a figure is undefined."""
-    columns = [column.name for column in fields(CaseAgreement)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["model", *columns])
-        for row in rows:
-            for which, agreement in row.items():
-                writer.writerow([which, agreement.case, *_figures(agreement).values()])
 
 
 def _beat(run_folder: Path) -> None:
@@ -396,18 +316,14 @@ def _write_state(run_folder: Path, state: str, message: str, exit_code: int = 0)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write beside and rename, so that a reader never meets half a file."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False), encoding="utf-8")
-    partial.replace(path)
+    replace_text(path, json.dumps(content, indent=2, allow_nan=False))
 
 
 def main() -> int:
-    """Command line of the background process; returns its exit code."""
-    parser = argparse.ArgumentParser(description="Fine-tune as the plan in a run folder says.")
-    parser.add_argument("run_folder", type=Path)
+    """The background process: what the plan in the run folder says; returns its exit code."""
+    (run_folder,) = sys.argv[1:]
     try:
-        run_fine_tuning(parser.parse_args().run_folder)
+        run_fine_tuning(Path(run_folder))
     except CovidLungQuantError as error:
         print(error)
         return error.exit_code

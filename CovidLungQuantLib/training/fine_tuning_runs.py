@@ -1,7 +1,7 @@
 """A fine-tuning as the files of its run folder tell it, running or over; needs no PyTorch.
 
 `fine_tunings()` finds all of them again, whoever started them; `FineTuning.status()` says how far
-one is. `training.fine_tune` starts them.
+one is, and `watch` follows it to its end. `training.fine_tune` starts them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from CovidLungQuantLib.errors import CovidLungQuantError
+from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
 from CovidLungQuantLib.models.registry import MODEL_SUFFIX, user_models_folder
+from CovidLungQuantLib.progress import ProgressCallback
 from CovidLungQuantLib.training.curves import LOG_FILE_NAME
 
 RUNS_FOLDER_NAME = "fine-tuning"
@@ -28,6 +30,7 @@ COMPARISON_SUFFIX = ".comparison"
 # Loading the libraries from a slow disk takes long before the first heartbeat.
 SILENT_AFTER_S = 120.0
 TRAINING_SHARE = 0.8
+LOOK_EVERY_S = 0.5
 
 STARTING, TRAINING, COMPARING = "starting", "training", "comparing"
 DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
@@ -162,3 +165,68 @@ def fine_tunings(models_folder: Path | str | None = None) -> list[FineTuning]:
     folder = Path(models_folder or user_models_folder()).expanduser().absolute()
     plans = (folder / RUNS_FOLDER_NAME).glob(f"*/{PLAN_FILE_NAME}")
     return [FineTuning(plan.parent) for plan in sorted(plans)]
+
+
+def watch(run: FineTuning, progress: ProgressCallback) -> FineTuningStatus:
+    """Follow a fine-tuning to its end; an interruption ends it, and nothing of it stays.
+
+    Raises:
+        Cancelled: it was interrupted, here or by another.
+        CovidLungQuantError: it failed, with the exit code of what went wrong.
+    """
+    try:
+        status = _until_over(run, lambda now: progress(now.fraction, _message(now)))
+    except KeyboardInterrupt:
+        run.cancel()
+        status = _until_over(run)
+    if status.state == CANCELLED:
+        run.forget()
+        raise Cancelled(status.message)
+    if status.state == FAILED:
+        error = CovidLungQuantError(_failure(run, status))
+        error.exit_code = status.exit_code
+        raise error
+    return status
+
+
+def cancel_fine_tuning(name: str) -> str:
+    """Stop the fine-tuning of this name; returns how it ended.
+
+    Raises:
+        BadInputError: none of this name is running.
+    """
+    for run in fine_tunings():
+        if run.plan.name == name and not run.status().is_over:
+            run.cancel()
+            return _until_over(run).message
+    raise BadInputError(f"No fine-tuning called {name} is running; --status names those that are.")
+
+
+def status_lines() -> list[str]:
+    """One line for each fine-tuning."""
+    lines = []
+    for run in fine_tunings():
+        status = run.status()
+        lines.append(f"{run.plan.name:<30} {100 * status.fraction:3.0f} %  {_message(status)}")
+    return lines or ["No model was fine-tuned here."]
+
+
+def _until_over(
+    run: FineTuning, tell: Callable[[FineTuningStatus], None] = lambda status: None
+) -> FineTuningStatus:
+    while not (status := run.status()).is_over:
+        tell(status)
+        time.sleep(LOOK_EVERY_S)
+    return status
+
+
+def _message(status: FineTuningStatus) -> str:
+    loss = f", loss {status.losses[-1]:.3f}" if status.losses and not status.is_over else ""
+    return f"{status.message}{loss}"
+
+
+def _failure(run: FineTuning, status: FineTuningStatus) -> str:
+    """What went wrong; where nobody foresaw it, with the file that says more."""
+    if status.exit_code != CovidLungQuantError.exit_code:
+        return status.message
+    return f"{status.message.rstrip('.')} (see {run.run_folder / MESSAGES_FILE_NAME})."

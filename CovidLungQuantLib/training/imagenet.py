@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.networks.convlstm_attention import (
-    ConvLSTMAttentionNetwork,
-    DenseBlock,
-)
+from CovidLungQuantLib.lesions.networks.convlstm_attention import DenseBlock
+from CovidLungQuantLib.models.network import LesionNetwork
 
 # A network without a dense block lacks the attribute.
 _NOT_FITTING_ERRORS = (
@@ -29,7 +28,7 @@ _NOT_FITTING_ERRORS = (
 )
 
 
-def start_from_imagenet(network: ConvLSTMAttentionNetwork, weights_file: Path) -> None:
+def start_from_imagenet(network: LesionNetwork, weights_file: Path) -> None:
     """Copy DenseNet-121's stem and first dense block into the main branch, in place.
 
     The stem's three colour channels are summed and shared out to the network's channels: a grey
@@ -40,7 +39,8 @@ def start_from_imagenet(network: ConvLSTMAttentionNetwork, weights_file: Path) -
     """
     try:
         source = torch.load(weights_file, map_location="cpu", weights_only=True)
-        block = network.main_branch.dense
+        main_branch: Any = network.main_branch
+        block = main_branch.dense
         block.load_state_dict(
             {name: _from_imagenet(name, source, block) for name in block.state_dict()}
         )

@@ -13,7 +13,8 @@ from CovidLungQuantLib.labels import (
     NORMAL_LUNG,
     UNCLASSIFIED_LESION_VALUE,
 )
-from CovidLungQuantLib.lesions.networks.blocks import KIND_CHANNEL, LESION_CHANNEL
+from CovidLungQuantLib.models.network import KIND_CHANNEL, LESION_CHANNEL
+from CovidLungQuantLib.training.data import UNKNOWN_LUNG_CHANNEL
 
 RMI_POOLING = 4
 RMI_RADIUS = 3
@@ -25,11 +26,12 @@ def segmentation_loss(
 ) -> Tensor:
     """(1 − w)·BCE + w·RMI over background, normal, lesion, and the kinds of lesion where known.
 
-    A slice with lesion of unknown class teaches only that there is lesion, not which.
+    A slice with lesion of unknown class teaches only that there is lesion, not which. Where lung or
+    not is unknown, background and normal lung are not taught, but that there is no lesion.
 
     Args:
         logits: (windows, LOGIT_CHANNELS, height, width).
-        targets: shares (windows, 5, height, width); the last channel is lesion of unknown class.
+        targets: shares (windows, TARGET_CHANNELS, height, width), see `training.data`.
         rmi_weight: w, 0.5 in the paper.
         dice_weight: of an added soft Dice loss of lesion and its kinds, 0 in the paper.
     """
@@ -39,11 +41,17 @@ def segmentation_loss(
     )
     always_targets = torch.cat([targets[:, [BACKGROUND_VALUE, NORMAL_LUNG.value]], lesion], dim=1)
     probabilities = always_logits.sigmoid()
+    known_shares = _known_shares(targets)
     bce = functional.binary_cross_entropy_with_logits(
-        always_logits, always_targets, reduction="none"
+        always_logits,
+        always_targets / known_shares.clamp_min(1e-6),
+        weight=known_shares,
+        reduction="none",
     )
     loss = (1.0 - rmi_weight) * bce.mean(dim=(0, 2, 3)).sum()
-    loss = loss + rmi_weight * region_mutual_information(probabilities, always_targets)
+    loss = loss + rmi_weight * region_mutual_information(
+        probabilities * known_shares, always_targets
+    )
     if dice_weight:
         loss = loss + dice_weight * _soft_dice_loss(probabilities[:, LESION_CHANNEL:], lesion)
     known = (targets[:, UNCLASSIFIED_LESION_VALUE].flatten(1).amax(dim=1) == 0) & (
@@ -54,6 +62,12 @@ def segmentation_loss(
             logits[known], targets[known], rmi_weight, dice_weight
         )
     return loss
+
+
+def _known_shares(targets: Tensor) -> Tensor:
+    """Share of each voxel in which background, normal lung and lesion are known, in that order."""
+    lung_known = 1.0 - targets[:, [UNKNOWN_LUNG_CHANNEL]]
+    return torch.cat([lung_known, lung_known, torch.ones_like(lung_known)], dim=1)
 
 
 def _kind_loss(logits: Tensor, targets: Tensor, rmi_weight: float, dice_weight: float) -> Tensor:

@@ -14,11 +14,7 @@ import numpy as np
 import torch
 
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, CLASS_COUNT
-from CovidLungQuantLib.lesions.inference import (
-    decide_labels,
-    finished_labels,
-    lesion_probabilities,
-)
+from CovidLungQuantLib.lesions.inference import decide_labels, finished_labels, lesion_probabilities
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel
 from CovidLungQuantLib.training.data import TaughtScan, read_scan_and_lungs
 

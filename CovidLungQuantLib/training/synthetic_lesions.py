@@ -82,8 +82,9 @@ def paint_lesions(
     paintable = (lungs > 0) & ~airways
     for _ in range(random.integers(ranges.count[0], ranges.count[1] + 1)):
         centre = np.unravel_index(random.choice(chances.size, p=chances.ravel()), chances.shape)
+        z, y, x = centre
         field, edge = _lesion_field(
-            coarse_lungs.shape, centre, inwards[(slice(None), *centre)], grid_mm, random, ranges
+            coarse_lungs.shape, centre, inwards[:, z, y, x], grid_mm, random, ranges
         )
         _paint(diseased, labels, field, edge, steps, paintable, random, ranges)
     return np.rint(diseased).astype(np.int16), labels

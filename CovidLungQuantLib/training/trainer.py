@@ -6,10 +6,7 @@ run go on where it stopped.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.lesions.networks.architectures import (
-    LesionNetwork,
-    LesionNetworkConfig,
-    build_network,
-    config_to_values,
-)
-from CovidLungQuantLib.lesions.networks.blocks import LUNG_CROP
-from CovidLungQuantLib.lesions.networks.convlstm_attention import UNET_BRANCH, NetworkConfig
-from CovidLungQuantLib.lesions.networks.unet import UNetConfig
-from CovidLungQuantLib.training.augmentation import AugmentationConfig
+from CovidLungQuantLib.lesions.networks import architecture_name, build_network
+from CovidLungQuantLib.models.network import LesionNetwork
 from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
+from CovidLungQuantLib.training.checks import ONE_CYCLE, PLATEAU, check_training
+from CovidLungQuantLib.training.config import TrainingConfig
 from CovidLungQuantLib.training.curves import Curves
 from CovidLungQuantLib.training.data import (
     AnnotatedScan,
@@ -39,137 +30,9 @@ from CovidLungQuantLib.training.data import (
 )
 from CovidLungQuantLib.training.imagenet import start_from_imagenet
 from CovidLungQuantLib.training.losses import segmentation_loss
-from CovidLungQuantLib.training.options import RECIPE_NAMES
+from CovidLungQuantLib.training.run_folder import claim_run_folder, resume, save_checkpoint
+from CovidLungQuantLib.training.schedule import learning_rate, make_optimizer, make_scheduler
 from CovidLungQuantLib.training.workers import Workers
-
-CHECKPOINT_FILE_NAME = "checkpoint.pt"
-CONFIG_FILE_NAME = "config.json"
-# Names of the scans of a run, beside its options in the configuration.
-SCANS_KEY = "scans"
-
-CYCLE_RISE = 0.15
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Every choice of a training run; saved with it. Defaults are the paper's (Grodecki 2021).
-
-    Attributes:
-        network: architecture and input.
-        augmentation: random changes to the samples.
-        optimizer: "sgd" (momentum 0.9) or "adamw".
-        schedule: "plateau" (×0.1 after 10 epochs without better validation loss, stop below
-            `minimum_learning_rate`) or "one_cycle", one over `main_branch_epochs` and one over the
-            rest.
-        epochs: most epochs to train.
-        steps_per_epoch: optimiser steps in an epoch.
-        samples_per_batch, targets_per_sample: a batch is this many stretches of neighbouring
-            slices, each with this many targets (together the paper's batch of 32).
-        dice_weight: of a soft Dice loss of the lesions; 0 in the paper.
-        branch_weight: weight of the same loss on each branch alone; 0 in the paper.
-        main_branch_epochs: of `epochs`, the first this many train the main branch alone, on
-            single slices (samples_per_batch × targets_per_sample a batch); 0 in the paper.
-        main_branch_rate: the main branch's learning rate as a share of the others', in the epochs
-            that train all, so as not to undo what it has learned alone; 1 in the paper.
-        painted_variants: how many times lesions are painted into each healthy scan.
-        lesion_share: chance that a sample is drawn around a lesion.
-        seed: of everything random.
-    """
-
-    network: LesionNetworkConfig = field(default_factory=NetworkConfig)
-    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    optimizer: str = "sgd"
-    schedule: str = "plateau"
-    learning_rate: float = 1e-3
-    minimum_learning_rate: float = 1e-7
-    weight_decay: float = 1e-6
-    rmi_weight: float = 0.5
-    dice_weight: float = 0.0
-    branch_weight: float = 0.0
-    epochs: int = 500
-    steps_per_epoch: int = 40
-    samples_per_batch: int = 4
-    targets_per_sample: int = 8
-    main_branch_epochs: int = 0
-    main_branch_rate: float = 1.0
-    painted_variants: int = 4
-    lesion_share: float = 0.7
-    seed: int = 0
-
-
-def training_values(config: TrainingConfig) -> dict[str, Any]:
-    """A configuration as its file holds it and `command.read_config` reads it."""
-    return {**asdict(config), "network": config_to_values(config.network)}
-
-
-# For a hundredth of the paper's data and no GPU: a narrower dense block that sees a slice between
-# its neighbours, a coarser working grid, soft Dice in place of RMI, an optimiser that converges in
-# a few hundred steps, and a main branch that has seen many slices before the costly windows begin.
-SHORT_TRAINING = TrainingConfig(
-    network=NetworkConfig(
-        working_size=192, context_slices=3, stem_channels=32, growth=16, bottleneck=64
-    ),
-    augmentation=AugmentationConfig(
-        rotation_degrees=12.0, scale_range=(0.83, 1.18), hu_gain=0.1, lesion_fade=(-0.2, 0.3)
-    ),
-    optimizer="adamw",
-    schedule="one_cycle",
-    learning_rate=3e-3,
-    weight_decay=1e-2,
-    rmi_weight=0.0,
-    dice_weight=1.0,
-    branch_weight=0.25,
-    epochs=55,
-    main_branch_epochs=50,
-    main_branch_rate=0.1,
-    samples_per_batch=2,
-    targets_per_sample=8,
-    lesion_share=0.6,
-)
-
-
-# Finer edges from as many pixels: the box around the lungs, and a level at full resolution.
-FINE_TRAINING = replace(
-    SHORT_TRAINING,
-    network=replace(SHORT_TRAINING.network, crop=LUNG_CROP, full_channels=16),
-    epochs=45,
-    main_branch_epochs=40,
-)
-
-
-# The 2D U-Net on the same slices, cases and steps as the ConvLSTM network's short training.
-UNET_TRAINING = replace(
-    SHORT_TRAINING,
-    network=UNetConfig(working_size=192, context_slices=3),
-    main_branch_epochs=0,
-    main_branch_rate=1.0,
-    branch_weight=0.0,
-    samples_per_batch=16,
-    targets_per_sample=1,
-)
-
-# That U-Net as the main branch, trained like it, before the attention branch learns beside it: the
-# shipped weights.
-UNET_ATTENTION_TRAINING = replace(
-    SHORT_TRAINING,
-    network=NetworkConfig(working_size=192, context_slices=3, main_branch=UNET_BRANCH),
-    epochs=UNET_TRAINING.epochs + 8,
-    main_branch_epochs=UNET_TRAINING.epochs,
-)
-
-RECIPES: dict[str, TrainingConfig] = dict(
-    zip(
-        RECIPE_NAMES,
-        (
-            TrainingConfig(),
-            SHORT_TRAINING,
-            FINE_TRAINING,
-            UNET_TRAINING,
-            UNET_ATTENTION_TRAINING,
-        ),
-        strict=True,
-    )
-)
 
 
 class _LossOf(nn.Module):
@@ -183,9 +46,11 @@ class _LossOf(nn.Module):
     def forward(self, slices: Tensor, targets: Tensor, windows: Tensor | None) -> Tensor:
         """Loss of a `Batch`; without windows, of the main branch alone."""
         with torch.autocast(slices.device.type, dtype=torch.bfloat16):
+            branches: tuple[Tensor, ...] = ()
             if windows is None:
                 slices = slices.contiguous(memory_format=torch.channels_last)
-                logits, branches = self.network.main_branch(slices)[0], ()
+                assert self.network.main_branch is not None, "only what can learn alone does"
+                logits = self.network.main_branch(slices)[0]
             else:
                 output = self.network(slices, windows)
                 logits, branches = output.logits, output.branches
@@ -231,32 +96,25 @@ def train(
         taught_scans: scans without labels, to learn from as other networks see them.
 
     Raises:
-        BadInputError: `run_folder` holds a run of other options or scans, or `start_from` has other
-            sizes than the network.
+        BadInputError: `config` has a value that nobody can train with, `run_folder` holds a run of
+            other options or scans, or `start_from` has other sizes than the network.
     """
+    check_training(config)
     run_folder = Path(run_folder)
     workers = Workers(device)
-    torch.manual_seed(config.seed)
-    network = build_network(config.network)
-    if start_from is not None:
-        _start_from(network, start_from)
-    if imagenet_weights is not None:
-        start_from_imagenet(network, imagenet_weights)
+    network = _new_network(config, start_from, imagenet_weights)
     if workers.first:
-        _claim(
-            run_folder,
-            config,
-            {
-                "cases": scans,
-                "validation": validation_scans,
-                "healthy": healthy_scans,
-                "unlabelled": taught_scans,
-            },
-        )
+        names = {
+            "cases": [scan.name for scan in scans],
+            "validation": [scan.name for scan in validation_scans],
+            "healthy": [scan.name for scan in healthy_scans],
+            "unlabelled": [scan.name for scan in taught_scans],
+        }
+        claim_run_folder(run_folder, config, names)
     network.to(workers.device)
-    optimizer = _optimizer(network, config)
-    scheduler = _scheduler(optimizer, config)
-    first_epoch = _resume(run_folder, network, optimizer, scheduler)
+    optimizer = make_optimizer(network, config)
+    scheduler: Any = make_scheduler(optimizer, config)
+    first_epoch = resume(run_folder, network, optimizer, scheduler)
     loss_of = workers.wrap(_LossOf(network, config), config.main_branch_epochs > 0)
     validation = [training_case(scan, config.network) for scan in validation_scans]
     cases = CaseVariants(
@@ -270,32 +128,71 @@ def train(
         for epoch in range(first_epoch, config.epochs):
             random = np.random.default_rng([config.seed, epoch, *workers.seed])
             network.train()
-            losses = []
-            for _ in range(config.steps_per_epoch):
-                losses.append(_step(loss_of, optimizer, cases, config, epoch, random))
-                if config.schedule == "one_cycle":
-                    scheduler.step()
-            record = {
-                "epoch": epoch,
-                "loss": workers.mean(float(np.mean(losses))),
-                "lr": _learning_rate(optimizer),
-            }
+            loss = _epoch(loss_of, optimizer, scheduler, cases, config, epoch, random)
+            record = {"epoch": epoch, "loss": workers.mean(loss), "lr": learning_rate(optimizer)}
             if validation:
-                record["validation_loss"] = workers.mean(
-                    validation_loss(network, validation, config)
-                )
-            if config.schedule == "plateau":
+                watched = validation_loss(network, validation, config)
+                record["validation_loss"] = workers.mean(watched)
+            if config.schedule == PLATEAU:
                 scheduler.step(record.get("validation_loss", record["loss"]))
             curves.add(record)
             if workers.first:
-                _save_checkpoint(run_folder, network, optimizer, scheduler, epoch + 1)
-            if (
-                config.schedule == "plateau"
-                and _learning_rate(optimizer) <= config.minimum_learning_rate
+                save_checkpoint(run_folder, network, optimizer, scheduler, epoch + 1)
+            if config.schedule == PLATEAU and (
+                learning_rate(optimizer) <= config.minimum_learning_rate
             ):
                 break
     workers.leave()
     return network.cpu()
+
+
+def _new_network(
+    config: TrainingConfig, start_from: LesionNetwork | None, imagenet_weights: Path | None
+) -> LesionNetwork:
+    torch.manual_seed(config.seed)
+    network = build_network(config.network)
+    if config.main_branch_epochs and network.main_branch is None:
+        raise BadInputError(
+            "This network has no main branch that could be trained alone; set main_branch_epochs "
+            "to 0."
+        )
+    if start_from is not None:
+        _start_from(network, start_from)
+    if imagenet_weights is not None:
+        start_from_imagenet(network, imagenet_weights)
+    return network
+
+
+def _start_from(network: LesionNetwork, start: LesionNetwork) -> None:
+    is_same_kind = architecture_name(start.config) == architecture_name(network.config)
+    try:
+        place = network if is_same_kind else network.main_branch
+        if place is None:
+            raise KeyError("main_branch")
+        place.load_state_dict(start.state_dict())
+    except (KeyError, RuntimeError) as error:
+        raise BadInputError(
+            "The model to start from has other layers than the network to train; start from one of "
+            "the same recipe, or from a U-Net where that is the main branch."
+        ) from error
+
+
+def _epoch(
+    loss_of: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+    cases: CaseVariants,
+    config: TrainingConfig,
+    epoch: int,
+    random: np.random.Generator,
+) -> float:
+    """All optimiser steps of an epoch; returns the mean loss."""
+    losses = []
+    for _ in range(config.steps_per_epoch):
+        losses.append(_step(loss_of, optimizer, cases, config, epoch, random))
+        if config.schedule == ONE_CYCLE:
+            scheduler.step()
+    return float(np.mean(losses))
 
 
 def _step(
@@ -325,7 +222,7 @@ def _step(
 def validation_loss(
     network: LesionNetwork, cases: Sequence[TrainingCase], config: TrainingConfig
 ) -> float:
-    """Mean loss over every slice of `cases`, without augmentation."""
+    """Mean loss over every slice of `cases`, as in training but for augmentation and branches."""
     network.eval()
     device = next(network.parameters()).device
     losses = []
@@ -345,126 +242,9 @@ def validation_loss(
                         output.logits.float(),
                         torch.from_numpy(targets).to(device),
                         config.rmi_weight,
+                        config.dice_weight,
                     )
                 )
             )
     network.train()
     return float(np.mean(losses))
-
-
-def _claim(
-    run_folder: Path,
-    config: TrainingConfig,
-    scans: dict[str, Sequence[AnnotatedScan | HealthyScan | TaughtScan]],
-) -> None:
-    """Write the configuration and the names of the scans; refuse a folder with others."""
-    config_file = run_folder / CONFIG_FILE_NAME
-    names = {kind: [scan.name for scan in several] for kind, several in scans.items()}
-    values = {**training_values(config), SCANS_KEY: names}
-    text = json.dumps(values, indent=2, ensure_ascii=False)
-    if (run_folder / CHECKPOINT_FILE_NAME).exists() and config_file.read_text(
-        encoding="utf-8"
-    ) != text:
-        raise BadInputError(
-            f"{run_folder.name} holds a training run of other options or scans; choose another "
-            "folder, or the same options and scans to go on with it."
-        )
-    run_folder.mkdir(parents=True, exist_ok=True)
-    config_file.write_text(text, encoding="utf-8")
-
-
-def _start_from(network: LesionNetwork, start: LesionNetwork) -> None:
-    same_kind = type(start) is type(network)
-    try:
-        (network if same_kind else network.main_branch).load_state_dict(start.state_dict())
-    except (AttributeError, RuntimeError) as error:
-        raise BadInputError(
-            "The model to start from has other layers than the network to train; start from one of "
-            "the same recipe, or from a U-Net where that is the main branch."
-        ) from error
-
-
-def _optimizer(network: LesionNetwork, config: TrainingConfig) -> torch.optim.Optimizer:
-    groups = _parameter_groups(network)
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay
-        )
-    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
-
-
-def _parameter_groups(network: LesionNetwork) -> list[dict[str, list[nn.Parameter]]]:
-    """The main branch and the rest; all in one for a network without branches."""
-    groups: dict[bool, list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
-        groups.setdefault(name.startswith("main_branch."), []).append(parameter)
-    return [{"params": groups[key]} for key in sorted(groups, reverse=True)]
-
-
-def _scheduler(
-    optimizer: torch.optim.Optimizer, config: TrainingConfig
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if config.schedule == "plateau":
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=10)
-    first = config.main_branch_epochs * config.steps_per_epoch
-    second = max(1, config.epochs * config.steps_per_epoch - first)
-
-    def factor(step: int) -> float:
-        return one_cycle(step / first if step < first else min(1.0, (step - first) / second))
-
-    def main_branch_factor(step: int) -> float:
-        return factor(step) * (config.main_branch_rate if step >= first else 1.0)
-
-    factors = [main_branch_factor, factor][-len(optimizer.param_groups) :]
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factors)
-
-
-def one_cycle(position: float) -> float:
-    """Share of the peak learning rate at `position` (0…1) of a cycle: a rise, then half a cosine.
-
-    After Smith and Topin, Super-convergence, 2018.
-    """
-    if position < CYCLE_RISE:
-        return max(0.04, position / CYCLE_RISE)
-    return 0.5 + 0.5 * math.cos(math.pi * (position - CYCLE_RISE) / (1.0 - CYCLE_RISE))
-
-
-def _learning_rate(optimizer: torch.optim.Optimizer) -> float:
-    return float(optimizer.param_groups[-1]["lr"])
-
-
-def _save_checkpoint(
-    run_folder: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    next_epoch: int,
-) -> None:
-    """Write beside, then rename, so that a kill never leaves half a checkpoint."""
-    partial = run_folder / f"{CHECKPOINT_FILE_NAME}.partial"
-    torch.save(
-        {
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
-            "next_epoch": next_epoch,
-        },
-        partial,
-    )
-    partial.replace(run_folder / CHECKPOINT_FILE_NAME)
-
-
-def _resume(
-    run_folder: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-) -> int:
-    checkpoint_file = run_folder / CHECKPOINT_FILE_NAME
-    if not checkpoint_file.exists():
-        return 0
-    checkpoint = torch.load(checkpoint_file, map_location="cpu", weights_only=True)
-    network.load_state_dict(checkpoint["network"])
-    optimizer.load_state_dict(checkpoint["optimizer"])
-    scheduler.load_state_dict(checkpoint["scheduler"])
-    return int(checkpoint["next_epoch"])

@@ -22,9 +22,9 @@ import slicer
 from CovidLungQuantLib.ct import read_ct
 from CovidLungQuantLib.ct.reading import IMAGE_SUFFIXES
 from CovidLungQuantLib.errors import BadInputError, CovidLungQuantError
+from CovidLungQuantLib.files.names import MEASUREMENTS_FILE, SCENE_FILE
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_to_node
-from CovidLungQuantLib.outputs.folder import MEASUREMENTS_FILE, SCENE_FILE
 
 COHORT_FILE = "cohort.csv"
 

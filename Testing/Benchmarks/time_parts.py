@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from CovidLungQuantLib.ct import CTVolume, Geometry
-from CovidLungQuantLib.files.segmentation import write_segmentation
+from CovidLungQuantLib.files.segmentation_writing import write_segmentation
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 from CovidLungQuantLib.measures.measurements import measure_lungs
 from CovidLungQuantLib.outputs.report import report_html

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from small_model import small_model
 
-from CovidLungQuantLib.ct.images import write_image
+from CovidLungQuantLib.files.images import write_image
+from CovidLungQuantLib.lesions.inference import available_devices
 from CovidLungQuantLib.lesions.lesion_model import save_model
 from CovidLungQuantLib.phantom import chest_phantom
 
@@ -22,6 +24,29 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 TEST_DATA_VARIABLE = "COVIDLUNGQUANT_TEST_DATA"
 
 
+# Without these there is neither a scene nor a panel to test.
+SLICER_PACKAGES = ("slicer", "PySide6")
+MISSING_PACKAGES = [name for name in SLICER_PACKAGES if find_spec(name) is None]
+collect_ignore_glob = ["test_mrml_*.py", "test_slicer_*.py"] if MISSING_PACKAGES else []
+
+# What a test needs is known by its fixtures, those that its fixtures need included.
+MARKER_OF_FIXTURE = {"test_data": "real_data", "gpu": "gpu"}
+
+
+def pytest_report_header() -> list[str]:
+    """Say which tests are left out."""
+    return [f"no tests of scene and panel: {name} is not installed" for name in MISSING_PACKAGES]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their fixtures, before `-m` chooses among them."""
+    for item in items:
+        for fixture, marker in MARKER_OF_FIXTURE.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """Return the folder of real scans, or skip."""
@@ -29,6 +54,15 @@ def test_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real scans here: set {TEST_DATA_VARIABLE} to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def gpu() -> str:
+    """Return the name of this computer's GPU device, or skip."""
+    others = [device for device in available_devices() if device != "cpu"]
+    if not others:
+        pytest.skip("no GPU here")
+    return others[0]
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,12 @@ def open_sections(widget: Any) -> None:
         section.collapsed = False
 
 
+def section(widget: Any, name: str) -> Any:
+    """The section of the panel whose class is `name`."""
+    (found,) = (part for part in widget._sections if type(part).__name__ == name)
+    return found
+
+
 def press(button: Any) -> None:
     QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 

@@ -121,6 +121,7 @@ def test_a_leak_is_left_out_and_its_neighbour_grows():
     assert np.array_equal(grown, tree | lumen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "smallest_ml", "largest_in_lungs_ml"),
     [

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from small_airways_and_vessels import AIRWAY, PARENCHYMA_HU, VESSEL, an_enhanced_quantification
 from small_model import small_model
-from small_tubes import AIRWAY, PARENCHYMA_HU, VESSEL, an_enhanced_quantification
 
+from CovidLungQuantLib.display.enhancement import enhancement_facts, vessel_band_names
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
     AIRWAYS,
@@ -25,7 +26,10 @@ from CovidLungQuantLib.labels import (
     SUB_VISUAL_LESION,
     VESSELS,
 )
-from CovidLungQuantLib.lesions.airways_and_vessels import FIND_TUBES, REMOVE_TUBES
+from CovidLungQuantLib.lesions.airways_and_vessels import (
+    FIND_AIRWAYS_AND_VESSELS,
+    REMOVE_AIRWAYS_AND_VESSELS,
+)
 from CovidLungQuantLib.lesions.enhancement import VESSEL_BANDS_MM
 from CovidLungQuantLib.lesions.kinds import THRESHOLDS
 from CovidLungQuantLib.lesions.lesion_model import save_model
@@ -35,7 +39,6 @@ from CovidLungQuantLib.measures.airways_and_vessels import (
     removal_note,
     volumes_note,
 )
-from CovidLungQuantLib.outputs.enhancement_section import enhancement_facts, vessel_band_names
 from CovidLungQuantLib.outputs.folder import check_output_folder, write_results
 from CovidLungQuantLib.outputs.report import report_html
 from CovidLungQuantLib.outputs.table import result_dict
@@ -58,11 +61,11 @@ def run() -> Quantification:
 
 
 def test_volumes_and_the_share_of_the_lungs_are_exact():
-    tubes, labels = np.zeros((10, 10, 10), np.uint8), np.zeros((10, 10, 10), np.uint8)
+    airways_and_vessels, labels = np.zeros((10, 10, 10), np.uint8), np.zeros((10, 10, 10), np.uint8)
     labels[:, :, :5] = NORMAL_LUNG.value
-    tubes[0, 0, :4], tubes[1, :2, :5] = AIRWAYS.value, VESSELS.value
+    airways_and_vessels[0, 0, :4], airways_and_vessels[1, :2, :5] = AIRWAYS.value, VESSELS.value
 
-    measured = measure_airways_and_vessels(tubes, labels, 0.5)
+    measured = measure_airways_and_vessels(airways_and_vessels, labels, 0.5)
 
     assert (measured.airways_ml, measured.vessels_ml, measured.vessels_percent) == (2.0, 5.0, 2.0)
     note = volumes_note(measured)
@@ -97,12 +100,12 @@ def test_none_of_them_is_ever_taken_for_a_label_that_is_measured(label):
 def test_the_files_hold_what_was_found(run: Quantification, tmp_path: Path):
     write_results(tmp_path / "out", run)
 
-    tubes = sitk.ReadImage(str(tmp_path / "out" / "airways-and-vessels.seg.nrrd"))
-    assert np.array_equal(sitk.GetArrayFromImage(tubes), run.airways_and_vessels)
+    airways_and_vessels = sitk.ReadImage(str(tmp_path / "out" / "airways-and-vessels.seg.nrrd"))
+    assert np.array_equal(sitk.GetArrayFromImage(airways_and_vessels), run.airways_and_vessels)
     for index, label in enumerate(AIRWAYS_AND_VESSELS):
-        assert tubes.GetMetaData(f"Segment{index}_ID") == label.segment_id
-        assert tubes.GetMetaData(f"Segment{index}_LabelValue") == str(label.value)
-        assert terminology_entry(label) in tubes.GetMetaData(f"Segment{index}_Tags")
+        assert airways_and_vessels.GetMetaData(f"Segment{index}_ID") == label.segment_id
+        assert airways_and_vessels.GetMetaData(f"Segment{index}_LabelValue") == str(label.value)
+        assert terminology_entry(label) in airways_and_vessels.GetMetaData(f"Segment{index}_Tags")
     enhanced = sitk.ReadImage(str(tmp_path / "out" / "enhanced.nrrd"))
     assert enhanced.GetOrigin() == run.ct.geometry.origin_mm
     array = sitk.GetArrayFromImage(enhanced)
@@ -195,7 +198,7 @@ def phantom_run(model_path: str) -> tuple[Quantification, Quantification]:
     ct = chest_phantom((40, 72, 88), (4.6, 4.6, 7.5)).ct
     # The small network calls everything lesion; by its density most of it is normal lung again.
     plain = Options("cpu", model_path, THRESHOLDS, lobes=NO_LOBES)
-    everything = replace(plain, airways_and_vessels=REMOVE_TUBES, enhance=True)
+    everything = replace(plain, airways_and_vessels=REMOVE_AIRWAYS_AND_VESSELS, enhance=True)
     return quantify(ct, everything), quantify(ct, plain)
 
 
@@ -206,14 +209,16 @@ def test_a_run_takes_vessels_in_normal_lung_out_and_changes_nothing_else(phantom
     assert changed.any()
     assert (run.labels[changed] == NORMAL_LUNG.value).all()
     assert np.array_equal(run.lungs, plain.lungs)
-    tubes = run.airways_and_vessels
-    assert set(np.unique(tubes)) == {0, AIRWAYS.value, VESSELS.value}
-    assert (run.labels[tubes == VESSELS.value] > 0).all()
+    airways_and_vessels = run.airways_and_vessels
+    assert set(np.unique(airways_and_vessels)) == {0, AIRWAYS.value, VESSELS.value}
+    assert (run.labels[airways_and_vessels == VESSELS.value] > 0).all()
     notes = run.measurements.notes
-    measured = measure_airways_and_vessels(tubes, run.labels, run.ct.geometry.voxel_volume_ml)
+    measured = measure_airways_and_vessels(
+        airways_and_vessels, run.labels, run.ct.geometry.voxel_volume_ml
+    )
     assert volumes_note(measured) in notes
     assert notes[-1] == removal_note(plain.labels, run.labels, run.ct.geometry.voxel_volume_ml)
-    assert run.provenance.options["airways_and_vessels"] == REMOVE_TUBES
+    assert run.provenance.options["airways_and_vessels"] == REMOVE_AIRWAYS_AND_VESSELS
     assert run.provenance.options["enhance"] is True
 
 
@@ -251,7 +256,7 @@ def test_what_cannot_be_enhanced_is_still_quantified(
 def test_an_unknown_way_with_vessels_is_refused():
     with pytest.raises(BadInputError, match="none, find or remove"):
         check_options(Options("cpu", airways_and_vessels="eat"))
-    check_options(Options("cpu", airways_and_vessels=FIND_TUBES))
+    check_options(Options("cpu", airways_and_vessels=FIND_AIRWAYS_AND_VESSELS))
 
 
 def test_the_drawn_scan_is_what_it_says(run: Quantification):

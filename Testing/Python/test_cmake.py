@@ -93,6 +93,12 @@ def files_under(folder, pattern="*"):
     )
 
 
+def library_resources():
+    """What the library needs beside its scripts: models, tables, the pages' templates and style."""
+    scripts = {*files_under(LIBRARY, "*.py"), "CMakeLists.txt"}
+    return [path for path in files_under(LIBRARY) if path not in scripts]
+
+
 def extension_value(name):
     text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     return re.search(rf'set\(EXTENSION_{name} "([^"]*)"\)', text)[1]
@@ -129,8 +135,7 @@ def test_the_library_lists_every_script():
 
 
 def test_the_library_lists_every_resource():
-    resources = [f"resources/{path}" for path in files_under(LIBRARY / "resources")]
-    assert sorted(listed(LIBRARY / "CMakeLists.txt", "LIBRARY_RESOURCES")) == resources
+    assert sorted(listed(LIBRARY / "CMakeLists.txt", "LIBRARY_RESOURCES")) == library_resources()
 
 
 def test_the_module_lists_every_file():
@@ -144,7 +149,7 @@ def test_the_module_lists_every_file():
 def test_what_is_installed_is_what_is_in_the_tree(built):
     install, _ = built
     library = {f"CovidLungQuantLib/{path}" for path in files_under(LIBRARY, "*.py")}
-    resources = {f"CovidLungQuantLib/resources/{p}" for p in files_under(LIBRARY / "resources")}
+    resources = {f"CovidLungQuantLib/{path}" for path in library_resources()}
     module = set(files_under(MODULE, "*.py")) | {
         f"Resources/{path}" for path in files_under(MODULE / "Resources")
     }

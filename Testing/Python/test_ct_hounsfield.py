@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from CovidLungQuantLib.ct import CTVolume, Geometry, check_ct, orient_like
-from CovidLungQuantLib.ct.images import write_image
 from CovidLungQuantLib.ct.orientation import orientation_of
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.phantom import chest_phantom
 from Testing.Python.refusals import codes, one_sentence, refusal
 

@@ -17,16 +17,12 @@ from small_chest import a_label_map, a_quantification
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import read_ct, read_ct_and_files
 from CovidLungQuantLib.ct.dicom import reading
-from CovidLungQuantLib.ct.images import write_image
-from CovidLungQuantLib.files.segmentation import write_segmentation
-from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS
-from CovidLungQuantLib.outputs.dicom_files import (
-    DICOM_MEASUREMENTS_FILE,
-    DICOM_SEGMENTATION_FILE,
-    EXTENT,
-    LESION,
-    write_dicom,
-)
+from CovidLungQuantLib.files.images import write_image
+from CovidLungQuantLib.files.names import DICOM_MEASUREMENTS_FILE, DICOM_SEGMENTATION_FILE
+from CovidLungQuantLib.files.segmentation_writing import write_segmentation
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, LESION
+from CovidLungQuantLib.measures.columns import EXTENT
+from CovidLungQuantLib.outputs.dicom_files import write_dicom
 from CovidLungQuantLib.quantification import Quantification
 
 hd = pytest.importorskip("highdicom", reason="highdicom is not installed")
@@ -125,7 +121,7 @@ def test_the_report_holds_the_numbers_of_the_table(tmp_path: Path):
         ):
             found = numbers(groups[f"{name}, {row.region}"])
             assert found[VOLUME_CODE] == pytest.approx(volume_ml, rel=1e-6)
-            assert found[EXTENT.value] == pytest.approx(percent, rel=1e-6)
+            assert found[EXTENT.concept.value] == pytest.approx(percent, rel=1e-6)
     group = groups["GGO, right lung"]
     assert group.finding_type.value == GGO.type.value
     assert group.finding_sites[0].laterality.meaning == "Right"
@@ -170,7 +166,7 @@ def test_lungs_without_lesions_have_empty_segments_and_no_invented_numbers(tmp_p
     segmentation, report = result_of(tmp_path / "out", healthy, files)
     assert segmentation.number_of_segments == 3
     found = numbers(groups_by_name(report)["GGO, both lungs"])
-    assert found == {VOLUME_CODE: 0.0, EXTENT.value: 0.0}
+    assert found == {VOLUME_CODE: 0.0, EXTENT.concept.value: 0.0}
 
 
 def test_the_command_writes_both_beside_the_other_results(tmp_path: Path, capsys):
@@ -292,7 +288,7 @@ def test_the_report_names_who_answers_for_the_private_codes(tmp_path: Path):
     quantification, files = a_series(tmp_path / "scan")
     _, report = result_of(tmp_path / "out", quantification, files)
     (scheme,) = report.CodingSchemeIdentificationSequence
-    assert scheme.CodingSchemeDesignator == EXTENT.scheme == "99CLQ"
+    assert scheme.CodingSchemeDesignator == EXTENT.concept.scheme == "99CLQ"
     assert scheme.CodingSchemeResponsibleOrganization == "CovidLungQuant"
     assert (report.CompletionFlag, report.VerificationFlag) == ("COMPLETE", "UNVERIFIED")
 

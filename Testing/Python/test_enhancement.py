@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,13 @@ from scipy import ndimage
 from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, read_ct
 from CovidLungQuantLib.display.pictures import enhanced_grey
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG
+from CovidLungQuantLib.labels import (
+    BACKGROUND_VALUE,
+    GGO,
+    HIGH_OPACITY,
+    NORMAL_LUNG,
+    UNKNOWN_LUNG_VALUE,
+)
 from CovidLungQuantLib.lesions.enhancement import (
     HISTOGRAM,
     RINGS,
@@ -61,7 +68,7 @@ def test_baseline_bias_and_enhanced_density_are_exact():
     assert (enhanced[LESION] == 300).all()
     assert (enhanced[VESSEL] == 0).all()
     assert (enhanced[5, 50, 50], enhanced[5, 52, 52], enhanced[5, 50, 45]) == (400, -80, 0)
-    assert np.array_equal(result.tubes, vessels)
+    assert np.array_equal(result.airways_and_vessels, vessels)
 
 
 def test_severity_is_the_mean_over_the_lungs_in_bands_of_the_nearest_vessel():
@@ -89,13 +96,13 @@ def test_bands_and_the_rest_make_up_the_sum():
 
 
 def test_a_ring_keeps_its_distance_and_has_the_width_stated():
-    tubes = np.zeros((1, 61, 61), bool)
-    tubes[0, 30, :] = True
-    ring = rings_around(tubes, SPACING_MM)
+    airways_and_vessels = np.zeros((1, 61, 61), bool)
+    airways_and_vessels[0, 30, :] = True
+    ring = rings_around(airways_and_vessels, SPACING_MM)
     # Gap 1 mm, width 1.5 mm: rows 2 mm away, above and below.
     assert np.flatnonzero(ring[0, :, 30]).tolist() == [28, 32]
-    tubes[0, 10:51, :] = True
-    ring = rings_around(tubes, SPACING_MM)
+    airways_and_vessels[0, 10:51, :] = True
+    ring = rings_around(airways_and_vessels, SPACING_MM)
     # 41 mm wide: gap and width 2.05 mm each.
     assert np.flatnonzero(ring[0, :, 30]).tolist() == [6, 7, 53, 54]
 
@@ -181,26 +188,24 @@ def test_the_picture_has_white_lesion_grey_parenchyma_and_black_outside():
     assert (picture[35, 35], picture[50, 15], picture[0, 0]) == (255, 128, 0)
 
 
+@lru_cache(maxsize=2)
+def enhanced_covid(folder: Path) -> tuple[CTVolume, np.ndarray, EnhancedScan]:
+    """Return a scan with the reader's lesions, enhanced."""
+    ct = read_ct(folder / "ct.nrrd")
+    truth = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "labels.nrrd")))
+    # Lesion of unknown class is lesion; what may be lung or not is left out.
+    labels = np.minimum(truth, HIGH_OPACITY.value).astype(np.uint8)
+    labels[truth == UNKNOWN_LUNG_VALUE] = BACKGROUND_VALUE
+    return ct, labels, enhance(ct, labels)
+
+
 @pytest.fixture(scope="module")
-def coarse_covid(test_data: Path) -> tuple[CTVolume, np.ndarray, EnhancedScan]:
-    """Return a scan with the reader's lesions, every other slice, enhanced."""
-    ct = read_ct(test_data / "labelled" / "covid13" / "ct.nrrd")
-    truth = sitk.ReadImage(str(test_data / "labelled" / "covid13" / "labels.nrrd"))
-    # Lesion of unknown class is lesion.
-    labels = np.minimum(sitk.GetArrayFromImage(truth)[::2], HIGH_OPACITY.value).astype(np.uint8)
-    thinned = every_other_slice(ct)
-    return thinned, labels, enhance(thinned, labels)
+def reader_covid13(test_data: Path) -> tuple[CTVolume, np.ndarray, EnhancedScan]:
+    return enhanced_covid(test_data / "labelled" / "covid13")
 
 
-def every_other_slice(ct: CTVolume) -> CTVolume:
-    hu = np.ascontiguousarray(ct.hu[::2])
-    x_mm, y_mm, z_mm = ct.geometry.spacing_mm
-    geometry = replace(ct.geometry, shape=hu.shape, spacing_mm=(x_mm, y_mm, 2 * z_mm))
-    return replace(ct, hu=hu, geometry=geometry)
-
-
-def test_the_baseline_stays_when_noise_of_a_quarter_dose_is_added(coarse_covid):
-    ct, labels, result = coarse_covid
+def test_the_baseline_stays_when_noise_of_a_quarter_dose_is_added(reader_covid13):
+    ct, labels, result = reader_covid13
     upright, _ = lps_oriented(ct)
     hu = upright.hu
     means, squares = (
@@ -218,21 +223,26 @@ def test_the_baseline_stays_when_noise_of_a_quarter_dose_is_added(coarse_covid):
     assert abs(again.enhancement.baseline_hu - result.enhancement.baseline_hu) <= 10
 
 
-def test_the_baseline_stays_when_half_of_the_lesion_is_not_known(coarse_covid):
-    ct, labels, result = coarse_covid
+# Both scans are rounded to 8 HU, so that is the step of a median. What goes unmarked is then a 15th
+# of the lung in covid08. In covid13 it is an 11th, and a fifth of the rings that the baseline is
+# taken from: two steps (13 HU to 15 HU with the rounding undone by noise of one step).
+@pytest.mark.parametrize(("case", "most_hu"), [("covid08", 10), ("covid13", 16)])
+def test_the_baseline_stays_when_half_of_the_lesion_is_not_known(case, most_hu, test_data):
+    ct, labels, result = enhanced_covid(test_data / "labelled" / case)
     args = (ct.hu, result.airways, result.vessels, ct.geometry.spacing_mm)
     # Every other stripe of 28 mm: whole parts of lesions go unmarked.
-    stripes = (np.arange(labels.shape[2]) % 40 < 20) & (labels >= GGO.value)
+    x_mm = np.arange(labels.shape[2]) * ct.geometry.spacing_mm[0]
+    stripes = (x_mm % 56 < 28) & (labels >= GGO.value)
     scattered = (np.random.default_rng(0).random(labels.shape) < 0.5) & (labels >= GGO.value)
     for hidden in (stripes, scattered):
         known = np.where(hidden, NORMAL_LUNG.value, labels).astype(np.uint8)
         assert 0.4 < hidden.sum() / (labels >= GGO.value).sum() < 0.6
         again = enhance_parenchyma(args[0], known, *args[1:])
-        assert abs(again.baseline_hu - result.enhancement.baseline_hu) <= 10
+        assert abs(again.baseline_hu - result.enhancement.baseline_hu) <= most_hu
 
 
-def test_an_enhanced_scan_lies_on_the_grid_of_the_scan(coarse_covid):
-    ct, labels, result = coarse_covid
+def test_an_enhanced_scan_lies_on_the_grid_of_the_scan(reader_covid13):
+    ct, labels, result = reader_covid13
     assert result.enhancement.enhanced_hu.shape == ct.hu.shape
     assert not (result.vessels & (labels == 0)).any()
     assert -920 < result.enhancement.baseline_hu < -750

@@ -16,9 +16,9 @@ from small_chest import a_ct, a_label_map, a_quantification
 
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import CTVolume, lps_oriented
-from CovidLungQuantLib.ct.images import write_image
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.files.segmentation import write_segmentation
+from CovidLungQuantLib.files.images import write_image
+from CovidLungQuantLib.files.segmentation_writing import write_segmentation
 from CovidLungQuantLib.outputs.folder import write_results
 from CovidLungQuantLib.training import export
 from CovidLungQuantLib.training.data import read_case
@@ -30,10 +30,7 @@ from CovidLungQuantLib.training.dataset import (
     patient_count,
     patient_groups,
 )
-from CovidLungQuantLib.training.export import (
-    MANIFEST_FILE_NAME,
-    export_training_case,
-)
+from CovidLungQuantLib.training.export import MANIFEST_FILE_NAME, export_training_case
 
 PROVENANCE = a_quantification().provenance
 IDENTITY = {

@@ -30,9 +30,9 @@ from CovidLungQuantLib.models.registry import (
 )
 from CovidLungQuantLib.phantom import chest_phantom
 from CovidLungQuantLib.training import fine_tune
+from CovidLungQuantLib.training.config import TrainingConfig
 from CovidLungQuantLib.training.export import export_training_case
 from CovidLungQuantLib.training.fine_tune import (
-    compare_models,
     fine_tuning_config,
     run_fine_tuning,
     start_fine_tuning,
@@ -47,7 +47,7 @@ from CovidLungQuantLib.training.fine_tuning_runs import (
     FineTuningStatus,
     fine_tunings,
 )
-from CovidLungQuantLib.training.trainer import TrainingConfig
+from CovidLungQuantLib.training.model_comparison import compare_models
 
 LONGEST_WAIT_S = 600.0
 ROOT = Path(fine_tune.__file__).parents[2]

@@ -16,7 +16,8 @@ from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.cohort.follow_up import follow_up
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
-from CovidLungQuantLib.measures.change import FOLLOWED, FOLLOWED_REGIONS, changes
+from CovidLungQuantLib.measures.change import FOLLOWED_REGIONS, changes
+from CovidLungQuantLib.measures.columns import followed_columns
 from CovidLungQuantLib.outputs.folder import write_results
 
 
@@ -51,7 +52,7 @@ def test_changes_are_later_minus_earlier_in_ml_and_percentage_points(results: Pa
     assert extent.change_unit == "percentage points"
     assert found.change("both lungs", "volume_ml").from_previous == (0.0, 0.0)
     assert found.regions == FOLLOWED_REGIONS
-    assert len(found.changes) == len(FOLLOWED) * len(FOLLOWED_REGIONS)
+    assert len(found.changes) == len(followed_columns()) * len(FOLLOWED_REGIONS)
     lobes = [found.change(region, "ggo_ml") for region in FOLLOWED_REGIONS[3:]]
     assert sum(lobe.from_first for lobe in lobes) == pytest.approx(ggo.from_first)
 

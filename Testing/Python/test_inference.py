@@ -15,10 +15,11 @@ from CovidLungQuantLib.lesions.inference import (
     LESION_REACH_MM,
     choose_device,
     decide_labels,
+    lesion_probabilities,
     reconcile,
     segment_lesions,
 )
-from CovidLungQuantLib.lesions.networks.convlstm_attention import class_probabilities
+from CovidLungQuantLib.lesions.networks.blocks import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     body_box,
     context_indices,
@@ -132,7 +133,7 @@ class NetworkWithLittleMemory(torch.nn.Module):
 
     def attend(self, seen, windows):
         if len(windows) > self.most_windows:
-            raise torch.OutOfMemoryError("out of memory")
+            raise torch.cuda.OutOfMemoryError("out of memory")
         return self.inner.attend(seen, windows)
 
 
@@ -223,3 +224,10 @@ def test_labels_are_decided_between_three_then_by_the_kind_of_lesion():
         ]
     ).T[:, None, :]
     assert decide_labels(probabilities).flatten().tolist() == [0, 1, 2, 2, 3]
+
+
+def test_a_gpu_says_what_the_cpu_says(gpu):
+    hu, anatomy = small_scan()
+    on_cpu = lesion_probabilities(hu, SPACING_MM, anatomy, small_model(), "cpu")
+    on_gpu = lesion_probabilities(hu, SPACING_MM, anatomy, small_model(), gpu)
+    np.testing.assert_allclose(on_gpu, on_cpu, atol=0.01)

@@ -20,8 +20,9 @@ from CovidLungQuantLib.anatomy.lobes import _without_crumbs, lobes_from_lungs, s
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import Geometry, lps_oriented, read_ct
-from CovidLungQuantLib.ct.images import image_on, write_image
+from CovidLungQuantLib.ct.images import image_on
 from CovidLungQuantLib.errors import BadInputError, Cancelled
+from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, LOBES, RIGHT_LUNG_VALUE
 
 
@@ -225,6 +226,7 @@ def test_real_lungs_are_divided_as_by_the_radiologist(test_data, name):
     assert min(dice) > 0.6
 
 
+@pytest.mark.slow
 def test_lobes_of_a_normal_scan_have_normal_volumes(test_data):
     ct, _ = lps_oriented(read_ct(test_data / "unlabelled" / "normal_001" / "ct.nrrd"))
     anatomy = segment_lungs(ct.hu, ct.geometry.spacing_mm)

@@ -9,12 +9,8 @@ import pytest
 
 from CovidLungQuantLib.anatomy.segments import divide_into_segments
 from CovidLungQuantLib.labels import LOBES, LUNG_SEGMENTS
-from CovidLungQuantLib.measures.measurements import (
-    COLUMNS,
-    Measurements,
-    measure_lungs,
-    table_rows,
-)
+from CovidLungQuantLib.measures.columns import column_keys
+from CovidLungQuantLib.measures.measurements import Measurements, measure_lungs, table_rows
 
 VOXEL_ML = 0.5
 # Thousandths of the lung, as in healthy adults.
@@ -102,7 +98,7 @@ def test_the_table_has_the_sums_in_the_row_of_both_lungs_and_the_parts_in_theirs
     labels[segments == 1] = 2
     rows = {row["region"]: row for row in table_rows(measured(hu, labels, segments))}
 
-    assert list(rows["both lungs"]) == list(COLUMNS)
+    assert list(rows["both lungs"]) == list(column_keys())
     scores = ("ct_score", "total_severity_score", "ct_severity_score", "involved_lobes")
     assert [rows["both lungs"][name] for name in scores] == [3, 2, 2, 1]
     upper = rows["right upper lobe"]

@@ -11,14 +11,14 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
 
+from CovidLungQuantLib.display.density import DENSITY_STEPS  # noqa: E402
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY  # noqa: E402
 from CovidLungQuantLib.mrml import density, display, layout, volume_rendering  # noqa: E402
+from CovidLungQuantLib.mrml.extras import enhanced_of, extras_to_nodes  # noqa: E402
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node, segmentation_to_node  # noqa: E402
 from CovidLungQuantLib.mrml.segments import CLOSED_SURFACE  # noqa: E402
-from CovidLungQuantLib.mrml.structures import enhanced_of, structures_to_nodes  # noqa: E402
 from CovidLungQuantLib.mrml.volumes import ct_to_node, geometry_of, voxels  # noqa: E402
-from CovidLungQuantLib.outputs.density_section import DENSITY_STEPS  # noqa: E402
-from Testing.Python.small_tubes import LESION, LUNG, an_enhanced_quantification  # noqa: E402
+from Testing.Python.small_airways_and_vessels import LESION, LUNG, an_enhanced_quantification  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def shown(scene, run):
     volume_node = ct_to_node(scene, run.ct)
     display.show_in_slices(scene, volume_node)
     segmentation_node = segmentation_to_node(scene, run, volume_node)
-    structures_to_nodes(scene, run, volume_node)
+    extras_to_nodes(scene, run, volume_node)
     return SimpleNamespace(
         scene=scene,
         volume=volume_node,

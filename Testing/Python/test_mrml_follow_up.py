@@ -13,31 +13,26 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.mrml.follow_up import (
-    CHARTS,
     change_table_of,
     change_tables,
     changes_from_node,
     compare_tables,
-    curves_of,
-    day_of,
     follow_up_to_node,
-    is_followed,
     is_out_of_date,
+)
+from CovidLungQuantLib.mrml.follow_up_curves import CHARTS, curves_of
+from CovidLungQuantLib.mrml.nodes import hierarchy_item, results_of
+from CovidLungQuantLib.mrml.table import measurements_to_node, set_stale
+from CovidLungQuantLib.mrml.time_points import (
+    day_of,
+    is_followed,
     measured_tables,
     patient_id,
     set_day,
     set_followed,
 )
-from CovidLungQuantLib.mrml.nodes import hierarchy_item, results_of
-from CovidLungQuantLib.mrml.table import measurements_to_node, set_stale
 from CovidLungQuantLib.mrml.volumes import ct_to_node
-from Testing.Python.small_chest import (
-    LUNG_VOXELS,
-    VOXEL_ML,
-    a_ct,
-    a_quantification,
-    labels_at,
-)
+from Testing.Python.small_chest import LUNG_VOXELS, VOXEL_ML, a_ct, a_quantification, labels_at
 
 
 def a_scan(scene: Any, time_point: int, lobes: bool = True, **provenance: Any) -> Any:

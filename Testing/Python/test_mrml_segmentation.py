@@ -12,10 +12,8 @@ slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
 
 from CovidLungQuantLib.errors import BadInputError  # noqa: E402
-from CovidLungQuantLib.files.segmentation import (  # noqa: E402
-    read_segmentation,
-    write_segmentation,
-)
+from CovidLungQuantLib.files.segmentation_reading import read_segmentation  # noqa: E402
+from CovidLungQuantLib.files.segmentation_writing import write_segmentation  # noqa: E402
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG  # noqa: E402
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, results_of  # noqa: E402
 from CovidLungQuantLib.mrml.segmentation import (  # noqa: E402

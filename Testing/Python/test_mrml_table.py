@@ -12,7 +12,8 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER, NORMAL_LUNG
-from CovidLungQuantLib.measures.measurements import COLUMNS, table_rows
+from CovidLungQuantLib.measures.columns import column_keys
+from CovidLungQuantLib.measures.measurements import table_rows
 from CovidLungQuantLib.mrml.nodes import results_of
 from CovidLungQuantLib.mrml.table import (
     STALE_NOTE,
@@ -59,11 +60,11 @@ def test_the_table_shows_every_number_in_full(table_node):
     regions = a_quantification().measurements.regions
     assert table_node.GetNumberOfRows() == len(regions)
     assert [table_node.GetColumnName(i) for i in range(table_node.GetNumberOfColumns())] == list(
-        COLUMNS
+        column_keys()
     )
     for row, shown in enumerate(table_rows(a_quantification().measurements)):
         assert cell(table_node, row, "region").ToString() == shown["region"]
-        for column in COLUMNS[1:]:
+        for column in column_keys()[1:]:
             np.testing.assert_equal(cell(table_node, row, column).ToDouble(), float(shown[column]))
 
 
@@ -101,7 +102,7 @@ def test_measuring_again_overwrites_the_same_table(scene, volume_node, table_nod
     run = a_quantification(labels=labels)
     assert measurements_to_node(scene, run, volume_node, table_node) is table_node
     assert scene.GetNumberOfNodes() == nodes_before
-    assert table_node.GetNumberOfColumns() == len(COLUMNS)
+    assert table_node.GetNumberOfColumns() == len(column_keys())
     assert record_from_node(table_node).measurements == run.measurements
 
 
@@ -161,8 +162,8 @@ def test_the_text_for_a_spreadsheet_holds_every_number_with_its_unit(scene, volu
     rows = table_rows(run.measurements)
     for line, row in zip(lines[1:], rows, strict=False):
         cells = line.split("\t")
-        assert cells[0] == row["region"] and len(cells) == len(COLUMNS)
-        for column, cell_text in zip(COLUMNS[1:], cells[1:], strict=True):
+        assert cells[0] == row["region"] and len(cells) == len(column_keys())
+        for column, cell_text in zip(column_keys()[1:], cells[1:], strict=True):
             if row[column] is None or math.isnan(row[column]):
                 assert cell_text == ""
             else:

@@ -8,15 +8,15 @@ import pytest
 import torch
 from small_model import SMALL_CONFIG
 
-from CovidLungQuantLib.lesions.networks.blocks import LOGIT_CHANNELS
+from CovidLungQuantLib.lesions.networks.blocks import class_probabilities
 from CovidLungQuantLib.lesions.networks.convlstm_attention import (
     UNET_BRANCH,
     ConvLSTM,
     ConvLSTMAttentionNetwork,
     NetworkConfig,
-    class_probabilities,
 )
 from CovidLungQuantLib.lesions.networks.unet import UNet, UNetConfig
+from CovidLungQuantLib.models.network import LOGIT_CHANNELS
 
 SMALL = replace(SMALL_CONFIG, working_size=32)
 

@@ -12,8 +12,8 @@ import pytest
 from small_chest import a_ct, a_label_map, a_quantification
 
 from CovidLungQuantLib.cli import main
-from CovidLungQuantLib.ct.images import write_image
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.outputs import pdf
 from CovidLungQuantLib.outputs.pdf import check_pdf_possible, printable, write_pdf
 from CovidLungQuantLib.outputs.report import report_html

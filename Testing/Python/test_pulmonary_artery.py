@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs
-from CovidLungQuantLib.anatomy.pulmonary_artery import (
-    ArteryEstimate,
-    estimate_pulmonary_artery_hu,
-)
+from CovidLungQuantLib.anatomy.pulmonary_artery import ArteryEstimate, estimate_pulmonary_artery_hu
 from CovidLungQuantLib.ct import lps_oriented, read_ct
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 

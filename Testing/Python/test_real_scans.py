@@ -23,6 +23,7 @@ def lesion_percent(result: Quantification) -> float:
     return result.measurements.region(BOTH_LUNGS_REGION).lesion_percent
 
 
+@pytest.mark.slow
 def test_lesions_lie_on_the_slices_and_sides_the_radiologist_named(covid_p001, test_data):
     labels_file = test_data / "dicom" / "covid_P001" / "lobe_labels.json"
     affected = json.loads(labels_file.read_text(encoding="utf-8"))["affected_slices_per_lobe"]
@@ -65,6 +66,7 @@ def test_labels_partition_the_lungs_and_volumes_sum(covid_p001):
     assert both.normal_ml + both.ggo_ml + both.high_opacity_ml == pytest.approx(both.volume_ml)
 
 
+@pytest.mark.slow
 def test_normal_lungs_have_almost_no_lesion(test_data):
     result = quantify(read_ct(test_data / "unlabelled" / "normal_001" / "ct.nrrd"))
     assert lesion_percent(result) < 1.0
@@ -72,13 +74,14 @@ def test_normal_lungs_have_almost_no_lesion(test_data):
 
 def test_thin_and_thick_slices_of_one_scan_agree(test_data):
     thin = read_ct(test_data / "labelled" / "covid13" / "ct.nrrd")
-    assert thin.geometry.spacing_mm[2] == 1.0
-    thick = averaged_slices(thin, 6)
+    # The thinnest slices with lesions: 2 mm.
+    assert thin.geometry.spacing_mm[2] == 2.0
+    thick = averaged_slices(thin, 3)
     thin_result, thick_result = quantify(thin), quantify(thick)
-    assert lesion_percent(thick_result) == pytest.approx(lesion_percent(thin_result), rel=0.2)
+    assert lesion_percent(thick_result) == pytest.approx(lesion_percent(thin_result), rel=0.1)
     count = thick.geometry.shape[0]
-    middles = thin_result.labels[3 : 6 * count : 6] >= GGO.value
-    assert dice(middles, thick_result.labels >= GGO.value) > 0.8
+    middles = thin_result.labels[1 : 3 * count : 3] >= GGO.value
+    assert dice(middles, thick_result.labels >= GGO.value) > 0.9
 
 
 def averaged_slices(ct: CTVolume, count: int) -> CTVolume:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from dataclasses import replace
-from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from markupsafe import escape
 from small_chest import MODEL_NAME, SHAPE, a_ct, a_label_map, a_quantification
 
 from CovidLungQuantLib.ct import CTVolume, Geometry
+from CovidLungQuantLib.display.density import density_colors, density_picture
 from CovidLungQuantLib.display.pictures import (
     box_around_lungs,
     choose_axial_slices,
@@ -25,7 +26,6 @@ from CovidLungQuantLib.display.pictures import (
 )
 from CovidLungQuantLib.labels import DISCLAIMER, LABELS, LUNG_SEGMENTS
 from CovidLungQuantLib.measures.severity import severity_notes
-from CovidLungQuantLib.outputs.density_section import density_colors, density_picture
 from CovidLungQuantLib.outputs.report import report_html
 
 PNG_URI = re.compile(r'<image ([^>]*)href="data:image/png;base64,([^"]+)"')
@@ -134,7 +134,7 @@ def test_the_page_says_what_it_must():
     both = quantification.measurements.regions[0]
 
     assert DISCLAIMER in page
-    assert "Slices are 6 mm thick – &quot;blurred&quot;; see a:b." in page
+    assert "Slices are 6 mm thick – &#34;blurred&#34;; see a:b." in page
     assert MODEL_NAME in page and "ab" * 32 in page
     assert f'<span class="number">{both.lesion_percent:.1f} <small>%' in page
     assert "pleural effusion" in page
@@ -146,7 +146,7 @@ def test_names_cannot_break_the_page():
     page = report_html(a_quantification(a_ct(name='<img src=x>&"')))
 
     assert "<img" not in page
-    assert "&lt;img src=x&gt;&amp;&quot;" in page
+    assert "&lt;img src=x&gt;&amp;&#34;" in page
 
 
 def test_no_warnings_no_box():

@@ -15,9 +15,9 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 import slicer
 
 from CovidLungQuantLib.cli.program import command_line
-from CovidLungQuantLib.ct.images import write_image
+from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.labels import LABELS, LOBES
-from CovidLungQuantLib.measures.measurements import COLUMNS
+from CovidLungQuantLib.measures.columns import column_keys
 from CovidLungQuantLib.phantom import chest_phantom
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +30,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_every_block_runs_from_top_to_bottom(
     stand_in: Any,
     module: Any,
@@ -72,7 +73,7 @@ def test_the_page_names_columns_segments_and_methods_that_exist(
     module: Any,
 ) -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert [column for column in COLUMNS if f"`{column}`" not in text] == []
+    assert [column for column in column_keys() if f"`{column}`" not in text] == []
     for label in LABELS:
         assert f"| `{label.segment_id}` | {label.value} |" in text
     for lobe in LOBES:

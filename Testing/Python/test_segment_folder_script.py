@@ -16,7 +16,7 @@ pytest.importorskip("PySide6", reason="the stand-in needs PySide6")
 
 from small_model import small_model
 
-from CovidLungQuantLib.ct.images import write_image
+from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.lesions.lesion_model import save_model
 from CovidLungQuantLib.phantom import chest_phantom
 
@@ -58,6 +58,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_is_segmented_and_a_failed_scan_costs_one_line(
     scans: Path, model: Path, tmp_path: Path
 ) -> None:

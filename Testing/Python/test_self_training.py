@@ -16,6 +16,7 @@ from test_training import small_training
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import lps_oriented, read_ct
+from CovidLungQuantLib.files.names import CASE_CT_FILE
 from CovidLungQuantLib.lesions.inference import (
     decide_labels,
     finished_labels,
@@ -23,10 +24,9 @@ from CovidLungQuantLib.lesions.inference import (
     segment_lesions,
 )
 from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
+from CovidLungQuantLib.training.config import CONFIG_FILE_NAME
 from CovidLungQuantLib.training.data import TARGET_CHANNELS, training_case
-from CovidLungQuantLib.training.dataset import CT_FILE_NAME
 from CovidLungQuantLib.training.self_training import agreed_with, read_taught_scan
-from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME
 
 
 def labels_of(probabilities: np.ndarray) -> np.ndarray:
@@ -99,7 +99,7 @@ def test_the_command_learns_from_scans_without_labels(tmp_path, coarse_phantom, 
     command = ["train", str(dataset), "--config", str(config), "--device", "cpu"]
     taught = ["--unlabelled", str(coarse_phantom), "--teacher", str(tmp_path / "teacher.pt")]
     assert main([*command, "-o", str(tmp_path / "plain")]) == 0
-    other = tmp_path / "someone else" / CT_FILE_NAME
+    other = tmp_path / "someone else" / CASE_CT_FILE
     other.parent.mkdir()
     shutil.copy(coarse_phantom, other)
     taught += ["--unlabelled", str(other)]

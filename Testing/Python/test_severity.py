@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from CovidLungQuantLib.labels import LOBES, LUNG_SEGMENTS
+from CovidLungQuantLib.measures import score_bins
+from CovidLungQuantLib.measures.score_bins import (
+    CT_SCORE,
+    CT_SEVERITY_SCORE,
+    TOTAL_SEVERITY_SCORE,
+    Edge,
+    ct_score_table,
+    ct_score_tip,
+    score_notes,
+    score_sums_tip,
+)
 from CovidLungQuantLib.measures.severity import (
     DEFAULT_MINIMUM_LESION_ML,
     Severity,
-    lobe_ct_score,
-    lobe_total_severity_score,
-    region_ct_severity_score,
     score_severity,
     severity_notes,
 )
-from CovidLungQuantLib.measures.volumes import (
-    RegionMeasurement,
-    label_histograms,
-    measure_region,
-)
+from CovidLungQuantLib.measures.volumes import RegionMeasurement, label_histograms, measure_region
 
 JUST_BELOW = {edge: math.nextafter(edge, 0.0) for edge in (5.0, 25.0, 50.0, 75.0, 100.0)}
 JUST_ABOVE = {edge: math.nextafter(edge, 101.0) for edge in (0.0, 5.0, 25.0, 50.0, 75.0)}
@@ -76,7 +82,7 @@ def severity_of(
     ],
 )
 def test_the_ct_score_of_a_lobe(extent_percent: float, score: int):
-    assert lobe_ct_score(extent_percent) == score
+    assert CT_SCORE.score(extent_percent) == score
 
 
 @pytest.mark.parametrize(
@@ -94,7 +100,7 @@ def test_the_ct_score_of_a_lobe(extent_percent: float, score: int):
     ],
 )
 def test_the_total_severity_score_of_a_lobe(extent_percent: float, score: int):
-    assert lobe_total_severity_score(extent_percent) == score
+    assert TOTAL_SEVERITY_SCORE.score(extent_percent) == score
 
 
 @pytest.mark.parametrize(
@@ -102,11 +108,11 @@ def test_the_total_severity_score_of_a_lobe(extent_percent: float, score: int):
     [(0.0, 0), (JUST_ABOVE[0.0], 1), (JUST_BELOW[50.0], 1), (50.0, 2), (100.0, 2)],
 )
 def test_the_ct_ss_of_a_region(extent_percent: float, score: int):
-    assert region_ct_severity_score(extent_percent) == score
+    assert CT_SEVERITY_SCORE.score(extent_percent) == score
 
 
 @pytest.mark.parametrize(
-    "score", [lobe_ct_score, lobe_total_severity_score, region_ct_severity_score]
+    "score", [CT_SCORE.score, TOTAL_SEVERITY_SCORE.score, CT_SEVERITY_SCORE.score]
 )
 @pytest.mark.parametrize("extent_percent", [math.nan, -0.1, 100.1])
 def test_what_is_no_percentage_is_never_scored(score, extent_percent: float):
@@ -181,3 +187,47 @@ def test_the_notes_print_the_bins_and_the_minimum():
 
     for part in ("1.5 mL", "5 to 25 %", "50 to 75 %", "19.5", "approximation", "unknown"):
         assert part in notes
+
+
+def test_the_notes_are_made_from_the_bins():
+    assert score_notes() == (
+        "Lobe CT score, 0–25 (Pan F. 2020): each lobe by lesion extent p: 0 none; 1 under 5 %; 2 "
+        "from 5 to 25 %; 3 above 25 and under 50 %; 4 from 50 to 75 %; 5 above 75 %.",
+        "CT severity score (CT-SS), 0–40 (Yang 2020): each of 20 regions 0 none; 1 under 50 %; 2 "
+        "from 50 %; severe above 19.5 (published sensitivity 83.3 %, specificity 94 %).",
+        "Total severity score, 0–20 (Bernheim 2020): each lobe 0 none; 1 up to 25 %; 2 up to 50 %; "
+        "3 up to 75 %; 4 above 75 %.",
+    )
+
+
+def test_panel_and_tutorial_say_the_bins():
+    root = Path(__file__).resolve().parents[2]
+    panel = {
+        element.text
+        for file in (root / "CovidLungQuant" / "Resources" / "UI").glob("*.ui")
+        for element in ElementTree.parse(file).iter("string")
+    }
+    assert {ct_score_tip(), score_sums_tip()} <= panel
+    assert ct_score_table() in (root / "Docs" / "tutorial.md").read_text(encoding="utf-8")
+
+
+def test_a_changed_bin_changes_score_and_words(monkeypatch: pytest.MonkeyPatch):
+    edges = (Edge(10.0, counts=False), *CT_SCORE.edges[1:])
+    monkeypatch.setattr(score_bins, "CT_SCORE", replace(CT_SCORE, edges=edges))
+    assert [score_bins.CT_SCORE.score(p) for p in (7.0, 10.0, 10.1)] == [1, 1, 2]
+    assert "1 up to 10 %; 2 up to 25 %; 3 above 25" in score_notes()[0]
+    assert "none, up to 10 %, up to 25 %, above 25" in ct_score_tip()
+    assert "| up to 10 % | up to 25 % |" in ct_score_table()
+
+
+def test_words_for_every_kind_of_bin():
+    def words(*edges: Edge) -> tuple[str, ...]:
+        return replace(CT_SCORE, edges=edges).bin_texts[1:]
+
+    low, high = (5.0, 25.0)
+    assert words() == ("any",)
+    assert words(Edge(low, True)) == ("under 5 %", "from 5 %")
+    assert words(Edge(low, True), Edge(high, True))[1] == "from 5 and under 25 %"
+    assert words(Edge(low, True), Edge(high, False))[1] == "from 5 to 25 %"
+    assert words(Edge(low, False), Edge(high, True))[1] == "above 5 and under 25 %"
+    assert words(Edge(low, False), Edge(high, False))[1:] == ("up to 25 %", "above 25 %")

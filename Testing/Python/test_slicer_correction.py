@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import slicer
 from PySide6.QtTest import QTest
-from slicer_panel import errors, label_map, press
+from slicer_panel import errors, label_map, press, section
 
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, NORMAL_LUNG
 from CovidLungQuantLib.measures.correction import correction_of
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of
 from CovidLungQuantLib.mrml.machine_labels import machine_labels_of
 from CovidLungQuantLib.mrml.segmentation import ALGORITHM_TYPE_TAG, AUTOMATIC, SEMIAUTOMATIC
-from CovidLungQuantLib.mrml.segments import _tag
+from CovidLungQuantLib.mrml.segments import tag_of
 from CovidLungQuantLib.mrml.table import correction_from_node, is_stale, record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
 from CovidLungQuantLib.pipeline import measure
@@ -53,7 +53,9 @@ def counted_anew(volume_node: Any, segmentation_node: Any) -> Any:
 
 def algorithm_types(segmentation_node: Any) -> set[str]:
     segmentation = segmentation_node.GetSegmentation()
-    return {_tag(segmentation.GetSegment(label.segment_id), ALGORITHM_TYPE_TAG) for label in LABELS}
+    return {
+        tag_of(segmentation.GetSegment(label.segment_id), ALGORITHM_TYPE_TAG) for label in LABELS
+    }
 
 
 def test_correct_opens_segment_editor_within_the_lungs(
@@ -113,6 +115,22 @@ def test_a_stroke_marks_the_table_at_once_and_counts_soon_without_the_network(
     assert shown_numbers(table_node) != before
     assert shown_numbers(table_node) == counted_anew(chest, segmentation_node)
     assert not corrected.ui.staleLabel.visible
+
+
+def test_strokes_after_measuring_again_count_changed_voxels_alone(
+    corrected: Any,
+    chest: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import CovidLungQuantLib.pipeline as pipeline
+
+    segmentation_node, table_node = nodes(corrected)
+    corrected.logic.measure(chest, segmentation_node, table_node)
+    monkeypatch.setattr(pipeline, "measure", None)
+    Editor().paint(HIGH_OPACITY.segment_id, IN_THE_LUNG)
+    corrected.logic.recount(chest, segmentation_node, table_node)
+    monkeypatch.undo()
+    assert shown_numbers(table_node) == counted_anew(chest, segmentation_node)
 
 
 def test_machine_and_corrected_numbers_stand_side_by_side(
@@ -218,7 +236,7 @@ def test_the_machines_result_survives_saving_and_loading(
     # The first stroke after loading measures the whole scan, later ones count changed voxels.
     press(corrected.ui.correctButton)
     Editor().paint(NORMAL_LUNG.segment_id, IN_THE_LUNG)
-    corrected.onRecountTimer()
+    section(corrected, "CorrectionSection").onRecountTimer()
     assert shown_numbers(chosen.outputTable) == counted_anew(
         chosen.inputVolume, chosen.outputSegmentation
     )

@@ -12,13 +12,9 @@ from slicer_panel import errors, press
 from test_mrml_follow_up import place_in_study
 
 from CovidLungQuantLib.errors import BadInputError, CovidLungQuantError
-from CovidLungQuantLib.mrml.follow_up import (
-    change_tables,
-    changes_from_node,
-    measured_tables,
-    set_followed,
-)
+from CovidLungQuantLib.mrml.follow_up import change_tables, changes_from_node
 from CovidLungQuantLib.mrml.table import measurements_to_node, set_stale
+from CovidLungQuantLib.mrml.time_points import measured_tables, set_followed
 from CovidLungQuantLib.mrml.volumes import ct_to_node
 from Testing.Python.small_chest import a_ct, a_quantification, labels_at
 

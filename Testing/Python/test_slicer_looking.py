@@ -15,20 +15,20 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 from slicer_panel import draw_lobes, errors, label_map, press
-from small_tubes import an_enhanced_quantification
+from small_airways_and_vessels import an_enhanced_quantification
 
 from CovidLungQuantLib.labels import HIGH_OPACITY
 from CovidLungQuantLib.mrml.chart import lobe_chart_of
 from CovidLungQuantLib.mrml.display import are_surfaces_shown, show_in_slices
-from CovidLungQuantLib.mrml.layout import LAYOUT_ID
-from CovidLungQuantLib.mrml.nodes import ENHANCED_REFERENCE_ROLE, remember_volume, results_of
-from CovidLungQuantLib.mrml.segmentation import segmentation_to_node
-from CovidLungQuantLib.mrml.structures import (
+from CovidLungQuantLib.mrml.extras import (
     airways_and_vessels_from_node,
     airways_and_vessels_of,
     enhanced_of,
-    structures_to_nodes,
+    extras_to_nodes,
 )
+from CovidLungQuantLib.mrml.layout import LAYOUT_ID
+from CovidLungQuantLib.mrml.nodes import ENHANCED_REFERENCE_ROLE, remember_volume, results_of
+from CovidLungQuantLib.mrml.segmentation import segmentation_to_node
 from CovidLungQuantLib.mrml.table import is_stale, measurements_to_node, record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node, ct_to_node
 from CovidLungQuantLib.pipeline import Options, quantify
@@ -55,10 +55,10 @@ def parameters() -> Any:
 
 def test_the_advanced_choices_are_kept_in_the_parameter_node(panel: Any) -> None:
     ui = section(panel, "AdvancedSection").ui
-    assert ui.tubesComboBox.currentData == Options().airways_and_vessels
+    assert ui.airwaysAndVesselsComboBox.currentData == Options().airways_and_vessels
     assert not ui.enhanceCheckBox.checked
     assert not ui.mirrorCheckBox.checked
-    ui.tubesComboBox.setCurrentIndex(ui.tubesComboBox.findData("remove"))
+    ui.airwaysAndVesselsComboBox.setCurrentIndex(ui.airwaysAndVesselsComboBox.findData("remove"))
     tick(ui.enhanceCheckBox)
     tick(ui.mirrorCheckBox)
     kept = [parameters().GetParameter(name) for name in ("airwaysAndVessels", "enhance", "mirror")]
@@ -69,7 +69,7 @@ def test_the_advanced_choices_follow_a_script(panel: Any) -> None:
     ui = section(panel, "AdvancedSection").ui
     panel._parameterNode.airwaysAndVessels = "find"
     panel._parameterNode.enhance = True
-    assert ui.tubesComboBox.currentData == "find"
+    assert ui.airwaysAndVesselsComboBox.currentData == "find"
     assert ui.enhanceCheckBox.checked
 
 
@@ -90,8 +90,10 @@ def test_a_run_does_what_was_chosen_and_measuring_again_keeps_it(
     scene = slicer.mrmlScene
     chosen = panel.logic.getParameterNode()
     np.testing.assert_array_equal(label_map(chosen.outputSegmentation, chest), expected.labels)
-    tubes, _ = airways_and_vessels_from_node(airways_and_vessels_of(scene, chest), chest)
-    np.testing.assert_array_equal(tubes, expected.airways_and_vessels)
+    airways_and_vessels, _ = airways_and_vessels_from_node(
+        airways_and_vessels_of(scene, chest), chest
+    )
+    np.testing.assert_array_equal(airways_and_vessels, expected.airways_and_vessels)
     # The untrained network leaves too little normal lung for it, which the panel says.
     assert enhanced_of(scene, chest) is None
     assert "the scan cannot be enhanced" in panel.ui.warningsLabel.text
@@ -139,7 +141,7 @@ def looking(panel: Any, module: ModuleType, slice_views: list[Any]) -> SimpleNam
     volume_node = ct_to_node(scene, run.ct)
     segmentation_node = segmentation_to_node(scene, run, volume_node)
     table_node = measurements_to_node(scene, run, volume_node)
-    structures_to_nodes(scene, run, volume_node)
+    extras_to_nodes(scene, run, volume_node)
     show_in_slices(scene, volume_node)
     chosen = panel.logic.getParameterNode()
     chosen.inputVolume = volume_node
@@ -202,10 +204,10 @@ def test_one_click_shows_or_hides_each_segment(looking: SimpleNamespace) -> None
     tick(ui.ggoCheckBox)
     assert display.GetSegmentVisibility("GGO")
 
-    tubes = airways_and_vessels_of(slicer.mrmlScene, looking.volume)
+    airways_and_vessels = airways_and_vessels_of(slicer.mrmlScene, looking.volume)
     assert not ui.vesselsCheckBox.checked
     tick(ui.vesselsCheckBox)
-    assert tubes.GetDisplayVisibility()
+    assert airways_and_vessels.GetDisplayVisibility()
     assert not ui.airwaysCheckBox.checked
     assert not ui.lobesCheckBox.visible
 

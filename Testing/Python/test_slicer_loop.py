@@ -48,6 +48,7 @@ def thinned(ct: CTVolume) -> CTVolume:
     return CTVolume(hu, geometry, "thinned")
 
 
+@pytest.mark.slow
 def test_the_loop_on_a_real_scan(
     logic: Any,
     model_path: str,

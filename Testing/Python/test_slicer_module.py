@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import slicer
 from PySide6.QtCore import QTimer
+from sentences import is_one_sentence
 from slicer_panel import (
     MODULE_FILE,
     MODULE_NAME,
@@ -42,7 +43,8 @@ from CovidLungQuantLib.mrml.nodes import (
 )
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
-from CovidLungQuantLib.pipeline import Options, measure, quantify
+from CovidLungQuantLib.pipeline import measure, quantify
+from CovidLungQuantLib.quantification import Options
 from Testing.slicer_stand_in import application
 from Testing.slicer_stand_in.pythonqt import UnknownSlicerName
 
@@ -82,10 +84,6 @@ def expected_labels(volume_node: Any, model: str | None) -> np.ndarray:
 
 def cell(widget: Any, row: int, column: int) -> str:
     return widget.ui.resultsTable.item(row, column).text()
-
-
-def is_one_sentence(text: str) -> bool:
-    return text[0].isupper() or (text[0] in '“"' and text.endswith(".") and "\n" not in text)
 
 
 # Before a run
@@ -482,6 +480,7 @@ def test_measure_counts_the_corrected_segmentation(
     np.testing.assert_array_equal(label_map(segmentation_node, chest), labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agreed", [False, True])
 def test_corrections_are_not_overwritten_without_asking(
     panel: Any, chest: Any, stand_in: application.StandIn, model_path: str, agreed: bool
@@ -682,6 +681,47 @@ def test_the_script_interface_gives_the_same_label_map(
     assert again.regions == before.regions
 
 
+def test_options_are_given_as_the_librarys_or_by_their_names(
+    panel: Any, chest: Any, model_path: str
+) -> None:
+    options = Options(device="cpu", model=model_path, kinds="network")
+    segmentation_node, table_node = panel.logic.segment(chest, options=options)
+    labels = label_map(segmentation_node, chest)
+    np.testing.assert_array_equal(labels, quantify(ct_from_node(chest), options).labels)
+    chosen = record_from_node(table_node).provenance["options"]
+    assert (chosen["kinds"], chosen["mirror"]) == ("network", False)
+
+    by_name = panel.logic.segment(chest, model=model_path, device="cpu", kinds="network")
+    np.testing.assert_array_equal(label_map(by_name[0], chest), labels)
+    # A name wins over the same field of the options.
+    _, both_node = panel.logic.segment(chest, options=options, kinds="thresholds", mirror=True)
+    both = record_from_node(both_node).provenance["options"]
+    assert (both["kinds"], both["mirror"], both["model"]) == ("thresholds", True, "small.pt")
+
+
+def test_options_of_another_kind_are_refused(panel: Any, chest: Any, model_path: str) -> None:
+    before = scene_state()
+    with pytest.raises(CovidLungQuantError, match="options"):
+        panel.logic.segment(chest, None, None, model_path)
+    assert scene_state() == before
+
+
+def test_what_is_chosen_in_the_panel_is_one_set_of_options(panel: Any, model_path: str) -> None:
+    chosen = panel._parameterNode
+    chosen.kinds, chosen.airwaysAndVessels = "artery", "remove"
+    chosen.enhance = chosen.mirror = True
+    assert panel.logic.chosenOptions(chosen) == Options(
+        device="cpu",
+        model=model_path,
+        kinds="artery",
+        airways_and_vessels="remove",
+        enhance=True,
+        mirror=True,
+    )
+    chosen.model = ""
+    assert panel.logic.chosenOptions(chosen).model is None
+
+
 def test_the_panel_follows_a_script_that_measures_again(panel: Any, chest: Any) -> None:
     press(panel.ui.segmentButton)
     chosen = panel._parameterNode
@@ -724,6 +764,7 @@ def test_a_rotated_volume_and_its_segments_stay_together(
     )
 
 
+@pytest.mark.slow
 def test_the_modules_own_test_passes_with_the_shipped_model(
     panel: Any, module: ModuleType, stand_in: application.StandIn, model_path: str
 ) -> None:
@@ -806,6 +847,71 @@ def test_a_failed_installation_is_said(
     press(panel.ui.segmentButton)
     (message,) = errors(stand_in)
     assert "could not be installed" in message
+
+
+# Other packages
+
+
+@pytest.fixture
+def without_jinja(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Make the panel believe that Jinja2 is not installed; what pip is asked for."""
+    from CovidLungQuantPanel import install
+
+    is_installed, asked_for = install._isInstalled, []
+
+    def missing(package: str) -> bool:
+        return is_installed(package) and (package != "jinja2" or bool(asked_for))
+
+    monkeypatch.setattr(install, "_isInstalled", missing)
+    monkeypatch.setattr(slicer.util, "pip_install", asked_for.append)
+    return asked_for
+
+
+def test_the_panel_asks_for_the_versions_that_the_library_needs(module: ModuleType) -> None:
+    from CovidLungQuantPanel.install import REQUIREMENTS, TORCH_VERSION_REQUIREMENT
+
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for requirement in (*REQUIREMENTS.values(), f"torch{TORCH_VERSION_REQUIREMENT}"):
+        assert f'"{requirement}"' in project
+
+
+def test_a_missing_package_is_not_installed_without_consent(
+    panel: Any, chest: Any, stand_in: application.StandIn, without_jinja: list[str]
+) -> None:
+    stand_in.confirm_answer = False
+    press(panel.ui.segmentButton)
+    ((kind, question),) = stand_in.messages
+    assert kind == "confirm"
+    for told in ("jinja2", "pypi.org", "No data leave"):
+        assert told in question
+    assert without_jinja == []
+    assert nodes_of("vtkMRMLSegmentationNode") == []
+
+
+def test_a_missing_package_is_installed_after_consent_and_the_run_goes_on(
+    panel: Any, chest: Any, stand_in: application.StandIn, without_jinja: list[str]
+) -> None:
+    press(panel.ui.segmentButton)
+    assert [kind for kind, _text in stand_in.messages] == ["confirm"]
+    assert without_jinja == ["Jinja2>=3.1"]
+    assert len(nodes_of("vtkMRMLSegmentationNode")) == 1
+
+
+def test_a_package_that_cannot_be_installed_is_said(
+    panel: Any,
+    chest: Any,
+    stand_in: application.StandIn,
+    without_jinja: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(requirement: str) -> None:
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(slicer.util, "pip_install", fail)
+    press(panel.ui.segmentButton)
+    (message,) = errors(stand_in)
+    assert message.startswith("jinja2 could not be installed")
+    assert nodes_of("vtkMRMLSegmentationNode") == []
 
 
 # Loading

@@ -24,7 +24,7 @@ from Testing.slicer_stand_in.reduce_names import (
 )
 
 MODULE_FILE = MODULE_FOLDER / "CovidLungQuant.py"
-MODULE_FILES = (MODULE_FILE, *sorted((MODULE_FOLDER / "CovidLungQuantPanel").glob("*.py")))
+MODULE_FILES = (MODULE_FILE, *sorted((MODULE_FOLDER / "CovidLungQuantPanel").rglob("*.py")))
 SLICER_SUBMODULES = ("app", "modules", "util")
 # Bound by Slicer to the module's own parameter node, so not properties of the widget.
 DYNAMIC_PROPERTIES = frozenset({"SlicerParameterName"})

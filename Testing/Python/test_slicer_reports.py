@@ -21,12 +21,12 @@ from test_mrml_dicom_source import Database, uid_of
 
 from CovidLungQuantLib.ct import read_ct, read_ct_and_files
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.tables import cell
 from CovidLungQuantLib.labels import DISCLAIMER, GGO, HIGH_OPACITY, NORMAL_LUNG
 from CovidLungQuantLib.mrml.dicom_source import INSTANCE_UIDS_ATTRIBUTE
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node, segmentation_to_node
 from CovidLungQuantLib.mrml.table import measurements_to_node, record_from_node, table_text
 from CovidLungQuantLib.mrml.volumes import ct_from_node, ct_to_node
-from CovidLungQuantLib.outputs.table import _cell
 from CovidLungQuantLib.pipeline import measure
 
 pytest.importorskip("highdicom", reason="highdicom is not installed")
@@ -126,7 +126,7 @@ def test_a_report_holds_the_segments_and_the_numbers_of_the_table(
     with (folder / "measurements.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["lesion_ml"] for row in rows] == [
-        _cell(region.lesion_ml) for region in record.measurements.regions
+        str(cell(region.lesion_ml)) for region in record.measurements.regions
     ]
     assert reports.ui.writtenLabel.text == f"Written to {folder}"
 
@@ -244,10 +244,11 @@ def test_a_missing_package_is_asked_for_before_anything_is_written(
     stand_in: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from CovidLungQuantPanel import install as install_module
     from CovidLungQuantPanel import reports as reports_module
 
     monkeypatch.setattr(reports_module, "PDF_PACKAGE", "no_such_package")
-    monkeypatch.setitem(reports_module.REQUIREMENTS, "no_such_package", "no_such_package>=1")
+    monkeypatch.setitem(install_module.REQUIREMENTS, "no_such_package", "no_such_package>=1")
     stand_in.confirm_answer = False
     reports.ui.pdfCheckBox.checked = True
     press(reports.ui.saveReportButton)

@@ -114,12 +114,14 @@ def test_automatic_is_what_the_settings_say_and_a_choice_wins(
     chest: Any,
     model_path: Path,
 ) -> None:
-    assert module.deviceOfThisComputer("auto") == "auto"
+    from CovidLungQuantPanel.preferences import deviceOfThisComputer
+
+    assert deviceOfThisComputer("auto") == "auto"
     box = settings.ui.automaticDeviceComboBox
     assert QComboBox.itemText(box, 0) == "Best there is"
     box.setCurrentIndex(box.findData("cpu"))
-    assert module.deviceOfThisComputer("auto") == "cpu"
-    assert module.deviceOfThisComputer("cuda") == "cuda"
+    assert deviceOfThisComputer("auto") == "cpu"
+    assert deviceOfThisComputer("cuda") == "cuda"
     panel._parameterNode.model = str(model_path)
     press(panel.ui.segmentButton)
     record = record_from_node(panel._parameterNode.outputTable)

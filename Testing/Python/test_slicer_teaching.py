@@ -221,6 +221,7 @@ def test_folder_and_reader_are_remembered(panel: Any, training_set: Path) -> Non
     assert again.ui.trainingSetPathLineEdit.currentPath == str(training_set)
 
 
+@pytest.mark.slow
 def test_fine_tuning_survives_the_panel_and_ends_in_a_model_to_choose(
     panel: Any,
     chest: Any,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from test_slicer_names import MODULE_FILES, UI_FILES, dotted
 
-# What shows its value or first argument; the second of `_showText` and of a message box's title.
+# What shows its value or first argument; the second of `showText` and of a message box's title.
 SHOWN_PROPERTIES = {"text", "toolTip", "title", "windowTitle", "placeholderText", "helpText"}
 SHOWING_CALLS = {
     "setText",
@@ -25,7 +25,7 @@ SHOWING_CALLS = {
     "addAction",
     "showStatus",
     "_say",
-    "_showText",
+    "showText",
     "errorDisplay",
     "infoDisplay",
     "warningDisplay",
@@ -86,7 +86,7 @@ def wrong_texts(source: str) -> list[str]:
     return [ast.unparse(text) for text in found]
 
 
-@pytest.mark.parametrize("path", MODULE_FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MODULE_FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_shown_text_can_be_translated(path) -> None:
     assert wrong_texts(path.read_text(encoding="utf-8")) == []
 

@@ -13,12 +13,9 @@ from small_chest import MODEL_NAME, a_label_map, a_quantification
 
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.labels import DISCLAIMER
-from CovidLungQuantLib.measures.measurements import COLUMNS, table_rows
-from CovidLungQuantLib.outputs.table import (
-    result_dict,
-    write_measurements_csv,
-    write_result_json,
-)
+from CovidLungQuantLib.measures.columns import column_keys
+from CovidLungQuantLib.measures.measurements import table_rows
+from CovidLungQuantLib.outputs.table import result_dict, write_measurements_csv, write_result_json
 
 AGREED_COLUMNS = (
     "region,volume_ml,normal_ml,ggo_ml,high_opacity_ml,lesion_ml,"
@@ -37,7 +34,7 @@ def test_columns_begin_as_agreed_and_end_in_warnings(tmp_path: Path):
     header = (tmp_path / "m.csv").read_text(encoding="utf-8").splitlines()[0]
 
     assert header.startswith(AGREED_COLUMNS + ",")
-    assert header == ",".join(COLUMNS) + ",warnings"
+    assert header == ",".join(column_keys()) + ",warnings"
 
 
 def test_every_number_is_read_back_bit_for_bit(tmp_path: Path):
@@ -49,7 +46,7 @@ def test_every_number_is_read_back_bit_for_bit(tmp_path: Path):
     assert [row["region"] for row in rows] == ["both lungs", "right lung", "left lung"]
     compared = 0
     for row, measured in zip(rows, table_rows(quantification.measurements), strict=True):
-        for column in COLUMNS[1:]:
+        for column in column_keys()[1:]:
             value = measured[column]
             if not math.isnan(value):
                 assert float(row[column]) == value

@@ -12,21 +12,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from sentences import is_one_sentence
 from small_model import SMALL_CONFIG
 from test_training import scan_with_lesion, small_training
 
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
-from CovidLungQuantLib.lesions.networks.architectures import config_to_values
+from CovidLungQuantLib.lesions.networks import config_to_values
 from CovidLungQuantLib.lesions.networks.convlstm_attention import UNET_BRANCH
 from CovidLungQuantLib.lesions.networks.unet import UNet, UNetConfig
 from CovidLungQuantLib.training.batches import CaseVariants
-from CovidLungQuantLib.training.command import read_config
+from CovidLungQuantLib.training.config import CONFIG_FILE_NAME, TrainingConfig, read_config
 from CovidLungQuantLib.training.curves import LOG_FILE_NAME
 from CovidLungQuantLib.training.data import HealthyScan, read_case
 from CovidLungQuantLib.training.dataset import case_names
-from CovidLungQuantLib.training.trainer import CONFIG_FILE_NAME, RECIPES, TrainingConfig, train
+from CovidLungQuantLib.training.recipes import RECIPES, recipe
+from CovidLungQuantLib.training.run import train_on_dataset
+from CovidLungQuantLib.training.trainer import train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -130,7 +133,43 @@ def test_from_a_unet_the_epochs_of_the_main_branch_alone_are_left_out(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_survives_its_file(tmp_path, name):
-    assert read_config(a_config_file(tmp_path, RECIPES[name])) == RECIPES[name]
+    assert read_config(a_config_file(tmp_path, recipe(name))) == recipe(name)
+
+
+def test_a_recipe_that_does_not_exist_is_refused():
+    with pytest.raises(BadInputError, match="paper, short"):
+        recipe("long")
+
+
+def test_help_names_the_recipes_without_loading_pytorch():
+    code = """
+import sys
+from CovidLungQuantLib.cli import main
+try:
+    main(["train", "--help"])
+except SystemExit:
+    pass
+assert "torch" not in sys.modules
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(
+        f"{name}: {RECIPES[name].about}" in " ".join(done.stdout.split()) for name in RECIPES
+    )
+
+
+def test_a_script_trains_without_the_command_line(tmp_path):
+    dataset = a_dataset(tmp_path / "data")
+    config = replace(small_training(1), network=SMALL_CONFIG)
+    saved = train_on_dataset(dataset, tmp_path / "run", config, device="cpu", leave_out=["two"])
+    assert saved == (tmp_path / "run" / "run.pt", load_model(str(saved.file)).sha256)
+    run = json.loads((tmp_path / "run" / CONFIG_FILE_NAME).read_text(encoding="utf-8"))
+    assert run["scans"]["cases"] == ["one", "three"]
+    with pytest.raises(BadInputError, match="No case is left"):
+        train_on_dataset(dataset, tmp_path / "none", config, leave_out=["one", "two", "three"])
 
 
 def test_a_fold_that_does_not_exist_and_a_broken_configuration_are_refused(tmp_path, capsys):
@@ -157,6 +196,38 @@ def test_healthy_scans_teach_with_painted_lesions():
     assert not np.array_equal(painted[0].targets, painted[1].targets)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": "adam"}, "“adam” is no optimizer .* use sgd or adamw"),
+        ({"schedule": "cosine"}, "“cosine” is no schedule .* use plateau or one_cycle"),
+        ({"epochs": -3}, "-3 for epochs; give a whole number of at least 1"),
+        ({"epochs": "ten"}, "ten for epochs"),
+        ({"steps_per_epoch": 2.5}, "2.5 for steps_per_epoch"),
+        ({"learning_rate": 0.0}, "0.0 for learning_rate; give a number above 0"),
+        ({"learning_rate": float("nan")}, "nan for learning_rate"),
+        ({"weight_decay": -1e-3}, "weight_decay; give a number of at least 0"),
+        ({"lesion_share": 1.5}, "1.5 for lesion_share; give a number from 0 to 1"),
+    ],
+)
+def test_a_configuration_that_nobody_can_train_with_is_refused(tmp_path, capsys, change, message):
+    config = replace(small_training(1), **change)
+    with pytest.raises(BadInputError, match=message) as refused:
+        train([scan_with_lesion()], config, tmp_path / "run")
+    assert is_one_sentence(str(refused.value))
+    run = ["train", str(tmp_path), "--config", str(a_config_file(tmp_path, config))]
+    assert main([*run, "-o", str(tmp_path / "run")]) == 2
+    assert str(refused.value) in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_epochs_given_beside_a_recipe_are_checked_like_its_own(tmp_path, capsys):
+    run = ["train", str(tmp_path), "-o", str(tmp_path / "run"), "--epochs", "0"]
+    assert main(run) == 2
+    assert "0 for epochs" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_two_processes_train_one_network(tmp_path):
     dataset = a_dataset(tmp_path / "data", ("one",))
     config = replace(small_training(3), main_branch_epochs=1, network=SMALL_CONFIG)
@@ -188,7 +259,7 @@ def test_a_fold_leaves_out_all_scans_of_a_patient_that_the_manifest_names(tmp_pa
         trained_on.append([case.name for case in cases])
         raise BadInputError("Enough is known.")
 
-    monkeypatch.setattr("CovidLungQuantLib.training.command.train", train_nothing)
+    monkeypatch.setattr("CovidLungQuantLib.training.run.train", train_nothing)
     for fold in (0, 1):
         config_file = str(a_config_file(tmp_path, small_training(1)))
         run = ["train", str(dataset), "-o", str(tmp_path / "run"), "--config", config_file]

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.lesions.networks import build_network
 from CovidLungQuantLib.lesions.networks.convlstm_attention import (
     UNET_BRANCH,
     ConvLSTMAttentionNetwork,
@@ -27,8 +28,12 @@ from CovidLungQuantLib.training.augmentation import (
     AugmentationConfig,
     augment,
 )
+from CovidLungQuantLib.training.config import TrainingConfig
 from CovidLungQuantLib.training.curves import LOG_FILE_NAME
 from CovidLungQuantLib.training.data import (
+    LESION_CHANNELS,
+    TARGET_CHANNELS,
+    UNKNOWN_LUNG_CHANNEL,
     AnnotatedScan,
     draw_sample,
     draw_slice,
@@ -39,13 +44,9 @@ from CovidLungQuantLib.training.data import (
 )
 from CovidLungQuantLib.training.dataset import case_names
 from CovidLungQuantLib.training.evaluation import compare_with_reader, dice
-from CovidLungQuantLib.training.trainer import (
-    CHECKPOINT_FILE_NAME,
-    CYCLE_RISE,
-    TrainingConfig,
-    one_cycle,
-    train,
-)
+from CovidLungQuantLib.training.run_folder import CHECKPOINT_FILE_NAME
+from CovidLungQuantLib.training.schedule import CYCLE_RISE, one_cycle
+from CovidLungQuantLib.training.trainer import _LossOf, train, validation_loss
 
 
 def scan_with_lesion(name: str = "case", slices: int = 16, spacing_z_mm: float = 3.0):
@@ -103,6 +104,25 @@ def test_a_case_on_the_networks_grid_keeps_its_shares():
     assert case.lesion_slices.tolist() == [5, 6, 7, 8, 9]
     thin = training_case(scan_with_lesion(spacing_z_mm=1.0), SMALL_CONFIG, first_slice=2)
     assert len(thin.slices) == 5  # 14 slices in groups of three
+
+
+def test_where_lung_is_unknown_a_case_says_so_and_that_there_is_no_lesion():
+    scan = scan_with_lesion()
+    known = training_case(scan, replace(SMALL_CONFIG, crop="lungs"))
+    # Beside the lungs, which are no larger for it, and in one of the slices with lesion.
+    scan.labels[7, 2:5] = 255
+    scan.labels[7, 44:47, 14:26] = 255
+    case = training_case(scan, replace(SMALL_CONFIG, crop="lungs"))
+    assert np.array_equal(case.slices, known.slices)
+    assert case.lesion_slices.tolist() == [5, 6, 7, 8, 9]
+    changed = case.targets != known.targets
+    assert set(np.flatnonzero(changed.any(axis=(0, 2, 3)))) == {1, UNKNOWN_LUNG_CHANNEL}
+    unknown = case.targets[7, UNKNOWN_LUNG_CHANNEL] > 0.99
+    assert unknown.any() and not case.targets[7, LESION_CHANNELS, unknown].any()
+    np.testing.assert_allclose(case.targets.astype(np.float32).sum(axis=1), 1.0, atol=2e-3)
+    sample = draw_sample(case, 16, 0.0, np.random.default_rng(0))
+    assert float(sample.lesions.max()) <= 1.0
+    assert not sample.lesions[7, 0, unknown].any()
 
 
 def test_a_case_is_cropped_to_its_lungs_where_the_network_sees_no_more():
@@ -181,6 +201,19 @@ def small_training(epochs: int) -> TrainingConfig:
         samples_per_batch=2,
         targets_per_sample=3,
     )
+
+
+@pytest.mark.parametrize(("rmi_weight", "dice_weight"), [(0.5, 0.0), (0.0, 1.0), (0.3, 2.0)])
+def test_the_validation_loss_is_the_loss_of_training(rmi_weight, dice_weight):
+    config = replace(small_training(1), rmi_weight=rmi_weight, dice_weight=dice_weight)
+    case = training_case(scan_with_lesion(slices=3), SMALL_CONFIG)
+    torch.manual_seed(0)
+    network = build_network(SMALL_CONFIG).eval()
+    slices = torch.from_numpy(case.slices[case.contexts].astype(np.float32))
+    targets = torch.from_numpy(case.targets.astype(np.float32))
+    with torch.no_grad():
+        expected = _LossOf(network, config)(slices, targets, torch.from_numpy(case.windows))
+    assert validation_loss(network, [case], config) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_training_lowers_the_loss(tmp_path):
@@ -327,7 +360,8 @@ def test_a_crop_keeps_scale_and_stays_with_its_labels():
     lesions = targets[:, 2:].sum(dim=1, keepdim=True)
     random = np.random.default_rng(0)
     cropped, cropped_targets = augment(slices, targets, lesions, config, random)
-    assert cropped.shape == (1, 1, 32, 32) and cropped_targets.shape == (1, 5, 32, 32)
+    assert cropped.shape == (1, 1, 32, 32)
+    assert cropped_targets.shape == (1, TARGET_CHANNELS, 32, 32)
     lesion = targets[:, 2:3] > 0.99
     inside = cropped_targets[:, 2:3] > 0.99
     # Whole or cut by the crop's edge, never larger; and as dense as it was.
@@ -389,3 +423,16 @@ def test_agreement_counts_classes_only_where_the_reader_stated_them():
     assert agreement.reference_lesion_ml == 3.0
     assert agreement.reference_extent_percent == 100 * 3 / 48
     assert agreement.lesion_inside_lungs_percent == 100
+
+
+def test_agreement_leaves_out_what_may_be_lung_or_not():
+    scan = scan_with_lesion()
+    labels = scan.labels.copy()
+    anatomy = LungAnatomy((labels > 0).astype(np.uint8), labels > 0, labels == 9, ())
+    scan.labels[12:] = 255
+    labels[12, 30:44, 14:26] = 3
+    agreement = compare_with_reader(scan, anatomy, labels, labels)
+    lesion = int((scan.labels == 2).sum())
+    assert agreement.lung_dice == 1.0
+    assert agreement.extent_percent == agreement.reference_extent_percent
+    assert agreement.lesion_dice == pytest.approx(2 * lesion / (2 * lesion + 14 * 12))

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from CovidLungQuantLib.labels import DISCLAIMER
-from CovidLungQuantLib.measures.severity import SEVERE_CT_SEVERITY_SCORE
+from CovidLungQuantLib.measures.score_bins import SEVERE_CT_SEVERITY_SCORE
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE_FOLDER = ROOT / "CovidLungQuant"

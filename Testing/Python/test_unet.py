@@ -9,8 +9,8 @@ from torch import nn
 
 from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
-from CovidLungQuantLib.lesions.networks.blocks import LOGIT_CHANNELS
 from CovidLungQuantLib.lesions.networks.unet import UNet, UNetConfig
+from CovidLungQuantLib.models.network import LOGIT_CHANNELS
 
 SMALL = UNetConfig(working_size=64, base_channels=4)
 

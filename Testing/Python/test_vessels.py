@@ -108,6 +108,7 @@ def test_eigenvalues_of_a_parabola_are_its_curvatures():
     assert eigenvalues == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["normal_001", "lidc_0001"])
 def test_vessels_of_normal_lungs_are_2_to_6_percent(test_data: Path, name: str):
     ct, _ = lps_oriented(read_ct(test_data / "unlabelled" / name / "ct.nrrd"))

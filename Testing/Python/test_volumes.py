@@ -10,9 +10,10 @@ import pytest
 import SimpleITK as sitk
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 from CovidLungQuantLib.measures.measurements import measure_lungs
-from CovidLungQuantLib.measures.volumes import check_labels, label_histograms, measure_regions
+from CovidLungQuantLib.measures.volumes import label_histograms, measure_regions
 
 # One row of voxels: four of the right lung, three of the left, one outside.
 HU = np.array([[[-900, -800, -600, -200, -850, -840, 20, 40]]], dtype=np.int16)

@@ -22,7 +22,7 @@ FULL_NAMES_PATH = ROOT.parent / "shared" / "slicer-api.json"
 MODULE_FOLDER = ROOT / "CovidLungQuant"
 SCRIPTS = (
     MODULE_FOLDER / "CovidLungQuant.py",
-    *sorted((MODULE_FOLDER / "CovidLungQuantPanel").glob("*.py")),
+    *sorted((MODULE_FOLDER / "CovidLungQuantPanel").rglob("*.py")),
     *sorted((ROOT / "Testing" / "slicer_stand_in").glob("*.py")),
     *sorted((ROOT / "Testing" / "Python").glob("test_slicer_*.py")),
 )

@@ -46,7 +46,7 @@ def main() -> int:
         sys.stderr.write("\n".join(problems) + "\n")
         return 1
     # It says how long the run took here, which is no news to whoever sees the picture.
-    panel.showStatus("")
+    panel.run.showStatus("")
     picture(slicer.modules.covidlungquant.widgetRepresentation()).save(str(arguments.output))
     stand_in.close_panel("CovidLungQuant")
     sys.stdout.write(f"{arguments.output}\n")

@@ -210,13 +210,13 @@ def _unpacked(segment: bytes, size: int) -> bytes:
 def _head(kind: PixelKind, syntax: str) -> bytes:
     """A DICOM file of such an image, up to its pixel data."""
     from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import SecondaryCaptureImageStorage
+    from pydicom.uid import UID, SecondaryCaptureImageStorage
 
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
     dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
     dataset.SOPClassUID = SecondaryCaptureImageStorage
     dataset.SOPInstanceUID = "1.2.3"
     dataset.SamplesPerPixel = 1

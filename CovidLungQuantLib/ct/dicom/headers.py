@@ -118,6 +118,28 @@ class DamagedFile:
         return self.series_uid == series_uid or (self.series_uid == "" and self.is_image)
 
 
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a slice lies; LPS, in mm.
+
+    Attributes:
+        position_mm: of the centre of the first voxel.
+        direction: 3×3: along a row, along a column, normal.
+        pixel_spacing_mm: between rows, then between columns.
+    """
+
+    position_mm: np.ndarray
+    direction: np.ndarray
+    pixel_spacing_mm: np.ndarray
+
+    def is_parallel_to(self, other: Place) -> bool:
+        """Tell whether both have one direction and one spacing."""
+        return bool(
+            (np.abs(self.direction - other.direction) <= SAME_ORIENTATION).all()
+            and (np.abs(self.pixel_spacing_mm - other.pixel_spacing_mm) <= SAME_SPACING_MM).all()
+        )
+
+
 @dataclass(frozen=True)
 class SliceHeader:
     """Header of one DICOM image.
@@ -207,11 +229,18 @@ class SliceHeader:
         # + 0.0 turns −0.0 into 0.0.
         return np.column_stack([row, np.cross(normal, row), normal]) + 0.0
 
+    @cached_property
+    def stated_place(self) -> Place | None:
+        """Where it lies; None where the header does not say all of it."""
+        if self.position_mm is None or self.direction is None or self.pixel_spacing_mm is None:
+            return None
+        return Place(self.position_mm, self.direction, self.pixel_spacing_mm)
+
     @property
-    def has_place(self) -> bool:
-        return not any(
-            part is None for part in (self.position_mm, self.direction, self.pixel_spacing_mm)
-        )
+    def place(self) -> Place:
+        """Where it lies, once the header was checked for saying so."""
+        assert self.stated_place is not None
+        return self.stated_place
 
     @property
     def is_localizer(self) -> bool:
@@ -223,12 +252,9 @@ class SliceHeader:
             return False
         if self.columns_rows != other.columns_rows or self.is_localizer != other.is_localizer:
             return False
-        if not (self.has_place and other.has_place):
-            return self.has_place == other.has_place
-        return bool(
-            (np.abs(self.direction - other.direction) <= SAME_ORIENTATION).all()
-            and (np.abs(self.pixel_spacing_mm - other.pixel_spacing_mm) <= SAME_SPACING_MM).all()
-        )
+        if self.stated_place is None or other.stated_place is None:
+            return self.stated_place is other.stated_place
+        return self.stated_place.is_parallel_to(other.stated_place)
 
 
 def counted(count: int, noun: str) -> str:

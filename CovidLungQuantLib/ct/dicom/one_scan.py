@@ -45,7 +45,7 @@ def check_header(slices: Sequence[SliceHeader], name: str) -> None:
                 f'The header of "{name}" gives no pixel spacing, so nothing can be measured;'
                 " export the original series."
             )
-        if not item.has_place:
+        if item.stated_place is None:
             raise BadInputError(
                 f'The header of "{name}" does not say where its slices lie; export the original'
                 " series."
@@ -150,7 +150,7 @@ def check_acquisitions(slices: Sequence[SliceHeader], name: str) -> list[ScanWar
             " twice, side by side); export each scan by itself."
         )
     lengths_mm = [
-        float(np.linalg.norm(slices[end - 1].position_mm - slices[start].position_mm))
+        float(np.linalg.norm(slices[end - 1].place.position_mm - slices[start].place.position_mm))
         for start, end in itertools.pairwise(parts)
     ]
     if sum(length >= LONG_PART_MM for length in lengths_mm) < 2:
@@ -273,7 +273,7 @@ def _share_number(item: SliceHeader, other: SliceHeader) -> bool:
 
 
 def _is_at_place_of(item: SliceHeader, other: SliceHeader) -> bool:
-    return bool(np.abs(item.position_mm - other.position_mm).max() < SAME_PLACE_MM)
+    return bool(np.abs(item.place.position_mm - other.place.position_mm).max() < SAME_PLACE_MM)
 
 
 def _is_copy(item: SliceHeader, other: SliceHeader, name: str) -> bool:

@@ -46,7 +46,7 @@ def read_hounsfield(slices: Sequence[SliceHeader], name: str) -> tuple[np.ndarra
     """
     columns, rows = slices[0].columns_rows
     hu = np.empty((len(slices), rows, columns), dtype=np.int16)
-    losses = []
+    losses: list[bool] = []
     with tempfile.TemporaryDirectory(prefix="covidlungquant-") as folder:
         for path, group in itertools.groupby(slices, key=lambda item: item.path):
             try:

@@ -23,8 +23,8 @@ SIDEWAYS_SHARE = 0.005
 
 def in_order(slices: Sequence[SliceHeader]) -> list[SliceHeader]:
     """Sort parallel slices along their normal."""
-    normal = slices[0].direction[:, 2]
-    return sorted(slices, key=lambda item: float(item.position_mm @ normal))
+    normal = slices[0].place.direction[:, 2]
+    return sorted(slices, key=lambda item: float(item.place.position_mm @ normal))
 
 
 def geometry_of_slices(slices: Sequence[SliceHeader], name: str) -> Geometry:
@@ -33,20 +33,21 @@ def geometry_of_slices(slices: Sequence[SliceHeader], name: str) -> Geometry:
     Raises:
         BadInputError: slices are missing, at one place, unevenly spaced or not stacked straight.
     """
-    direction = slices[0].direction
-    positions_mm = np.array([item.position_mm for item in slices])
+    first = slices[0]
+    direction = first.place.direction
+    positions_mm = np.array([item.place.position_mm for item in slices])
     along_mm = positions_mm @ direction[:, 2]
     _check_steps(along_mm, name)
     _check_straight(positions_mm, along_mm, direction[:, 2], name)
-    first = slices[0]
     columns, rows = first.columns_rows
-    row_mm, column_mm = first.pixel_spacing_mm
+    row_mm, column_mm = first.place.pixel_spacing_mm
+    x_mm, y_mm, z_mm = first.place.position_mm.tolist()
     # Rounded far below any tolerance, so that 2 mm steps give 2 mm.
     slice_mm = round(float(along_mm[-1] - along_mm[0]) / (len(slices) - 1), 7)
     return Geometry(
         shape=(len(slices), rows, columns),
         spacing_mm=(float(column_mm), float(row_mm), slice_mm),
-        origin_mm=tuple(first.position_mm.tolist()),
+        origin_mm=(x_mm, y_mm, z_mm),
         direction=direction,
     )
 

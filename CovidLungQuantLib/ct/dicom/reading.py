@@ -244,7 +244,7 @@ def _header_warnings(
             )
         )
     tilt = first.numbers("gantry_tilt")
-    is_upright = np.isclose(np.abs(first.direction), np.eye(3), atol=SAME_ORIENTATION).all()
+    is_upright = np.isclose(np.abs(first.place.direction), np.eye(3), atol=SAME_ORIENTATION).all()
     if tilt.size and abs(tilt[0]) > LARGEST_STATED_TILT_DEGREES and is_upright:
         warnings.append(
             ScanWarning(

@@ -1,18 +1,11 @@
-"""What all networks here share: their crops and output channels, and small building blocks."""
+"""What all networks here share: small building blocks, and what their logits mean."""
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-# Channels of the logits: background, normal lung, lesion, and high opacity given lesion. Lesion has
-# a channel of its own so that a lesion of unknown kind teaches nothing about its kind.
-LESION_CHANNEL = 2
-KIND_CHANNEL = 3
-LOGIT_CHANNELS = 4
-
-
-# What the network sees of a slice: the box around the body, as in the paper, or around the lungs.
-BODY_CROP, LUNG_CROP = "body", "lungs"
+from CovidLungQuantLib.models.network import KIND_CHANNEL, LESION_CHANNEL
 
 
 def convolution_segment(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
@@ -30,3 +23,24 @@ def initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, nonlinearity="leaky_relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def class_probabilities(logits: Tensor) -> Tensor:
+    """Probabilities (…, classes, height, width) that sum to one.
+
+    The loss trains background, normal lung and lesion by a sigmoid each (Zhao et al. 2019); they
+    are scaled to sum to one, and lesion is divided between GGO and high opacity by the fourth.
+    """
+    logits = logits.float()
+    always = logits[..., :KIND_CHANNEL, :, :].sigmoid()
+    always = always / always.sum(dim=-3, keepdim=True).clamp_min(1e-12)
+    lesion = always[..., LESION_CHANNEL:, :, :]
+    high_opacity = logits[..., KIND_CHANNEL:, :, :].sigmoid()
+    return torch.cat(
+        [
+            always[..., :LESION_CHANNEL, :, :],
+            lesion * (1.0 - high_opacity),
+            lesion * high_opacity,
+        ],
+        dim=-3,
+    )

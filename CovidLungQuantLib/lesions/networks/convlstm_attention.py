@@ -15,21 +15,15 @@ once for each window that contains it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from CovidLungQuantLib.lesions.networks.blocks import (
-    BODY_CROP,
-    KIND_CHANNEL,
-    LESION_CHANNEL,
-    LOGIT_CHANNELS,
-    convolution_segment,
-    initialise,
-)
+from CovidLungQuantLib.lesions.networks.blocks import convolution_segment, initialise
 from CovidLungQuantLib.lesions.networks.unet import UNetLevels
+from CovidLungQuantLib.models.network import BODY_CROP, LOGIT_CHANNELS
 
 DENSE_BLOCK_STRIDE = 4
 ALPHA_START_LOGIT = 2.0
@@ -75,6 +69,35 @@ class NetworkConfig:
     main_branch: str = DENSE_BRANCH
     base_channels: int = 16
     head_channels: int = 64
+
+    fine_tuning_recipe: ClassVar[str] = "short"
+
+    @property
+    def description(self) -> str:
+        """A sentence for the card."""
+        main_branch = (
+            "a U-Net, as in COVID-Lesion Net (Pan et al. 2021),"
+            if self.main_branch == UNET_BRANCH
+            else "the stem and first dense block of DenseNet-121 with coarser levels below,"
+        )
+        return (
+            "A ConvLSTM-attention network after Grodecki, Killekar et al. 2021: the main branch, "
+            f"{main_branch} sees {self.context_slices} neighbouring slices, about "
+            f"{self.window_step_mm:g} mm apart, as channels; the attention branch runs a "
+            f"convolutional LSTM through what it made of {self.window_length} slices, and an "
+            "attention head blends both."
+        )
+
+    @property
+    def widths(self) -> str:
+        """A few words for the card."""
+        if self.main_branch == UNET_BRANCH:
+            return f"U-Net of {self.base_channels} channels at the finest level"
+        full = f", {self.full_channels} channels at full resolution" if self.full_channels else ""
+        return (
+            f"dense block of growth {self.growth} and bottleneck {self.bottleneck} (DenseNet-121: "
+            f"32 and 128){full}"
+        )
 
 
 class SliceOutput(NamedTuple):
@@ -258,6 +281,7 @@ class ConvLSTM(nn.Module):
             update = input_gate * candidate.tanh()
             cell = update if cell is None else forget_gate * cell + update
             hidden = output_gate * cell.tanh()
+        assert hidden is not None, "a window has at least one slice"
         return hidden
 
 
@@ -282,7 +306,9 @@ class ConvLSTMAttentionNetwork(nn.Module):
         super().__init__()
         self.config = config
         if config.main_branch == UNET_BRANCH:
-            self.main_branch = UNetLevels(config.context_slices, config.base_channels)
+            self.main_branch: UNetLevels | DenseBranch = UNetLevels(
+                config.context_slices, config.base_channels
+            )
         else:
             self.main_branch = DenseBranch(config)
         self.convlstm = ConvLSTM(self.main_branch.feature_channels, config.attention_channels)
@@ -294,13 +320,14 @@ class ConvLSTMAttentionNetwork(nn.Module):
         )
         self.apply(initialise)
         # The main branch computes several times faster with channels last, the ConvLSTM without.
-        self.main_branch.to(memory_format=torch.channels_last)
+        self.main_branch.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # A forget gate that starts open lets the first slices of a window reach the target.
         with torch.no_grad():
             hidden = config.attention_channels
-            self.convlstm.input_to_gates.bias[hidden : 2 * hidden].fill_(1.0)
+            gates_bias = self.convlstm.input_to_gates.get_parameter("bias")
+            gates_bias[hidden : 2 * hidden].fill_(1.0)
             # The blend starts near the main branch and takes from the other what it has learned.
-            self.attention_head[-2].bias.fill_(ALPHA_START_LOGIT)
+            self.attention_head[-2].get_parameter("bias").fill_(ALPHA_START_LOGIT)
 
     def forward(self, slices: Tensor, windows: Tensor) -> BranchOutput:
         """Segment the middle slice of each window.
@@ -323,24 +350,3 @@ class ConvLSTMAttentionNetwork(nn.Module):
         attention = self.attention_segmentation_head(hidden)
         alpha = self.attention_head(hidden).sigmoid()
         return BranchOutput(main * alpha + attention * (1.0 - alpha), main, attention, alpha)
-
-
-def class_probabilities(logits: Tensor) -> Tensor:
-    """Probabilities (…, classes, height, width) that sum to one.
-
-    The loss trains background, normal lung and lesion by a sigmoid each (Zhao et al. 2019); they
-    are scaled to sum to one, and lesion is divided between GGO and high opacity by the fourth.
-    """
-    logits = logits.float()
-    always = logits[..., :KIND_CHANNEL, :, :].sigmoid()
-    always = always / always.sum(dim=-3, keepdim=True).clamp_min(1e-12)
-    lesion = always[..., LESION_CHANNEL:, :, :]
-    high_opacity = logits[..., KIND_CHANNEL:, :, :].sigmoid()
-    return torch.cat(
-        [
-            always[..., :LESION_CHANNEL, :, :],
-            lesion * (1.0 - high_opacity),
-            lesion * high_opacity,
-        ],
-        dim=-3,
-    )

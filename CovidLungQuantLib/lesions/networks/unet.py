@@ -9,21 +9,17 @@ the output.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from CovidLungQuantLib.lesions.networks.blocks import (
-    BODY_CROP,
-    LOGIT_CHANNELS,
-    convolution_segment,
-    initialise,
-)
+from CovidLungQuantLib.lesions.networks.blocks import convolution_segment, initialise
+from CovidLungQuantLib.models.network import BODY_CROP, LOGIT_CHANNELS
 
 LEVELS = 4
-# The level whose features the ConvLSTM of `network.py` sees: a quarter of the resolution.
+# The level whose features the ConvLSTM (`convlstm_attention.py`) sees: a quarter of the resolution.
 QUARTER_LEVEL = 2
 
 
@@ -44,6 +40,22 @@ class UNetConfig:
     context_slices: int = 1
     hu_window: tuple[float, float] = (-1024.0, 600.0)
     base_channels: int = 16
+
+    fine_tuning_recipe: ClassVar[str] = "unet"
+
+    @property
+    def description(self) -> str:
+        """A sentence for the card."""
+        return (
+            "The 2D U-Net of COVID-Lesion Net (Pan et al. 2021), which also stands for the slice "
+            f"network of Bartoli et al. 2022; it sees {self.context_slices} neighbouring slices, "
+            f"about {self.window_step_mm:g} mm apart, as channels."
+        )
+
+    @property
+    def widths(self) -> str:
+        """A few words for the card."""
+        return f"{self.base_channels} channels at the finest level"
 
 
 class SliceLogits(NamedTuple):
@@ -103,13 +115,17 @@ class UNet(UNetLevels):
     """Slices in, logits as `ConvLSTMAttentionNetwork` gives them out."""
 
     Seen = SliceLogits
+    # All of it sees single slices, so there is no part that could learn before the whole.
+    main_branch = None
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__(config.context_slices, config.base_channels)
         self.config = config
         self.apply(initialise)
 
-    def forward(self, slices: Tensor, windows: Tensor) -> SliceLogits:
+    def forward(  # type: ignore[override]  # its levels alone see no windows
+        self, slices: Tensor, windows: Tensor
+    ) -> SliceLogits:
         """Segment the slice that each window of length 1 names.
 
         Args:

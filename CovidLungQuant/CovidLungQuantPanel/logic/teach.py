@@ -1,0 +1,89 @@
+"""Teaching: corrected scans for a training set, and models that go on learning from it."""
+
+import shutil
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
+from CovidLungQuantLib.mrml.volumes import ct_from_node
+from CovidLungQuantLib.training.dataset import (
+    COVIDLUNGQUANT_LAYOUT,
+    NNUNET_LAYOUT,
+    case_names,
+    layout_of,
+    patient_count,
+)
+from CovidLungQuantLib.training.export import export_training_case
+from CovidLungQuantLib.training.fine_tuning_runs import fine_tunings
+from CovidLungQuantPanel.logic.library import loadPipeline
+
+
+class TeachLogic:
+    """Writes cases of a training set, and starts and finds fine-tunings."""
+
+    def __init__(self, workers):
+        self._workers = workers
+
+    def exportTrainingCase(
+        self, result, datasetFolder, reader, layout, newVersion, progress, samePatientAs
+    ):
+        """Add a scan with its segments as they are now to a training set; return its name there."""
+        with self._workers.exclusively() as worker:
+            loadPipeline(progress)
+            ct = ct_from_node(result.volume)
+            labels, _warnings = segmentation_from_node(result.segmentation, result.volume)
+            machineLabels, provenance = result.machine_labels(), result.provenance()
+            return worker.compute(
+                lambda report: export_training_case(
+                    datasetFolder,
+                    ct,
+                    labels,
+                    machineLabels,
+                    provenance,
+                    reader,
+                    layout,
+                    newVersion,
+                    samePatientAs,
+                ),
+                progress,
+            )
+
+    def trainingSetLayouts(self):
+        """Layouts of a training set: value → text."""
+        return {COVIDLUNGQUANT_LAYOUT: _("A folder for each case"), NNUNET_LAYOUT: _("nnU-Net raw")}
+
+    def trainingCases(self, datasetFolder):
+        """Return the names of the cases in a training set; none where there is no such folder."""
+        datasetFolder = Path(datasetFolder).expanduser()
+        return [] if self.layoutOfTrainingSet(datasetFolder) is None else case_names(datasetFolder)
+
+    def trainingPatientCount(self, datasetFolder):
+        """Return how many patients the cases of a training set are of."""
+        datasetFolder = Path(datasetFolder).expanduser()
+        return patient_count(datasetFolder) if self.layoutOfTrainingSet(datasetFolder) else 0
+
+    def layoutOfTrainingSet(self, datasetFolder):
+        """Return the layout of a training set that has cases, otherwise None."""
+        return layout_of(Path(datasetFolder).expanduser())
+
+    def fineTune(self, datasetFolder, model, name, device, epochs, heldBack, samePatient):
+        """Let a model go on learning from a training set, in a process of its own; do not wait."""
+        loadPipeline()
+        from CovidLungQuantLib.training.fine_tune import start_fine_tuning
+
+        return start_fine_tuning(
+            datasetFolder,
+            model,
+            name,
+            device=device,
+            same_patient=samePatient,
+            # Slicer's own program would start a second Slicer.
+            python=shutil.which("PythonSlicer"),
+            held_back=heldBack,
+            epochs=epochs,
+        )
+
+    def fineTunings(self):
+        """Return all fine-tunings, running or over, the newest last."""
+        return sorted(fine_tunings(), key=lambda run: run.started_s)

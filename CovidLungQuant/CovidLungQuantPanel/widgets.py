@@ -1,0 +1,50 @@
+"""Small things that several sections do with their widgets."""
+
+import math
+from pathlib import Path
+
+import ctk
+import qt
+import slicer
+
+
+def showText(label, text):
+    """Show `text`; a label without text takes no room."""
+    label.text = text
+    label.visible = bool(text)
+
+
+def formatNumber(value, digits):
+    """Return a number with so many decimals, a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def fillComboBox(comboBox, choices, current):
+    """Offer `choices` (value → text), with `current` among them, selected."""
+    # What is unknown here is the path of a model file, or a device of another computer.
+    choices = {**choices, current: choices.get(current, Path(current).name)}
+    wasBlocked = comboBox.blockSignals(True)
+    if [comboBox.itemData(index) for index in range(comboBox.count)] != list(choices):
+        comboBox.clear()
+        for value, text in choices.items():
+            comboBox.addItem(text, value)
+    comboBox.setCurrentIndex(list(choices).index(current))
+    comboBox.blockSignals(wasBlocked)
+
+
+def keepColumnsInSight(table):
+    """Let the columns of a small table share its width, and its rows keep their height."""
+    table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+    table.verticalHeader().setSectionResizeMode(qt.QHeaderView.Fixed)
+
+
+def rememberFolder(pathLineEdit, setting, onChosen):
+    """Let the line edit choose a folder, kept under `setting`; `onChosen()` follows each choice."""
+    pathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
+    pathLineEdit.currentPath = slicer.util.settingsValue(setting, "")
+
+    def keep(path):
+        qt.QSettings().setValue(setting, path)
+        onChosen()
+
+    pathLineEdit.connect("currentPathChanged(QString)", keep)

@@ -1,0 +1,166 @@
+"""Image files as arrays (z, y, x) with a geometry: the only place where files meet SimpleITK.
+
+Every label map, whatever it stands for, is read by `read_label_file`. (A CT is read by `ct`.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from CovidLungQuantLib.ct import Geometry
+from CovidLungQuantLib.ct.images import geometry_of_image, image_on
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.seg_nrrd import SEGMENT_FIELD_PREFIX, SegmentHeader, segment_headers
+
+LABEL_MAP_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nrrd", ".nii", ".mha", ".mhd")
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How messages call what a file should hold."""
+
+    file: str
+    as_what: str
+    label_map: str
+
+
+ANY_LABEL_MAP = Wording("file", "", "a 3D label map")
+SEGMENTATION_OF_SCAN = Wording(
+    "segmentation file", " as a segmentation", "the 3D label map of the scan"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFile:
+    """A file of labels as it is stored.
+
+    Attributes:
+        file_name: without its folder, for messages.
+        layers: (z, y, x, layers) in the type of the file; one layer, but for a Slicer segmentation
+            of overlapping segments.
+        geometry: of the layers.
+        segments: what the header says about each segment; none in a plain label map.
+    """
+
+    file_name: str
+    layers: np.ndarray
+    geometry: Geometry
+    segments: tuple[SegmentHeader, ...]
+
+
+def read_label_file(path: Path | str, wording: Wording = ANY_LABEL_MAP) -> LabelFile:
+    """Read a file of labels: NRRD, NIfTI, MetaImage or a Slicer segmentation (.seg.nrrd).
+
+    This is the door for every label map. It says what is stored; what the values mean, and which
+    are allowed, is for the caller to say (`segmentation_reading`, `lobes`).
+
+    Args:
+        path: of the file.
+        wording: how messages call it.
+
+    Raises:
+        BadInputError: the file is not there, is no image that can be read, is not 3D, or its header
+            makes no sense.
+    """
+    path = Path(path)
+    image = _native_image(path, wording)
+    layers = sitk.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() == 1:
+        layers = layers[..., np.newaxis]
+    fields = {
+        key: image.GetMetaData(key)
+        for key in image.GetMetaDataKeys()
+        if key.startswith(SEGMENT_FIELD_PREFIX)
+    }
+    try:
+        segments = segment_headers(fields)
+    except ValueError as error:
+        raise BadInputError(
+            f"The header of {path.name} gives a segment a layer or value that is no whole number; "
+            "save the segmentation again."
+        ) from error
+    return LabelFile(path.name, layers, geometry_of_image(image), segments)
+
+
+def read_image(path: Path | str) -> tuple[np.ndarray, Geometry]:
+    """Read an image file as it is stored, unchecked: a scan of a training set, say.
+
+    Returns:
+        array (z, y, x) in the type of the file, and its geometry.
+
+    Raises:
+        BadInputError: the file is not there, is no image that can be read, or is not 3D.
+    """
+    image = _native_image(Path(path), ANY_LABEL_MAP)
+    return sitk.GetArrayFromImage(image), geometry_of_image(image)
+
+
+def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:
+    """Write an array (z, y, x) in the format that the suffix says, whole or not at all.
+
+    Raises:
+        BadInputError: it cannot be written there.
+    """
+    # Under another name until it is complete; the suffix, which says the format, is kept.
+    unfinished = path.with_name(f".unfinished-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(image_on(array, geometry), str(unfinished), useCompression=True)
+        unfinished.rename(path)
+    except (OSError, RuntimeError) as error:
+        raise BadInputError(
+            f"{path.name} cannot be written there; choose another folder or free some space."
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def on_grid_of(labels: np.ndarray, own: Geometry, grid: Geometry) -> np.ndarray:
+    """Resample labels (z, y, x) from their own grid to another: each voxel takes the nearest."""
+    target = image_on(np.zeros(grid.shape, np.uint8), grid)
+    resampled = sitk.Resample(
+        image_on(labels, own), target, sitk.Transform(), sitk.sitkNearestNeighbor
+    )
+    return sitk.GetArrayFromImage(resampled)
+
+
+def whole_numbers(array: np.ndarray, file_name: str) -> np.ndarray:
+    """Return an array of labels as whole numbers.
+
+    Writers of NIfTI like to store labels as floating point; whole numbers lose nothing.
+
+    Returns:
+        int32 for floating point; other types as they are.
+
+    Raises:
+        BadInputError: a value is not a whole number, or too large for a label.
+    """
+    if array.dtype.kind != "f":
+        return array
+    whole = np.rint(array)
+    if not np.array_equal(whole, array) or np.abs(whole).max(initial=0) > np.iinfo(np.int32).max:
+        raise BadInputError(
+            f"{file_name} holds values that are not whole numbers; give a label map."
+        )
+    return whole.astype(np.int32)
+
+
+def _native_image(path: Path, wording: Wording) -> sitk.Image:
+    if not path.is_file():
+        raise BadInputError(f"There is no {wording.file} {path.name}; check the path.")
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError:
+        raise BadInputError(
+            f"{path.name} cannot be read{wording.as_what}; give a .seg.nrrd, .nrrd, .nii.gz or "
+            ".mha label map."
+        ) from None
+    if image.GetDimension() != 3:
+        raise BadInputError(
+            f"{path.name} has {image.GetDimension()} dimensions; give {wording.label_map}."
+        )
+    return image

@@ -1,0 +1,81 @@
+"""Tables as CSV and results as JSON: a number that is not known is left empty, never zero."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.versions import software_versions
+
+
+def write_csv(
+    path: Path | str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None
+) -> None:
+    """Write rows as CSV; numbers as Python's shortest exact form, an empty cell for NaN.
+
+    Args:
+        path: of the file.
+        rows: by column; at least one where `columns` is left out.
+        columns: in their order; None takes those of the first row.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    rows = list(rows)
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        names = list(rows[0] if columns is None else columns)
+        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
+
+
+def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
+    """Write content as indented JSON, NaN as null.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    text = json.dumps(none_for_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
+    Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def write_study_json(path: Path | str, content: Mapping[str, Any]) -> None:
+    """Write the result of a study between its disclaimer and the versions; as `write_json`."""
+    write_json(path, {"disclaimer": DISCLAIMER, **content, "versions": software_versions()})
+
+
+def none_for_nan(value: Any) -> Any:
+    """Return a value, or one made of mappings, lists and tuples, with None in place of NaN.
+
+    Tuples become lists, as JSON has them.
+    """
+    if isinstance(value, Mapping):
+        return {name: none_for_nan(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [none_for_nan(item) for item in value]
+    return None if _is_nan(value) else value
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file beside and rename it, so that a reader never meets half a file.
+
+    Raises:
+        OSError: the file cannot be written; an earlier one stays as it was.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8", newline="")
+    partial.replace(path)
+
+
+def cell(value: Any) -> Any:
+    """A value as a table shows it: an empty cell for NaN."""
+    return "" if _is_nan(value) else value
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

@@ -1,0 +1,162 @@
+"""The report's pictures of the scan: with its labels, by density, and enhanced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from CovidLungQuantLib.display.density import density_colors, density_picture
+from CovidLungQuantLib.display.pictures import (
+    choose_coronal_plane,
+    encode_grey_png,
+    encode_labels_png,
+    encode_palette_png,
+    enhanced_grey,
+)
+from CovidLungQuantLib.display.upright import UprightScan
+from CovidLungQuantLib.labels import is_lesion, is_lung
+from CovidLungQuantLib.pages.drawings import Plane, Svg
+
+DENSITY_AXIAL_PICTURES = 3
+ENHANCED_AXIAL_PICTURES = 2
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One plane drawn twice, plain and with what was found, over a caption."""
+
+    plain: Svg
+    found: Svg
+    caption: str
+
+
+@dataclass(frozen=True)
+class Views:
+    """Planes of the scan: axial ones from the head down, and a coronal one."""
+
+    axial: tuple[Pair, ...]
+    coronal: Pair
+
+
+def label_views(scan: UprightScan, axial_slices: list[int]) -> Views:
+    """Return the planes without and with the labels; they hold the CT that others refer to."""
+    y = choose_coronal_plane(scan.labels)
+    return Views(
+        tuple(_labelled_slice(scan, z) for z in reversed(axial_slices)),
+        _labelled(
+            Plane.coronal(scan, y),
+            scan.coronal(scan.hu, y),
+            scan.coronal(scan.labels, y),
+            f"Coronal plane {y + 1} of {scan.labels.shape[1]} counted from front to back",
+        ),
+    )
+
+
+def density_pictures(scan: UprightScan, axial_slices: list[int]) -> list[Svg]:
+    """Return the planes with most lesion, lesions coloured by their HU; empty without lesion.
+
+    Args:
+        scan: what to draw.
+        axial_slices: the slices the page shows already; the CT is taken from there.
+    """
+    lesion = is_lesion(scan.labels)
+    if not lesion.any():
+        return []
+    y = choose_coronal_plane(scan.labels)
+    return [
+        *(
+            _by_density(
+                Plane.axial(scan, z),
+                f"Axial slice {z + 1}",
+                scan.axial(scan.hu, z),
+                scan.axial(lesion, z),
+            )
+            for z in _with_most_lesion(scan, axial_slices, DENSITY_AXIAL_PICTURES)
+        ),
+        _by_density(
+            Plane.coronal(scan, y),
+            f"Coronal plane {y + 1}",
+            scan.coronal(scan.hu, y),
+            scan.coronal(lesion, y),
+        ),
+    ]
+
+
+def enhanced_views(
+    scan: UprightScan, enhanced_hu: np.ndarray, axial_slices: list[int], window_width_hu: float
+) -> Views:
+    """Return the planes with most lesion, plain and enhanced.
+
+    Args:
+        scan: what to draw.
+        enhanced_hu: the enhanced scan, upright (z, y, x).
+        axial_slices: the slices the page shows already; the CT is taken from there.
+        window_width_hu: width of the window of the enhanced pictures, around 0 HU.
+    """
+    lung = is_lung(scan.labels)
+    y = choose_coronal_plane(scan.labels)
+    return Views(
+        tuple(
+            _enhanced(
+                Plane.axial(scan, z),
+                enhanced_grey(
+                    scan.axial(enhanced_hu, z),
+                    scan.axial(lung, z),
+                    scan.axial_pixel_mm,
+                    window_width_hu,
+                ),
+                f"Axial slice {z + 1}",
+            )
+            for z in _with_most_lesion(scan, axial_slices, ENHANCED_AXIAL_PICTURES)
+        ),
+        _enhanced(
+            Plane.coronal(scan, y),
+            enhanced_grey(
+                scan.coronal(enhanced_hu, y),
+                scan.coronal(lung, y),
+                scan.coronal_pixel_mm,
+                window_width_hu,
+            ),
+            f"Coronal plane {y + 1}",
+        ),
+    )
+
+
+def _with_most_lesion(scan: UprightScan, axial_slices: list[int], count: int) -> list[int]:
+    """The slices with most lesion among those given, from the head down."""
+    by_area = sorted(axial_slices, key=lambda z: int(np.count_nonzero(is_lesion(scan.labels[z]))))
+    return sorted(by_area[-count:], reverse=True)
+
+
+def _labelled_slice(scan: UprightScan, z: int) -> Pair:
+    x_mm, y_mm = scan.axial_pixel_mm
+    lesion_cm2 = np.count_nonzero(is_lesion(scan.labels[z])) * x_mm * y_mm / 100
+    return _labelled(
+        Plane.axial(scan, z),
+        scan.axial(scan.hu, z),
+        scan.axial(scan.labels, z),
+        f"Axial slice {z + 1} of {scan.labels.shape[0]} counted upwards, "
+        f"{scan.height_text(z)}; lesion {lesion_cm2:.1f} cm²",
+    )
+
+
+def _labelled(plane: Plane, hu: np.ndarray, labels: np.ndarray, caption: str) -> Pair:
+    return Pair(
+        plane.svg("CT", plane.ct(hu)),
+        plane.svg("CT with labels", plane.ct_again() + plane.overlay(encode_labels_png(labels))),
+        caption,
+    )
+
+
+def _by_density(plane: Plane, label: str, hu: np.ndarray, lesion: np.ndarray) -> Svg:
+    overlay = encode_palette_png(density_picture(hu, lesion), density_colors())
+    return plane.svg(label, plane.ct_again() + plane.overlay(overlay))
+
+
+def _enhanced(plane: Plane, grey: np.ndarray, caption: str) -> Pair:
+    return Pair(
+        plane.svg("CT", plane.ct_again()),
+        plane.svg("Enhanced CT", plane.picture(encode_grey_png(grey))),
+        caption,
+    )

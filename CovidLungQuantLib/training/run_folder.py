@@ -1,0 +1,81 @@
+"""The folder of a training run: whose run it is, and the checkpoint it goes on from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.models.network import LesionNetwork
+from CovidLungQuantLib.training.config import (
+    CONFIG_FILE_NAME,
+    SCANS_KEY,
+    TrainingConfig,
+    training_values,
+)
+from CovidLungQuantLib.training.schedule import Scheduler
+
+CHECKPOINT_FILE_NAME = "checkpoint.pt"
+
+
+def claim_run_folder(
+    run_folder: Path, config: TrainingConfig, names: Mapping[str, Sequence[str]]
+) -> None:
+    """Write the configuration and the names of the scans by what they are for.
+
+    Raises:
+        BadInputError: the folder holds a run of other options or scans.
+    """
+    config_file = run_folder / CONFIG_FILE_NAME
+    values = {**training_values(config), SCANS_KEY: names}
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    if (run_folder / CHECKPOINT_FILE_NAME).exists() and config_file.read_text(
+        encoding="utf-8"
+    ) != text:
+        raise BadInputError(
+            f"{run_folder.name} holds a training run of other options or scans; choose another "
+            "folder, or the same options and scans to go on with it."
+        )
+    run_folder.mkdir(parents=True, exist_ok=True)
+    config_file.write_text(text, encoding="utf-8")
+
+
+def save_checkpoint(
+    run_folder: Path,
+    network: LesionNetwork,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Scheduler,
+    next_epoch: int,
+) -> None:
+    """Write beside, then rename, so that a kill never leaves half a checkpoint."""
+    partial = run_folder / f"{CHECKPOINT_FILE_NAME}.partial"
+    torch.save(
+        {
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "next_epoch": next_epoch,
+        },
+        partial,
+    )
+    partial.replace(run_folder / CHECKPOINT_FILE_NAME)
+
+
+def resume(
+    run_folder: Path,
+    network: LesionNetwork,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Scheduler,
+) -> int:
+    """Fill all three from the checkpoint, if there is one; returns the next epoch."""
+    checkpoint_file = run_folder / CHECKPOINT_FILE_NAME
+    if not checkpoint_file.exists():
+        return 0
+    checkpoint = torch.load(checkpoint_file, map_location="cpu", weights_only=True)
+    network.load_state_dict(checkpoint["network"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    scheduler.load_state_dict(checkpoint["scheduler"])
+    return int(checkpoint["next_epoch"])
