@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import (
@@ -20,12 +21,14 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
 
 from CovidLungQuantLib.ct import read_ct
 from CovidLungQuantLib.ct.dicom import is_dicom
+from CovidLungQuantLib.ct.dicom.decoder_messages import listening
 from CovidLungQuantLib.errors import BadInputError
 from Testing.Python.dicom_series import chest_hu, edit, write_series
 from Testing.Python.refusals import codes, refusal
@@ -43,6 +46,22 @@ def with_elements(path: Path, content: bytes) -> None:
     whole = path.read_bytes()
     at = whole.index(b"\x08\x00\x60\x00CS")
     path.write_bytes(whole[:at] + content + whole[at:])
+
+
+def as_lossless_jpeg(path: Path) -> pydicom.Dataset:
+    """Compress a slice as GDCM does."""
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.KeepOriginalImageUIDOn()
+    writer.SetUseCompression(True)
+    writer.SetCompressor("JPEG")
+    packed = path.with_name("packed.dcm")
+    writer.SetFileName(str(packed))
+    writer.Execute(sitk.ReadImage(str(path)))
+    dataset = pydicom.dcmread(packed)
+    packed.unlink()
+    assert dataset.file_meta.TransferSyntaxUID == JPEGLosslessSV1
+    return dataset
 
 
 # Found by content
@@ -153,6 +172,32 @@ def test_a_cut_codestream_is_refused(tmp_path: Path, syntax: pydicom.uid.UID) ->
     dataset.save_as(paths[0])
     message = refusal(tmp_path)
     assert paths[0].name in message and "compressed pixel data" in message
+
+
+def test_a_lossless_jpeg_whose_middle_is_missing_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    paths = write_series(
+        tmp_path, chest_hu((12, 40, 48)), PixelRepresentation=0, BitsStored=12, HighBit=11
+    )
+    packed = as_lossless_jpeg(paths[0])
+    (frame,) = pydicom.encaps.generate_frames(packed.PixelData, number_of_frames=1)
+    packed.PixelData = pydicom.encaps.encapsulate([frame[: len(frame) // 2] + b"\xff\xd9"])
+    packed.save_as(paths[0])
+    assert "compressed pixel data are damaged" in refusal(tmp_path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_decoder_is_listened_to_and_others_are_not_kept_from_the_terminal(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def decode() -> int:
+        os.write(2, b"Corrupt JPEG data: premature end of data segment\nsomething else\n")
+        return 5
+
+    assert listening(decode) == (5, True)
+    assert listening(lambda: 6) == (6, False)
+    assert capfd.readouterr() == ("", "something else\n")
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])

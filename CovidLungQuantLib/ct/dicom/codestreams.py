@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from CovidLungQuantLib.ct.dicom.decoder_messages import listening
 from CovidLungQuantLib.ct.dicom.elements import ITEM_TAG, SEQUENCE_END_TAG, UNDEFINED_LENGTH
 from CovidLungQuantLib.ct.dicom.elements import BadElements as BadCodestream
 from CovidLungQuantLib.ct.images import quiet_itk
@@ -117,9 +118,12 @@ def decode(data: bytes, syntax: str, kind: PixelKind, folder: Path) -> tuple[np.
     reader.SetFileName(str(file))
     try:
         with quiet_itk():
-            values = sitk.GetArrayFromImage(reader.Execute()).squeeze()
+            image, complained = listening(reader.Execute)
     except RuntimeError as error:
         raise BadCodestream("its compressed pixel data cannot be decoded") from error
+    if complained:
+        raise BadCodestream("its compressed pixel data are damaged")
+    values = sitk.GetArrayFromImage(image).squeeze()
     if values.shape != (kind.rows, kind.columns) or values.dtype.kind not in "iu":
         raise BadCodestream("its compressed pixel data are of another image than its header says")
     return values.astype(cells), stated.is_lossy
