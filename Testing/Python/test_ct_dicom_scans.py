@@ -95,8 +95,15 @@ def test_long_acquisitions_one_above_the_other_are_told(tmp_path: Path) -> None:
     assert codes(read_ct(tmp_path)) == ["acquisitions_joined"]
 
 
-@pytest.mark.parametrize("name", ["patient_name", "other case"])
-def test_one_patient_written_in_two_ways_is_one(tmp_path: Path, name: str) -> None:
+def test_instance_numbers_that_begin_again_are_told(tmp_path: Path) -> None:
+    write_series(tmp_path, chest_hu())
+    second_scan(tmp_path, STEP_MM * 12)
+    ct = read_ct(tmp_path)
+    assert codes(ct) == ["acquisitions_joined"]
+    one_sentence(ct.warnings[0].message)
+
+
+def test_one_patient_written_in_two_ways_is_one(tmp_path: Path) -> None:
     hu = chest_hu()
     paths = write_series(tmp_path, hu)
     edit(paths[0], PatientName="SECRET^PERSON^", PatientBirthDate="")

@@ -20,6 +20,7 @@ from CovidLungQuantLib.ct.dicom.decoder_messages import listening
 from CovidLungQuantLib.ct.dicom.elements import ITEM_TAG, SEQUENCE_END_TAG, UNDEFINED_LENGTH
 from CovidLungQuantLib.ct.dicom.elements import BadElements as BadCodestream
 from CovidLungQuantLib.ct.images import quiet_itk
+from CovidLungQuantLib.errors import OutOfResourcesError
 
 RLE_LOSSLESS = "1.2.840.10008.1.2.5"
 JPEG_SYNTAXES = {
@@ -35,6 +36,7 @@ COMPRESSED_SYNTAXES = JPEG_SYNTAXES | JPEG_LS_SYNTAXES | JPEG_2000_SYNTAXES | {R
 # An RLE frame begins with the number and the places of its segments.
 RLE_HEAD = 64
 
+NO_ROOM_MESSAGE = "There is no room for a temporary file; free some disk space and try again."
 CODESTREAM_FILE = "codestream.dcm"
 
 # Markers of ITU-T T.81 (JPEG), T.87 (JPEG-LS) and T.800 (JPEG 2000), the second byte after FF.
@@ -101,7 +103,7 @@ def decode(data: bytes, syntax: str, kind: PixelKind, folder: Path) -> tuple[np.
 
     Raises:
         BadCodestream: it cannot be decoded, or is of another image.
-        OSError: the folder is full.
+        OutOfResourcesError: the folder is full.
     """
     stated = describe_codestream(data, syntax)
     cells = np.dtype(f"u{kind.bits_allocated // 8}")
@@ -112,7 +114,10 @@ def decode(data: bytes, syntax: str, kind: PixelKind, folder: Path) -> tuple[np.
     if not is_same or stated.precision > kind.bits_allocated:
         raise BadCodestream("its compressed pixel data are of another image than its header says")
     file = folder / CODESTREAM_FILE
-    file.write_bytes(_head(kind, syntax) + _encapsulated(data))
+    try:
+        file.write_bytes(_head(kind, syntax) + _encapsulated(data))
+    except OSError as error:
+        raise OutOfResourcesError(NO_ROOM_MESSAGE) from error
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(file))

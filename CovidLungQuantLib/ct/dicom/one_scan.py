@@ -27,7 +27,7 @@ SAME_IN_COPIES = ("orientation", "pixel_spacing", "rows", "columns")
 SAME_PLACE_MM = 0.01
 # From this length on, a part of a series may be a chest by itself.
 LONG_PART_MM = 100.0
-ADJACENT_SHARE = 0.3
+REPEATED_SHARE = 0.3
 
 
 def check_header(slices: Sequence[SliceHeader], name: str) -> None:
@@ -144,7 +144,7 @@ def check_acquisitions(slices: Sequence[SliceHeader], name: str) -> list[ScanWar
         )
     instances = {item.tags["instance_number"] for item in slices}
     adjacent = sum(_share_number(a, b) for a, b in itertools.pairwise(slices))
-    if len(instances) > 1 and adjacent > ADJACENT_SHARE * len(slices):
+    if len(instances) > 1 and adjacent > REPEATED_SHARE * len(slices):
         raise BadInputError(
             f'"{name}" mixes slices of two scans in one series (their instance numbers occur'
             " twice, side by side); export each scan by itself."
@@ -154,12 +154,26 @@ def check_acquisitions(slices: Sequence[SliceHeader], name: str) -> list[ScanWar
         for start, end in itertools.pairwise(parts)
     ]
     if sum(length >= LONG_PART_MM for length in lengths_mm) < 2:
-        return []
+        return _repeated_numbers_warnings(slices)
     return [
         ScanWarning(
             "acquisitions_joined",
             f"The series joins {len(lengths_mm)} acquisitions, one above the other; look whether"
             " they are one scan of one breath.",
+        )
+    ]
+
+
+def _repeated_numbers_warnings(slices: Sequence[SliceHeader]) -> list[ScanWarning]:
+    numbers = [item.tags["instance_number"] for item in slices if item.tags["instance_number"]]
+    repeated = len(numbers) - len(set(numbers))
+    if len(set(numbers)) < 2 or repeated <= REPEATED_SHARE * len(slices):
+        return []
+    return [
+        ScanWarning(
+            "acquisitions_joined",
+            "The instance numbers of the series occur more than once, as where two scans were"
+            " joined; look whether it is one scan of one breath.",
         )
     ]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,11 +16,11 @@ from CovidLungQuantLib.ct.checks import (
     HIGHEST_POSSIBLE_HU,
     not_hounsfield_message,
 )
-from CovidLungQuantLib.ct.dicom.codestreams import PixelKind, decode
+from CovidLungQuantLib.ct.dicom.codestreams import NO_ROOM_MESSAGE, PixelKind, decode
 from CovidLungQuantLib.ct.dicom.elements import BadElements, open_dataset
 from CovidLungQuantLib.ct.dicom.headers import SliceHeader
 from CovidLungQuantLib.ct.field_of_view import HIGHEST_AIR_HU, PADDING_BELOW_HU, connected_to_edge
-from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
 
 LOWEST_STORABLE_HU = int(np.iinfo(np.int16).min)
 # Less than this are values of tissue at the edge that happen to be the one of padding.
@@ -42,17 +43,18 @@ def read_hounsfield(slices: Sequence[SliceHeader], name: str) -> tuple[np.ndarra
 
     Raises:
         BadInputError: the pixel data of a slice are damaged, or no Hounsfield units.
-        OSError: a file cannot be opened any more, or the disk is full.
+        OutOfResourcesError: there is no room for a temporary file.
+        OSError: a file cannot be opened any more.
     """
     columns, rows = slices[0].columns_rows
     hu = np.empty((len(slices), rows, columns), dtype=np.int16)
     losses: list[bool] = []
-    with tempfile.TemporaryDirectory(prefix="covidlungquant-") as folder:
+    with _folder_for_decoding(slices) as folder:
         for path, group in itertools.groupby(slices, key=lambda item: item.path):
             try:
                 with open_dataset(path) as file:
                     for item in group:
-                        cells, is_lossy = _cells(item, pixel_bytes(item, file), Path(folder))
+                        cells, is_lossy = _cells(item, pixel_bytes(item, file), folder)
                         hu[len(losses)] = _slice_hu(item, cells, name)
                         losses.append(is_lossy)
             except BadElements as error:
@@ -61,6 +63,20 @@ def read_hounsfield(slices: Sequence[SliceHeader], name: str) -> tuple[np.ndarra
                     " scan again."
                 ) from error
     return hu, any(losses)
+
+
+@contextmanager
+def _folder_for_decoding(slices: Sequence[SliceHeader]) -> Iterator[Path]:
+    """A folder that lives while slices are decoded; any name where none are compressed."""
+    if all(item.pixels.fragments is None for item in slices):
+        yield Path()
+        return
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="covidlungquant-")
+    except OSError as error:
+        raise OutOfResourcesError(NO_ROOM_MESSAGE) from error
+    with folder:
+        yield Path(folder.name)
 
 
 def pixel_bytes(item: SliceHeader, file: BinaryIO) -> bytes:
