@@ -2,6 +2,6 @@
 
 import sys
 
-from CovidLungQuantLib.cli.program import main
+from CovidLungQuantLib.cli import main
 
 sys.exit(main())

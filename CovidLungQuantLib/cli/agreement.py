@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CovidLungQuantLib.cli.arguments import text_file
 from CovidLungQuantLib.cli.options import add_study_options
 from CovidLungQuantLib.cli.printing import aligned, number_text, print_files
 from CovidLungQuantLib.labels import DISCLAIMER
@@ -42,7 +42,7 @@ def add_parser(commands: Commands) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("tables", type=Path, nargs="+", metavar="TABLE.csv", help="see below")
+    parser.add_argument("tables", type=text_file, nargs="+", metavar="TABLE.csv", help="see below")
     add_study_options(parser)
     parser.set_defaults(run=run)
 

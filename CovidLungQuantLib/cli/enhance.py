@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from CovidLungQuantLib.cli.arguments import given_path
 from CovidLungQuantLib.cli.options import (
     CT_HELP,
     add_debug_option,
@@ -36,18 +36,18 @@ def add_parser(commands: Commands) -> None:
         help="enhance the lung of a CT: vessels and airways out, the scan's own baseline off",
         epilog=DISCLAIMER,
     )
-    parser.add_argument("ct", type=Path, metavar="CT", help=CT_HELP)
+    parser.add_argument("ct", type=given_path, metavar="CT", help=CT_HELP)
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=given_path,
         required=True,
         metavar="FILE",
         help="enhanced volume to write, such as enhanced.nrrd; must not exist yet",
     )
     parser.add_argument(
         "--segmentation",
-        type=Path,
+        type=given_path,
         metavar="FILE",
         help="lungs and lesions where there are some already; otherwise the network finds them",
     )
@@ -64,7 +64,7 @@ def add_parser(commands: Commands) -> None:
         ("sub-visual", "lesions that only the enhanced volume shows"),
     ):
         parser.add_argument(
-            f"--{name}", type=Path, metavar="FILE", help=f"also write the {what}, as 0 and 1"
+            f"--{name}", type=given_path, metavar="FILE", help=f"also write the {what}, as 0 and 1"
         )
     add_series_option(parser)
     add_device_option(parser, "where the network runs")

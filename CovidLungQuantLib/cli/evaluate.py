@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CovidLungQuantLib.cli.arguments import given_path
 from CovidLungQuantLib.cli.options import add_study_options
 from CovidLungQuantLib.cli.printing import aligned, number_text, print_files, print_warnings
 from CovidLungQuantLib.cli.progress_bar import WRITE_FROM, shown_progress
@@ -44,7 +44,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         "paths",
-        type=Path,
+        type=given_path,
         nargs="+",
         metavar="PRED REF",
         help="segmentation and reference, as many pairs as you like: two label maps, or two "

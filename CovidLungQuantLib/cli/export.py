@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CovidLungQuantLib.cli.arguments import given_path, text_file
 from CovidLungQuantLib.cli.options import CT_HELP, add_debug_option, add_series_option
 from CovidLungQuantLib.cli.progress_bar import shown_progress
 from CovidLungQuantLib.errors import BadInputError
@@ -43,10 +43,10 @@ def add_parser(commands: Commands) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("ct", type=Path, nargs="?", metavar="CT", help=CT_HELP)
+    parser.add_argument("ct", type=given_path, nargs="?", metavar="CT", help=CT_HELP)
     parser.add_argument(
         "segmentation",
-        type=Path,
+        type=given_path,
         nargs="?",
         metavar="SEGMENTATION",
         help="the reader's, as for measure, or a folder that segment or measure wrote",
@@ -54,14 +54,14 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=given_path,
         required=True,
         metavar="DATASET",
         help="folder of the training set; made where there is none",
     )
     parser.add_argument(
         "--machine",
-        type=Path,
+        type=given_path,
         metavar="SEGMENTATION",
         help="what the reader began with, likewise; the manifest then says what was changed",
     )
@@ -73,7 +73,7 @@ def add_parser(commands: Commands) -> None:
         "train and fine-tune never part them",
     )
     parser.add_argument(
-        "--list", type=Path, metavar="CASES.csv", help="instead of one scan, a list; see below"
+        "--list", type=text_file, metavar="CASES.csv", help="instead of one scan, a list; see below"
     )
     parser.add_argument(
         "--layout",

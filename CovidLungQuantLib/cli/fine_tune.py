@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from CovidLungQuantLib.cli.arguments import given_path, name_or_path
+from CovidLungQuantLib.cli.explaining import PROGRAM
 from CovidLungQuantLib.cli.options import (
-    PROGRAM,
     add_cases_option,
     add_debug_option,
     add_device_option,
@@ -19,6 +18,7 @@ from CovidLungQuantLib.cli.printing import aligned
 from CovidLungQuantLib.cli.progress_bar import shown_progress
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.vetting import read_json
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.cli.options import Commands
@@ -46,13 +46,16 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         "dataset",
-        type=Path,
+        type=given_path,
         nargs="?",
         metavar="DATASET",
         help="folder of the training set, as export writes it and train reads it",
     )
     parser.add_argument(
-        "--model", metavar="MODEL", help="model name or file to go on from (default: the shipped)"
+        "--model",
+        type=name_or_path,
+        metavar="MODEL",
+        help="model name or file to go on from (default: the shipped)",
     )
     parser.add_argument(
         "--name", metavar="NEW", help="name of the new model (default: made from the old one's)"
@@ -101,7 +104,7 @@ def run(chosen: argparse.Namespace) -> None:
     with shown_progress() as progress:
         status = watch(started, progress)
     assert status.comparison_file is not None, "written before a fine-tuning is done"
-    comparison = json.loads(status.comparison_file.read_text(encoding="utf-8"))
+    comparison = read_json(status.comparison_file)
     print(f"\n{aligned(_comparison_rows(comparison))}")
     for name, reason in comparison["left_out"].items():
         print(f"Left out: {name}: {reason}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CovidLungQuantLib.cli.arguments import finite_number, given_path
 from CovidLungQuantLib.cli.options import add_study_options
 from CovidLungQuantLib.cli.printing import aligned, print_files, print_warnings
 from CovidLungQuantLib.labels import DISCLAIMER
@@ -25,7 +25,7 @@ def add_parser(commands: Commands) -> None:
         epilog=DISCLAIMER,
     )
     parser.add_argument(
-        "results", type=Path, nargs="+", metavar="OUT", help="folders of segment or measure"
+        "results", type=given_path, nargs="+", metavar="OUT", help="folders of segment or measure"
     )
     parser.add_argument(
         "--days", type=_days, metavar="0,7,21", help="day of each, for the curve (default: 1, 2, …)"
@@ -58,5 +58,5 @@ def run(chosen: argparse.Namespace) -> None:
 
 
 def _days(text: str) -> list[float]:
-    """Numbers parted by commas; argparse turns the error into its own."""
-    return [float(part) for part in text.split(",")]
+    """Numbers parted by commas; as `finite_number`."""
+    return [finite_number(part) for part in text.split(",")]

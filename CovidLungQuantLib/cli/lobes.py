@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from CovidLungQuantLib.cli.arguments import given_path
 from CovidLungQuantLib.cli.options import (
     CT_HELP,
     add_debug_option,
@@ -30,17 +30,17 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "lobes", help="divide the lungs of a CT, or of a lung mask, into their five lobes"
     )
-    parser.add_argument("ct", type=Path, nargs="?", metavar="CT", help=CT_HELP)
+    parser.add_argument("ct", type=given_path, nargs="?", metavar="CT", help=CT_HELP)
     parser.add_argument(
         "--lungs",
-        type=Path,
+        type=given_path,
         metavar="MASK",
         help="instead of a CT, a label map of the lungs (left 1, right 2): lobes by shape alone",
     )
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=given_path,
         required=True,
         metavar="FILE",
         help="label map to write (1 RUL, 2 RML, 3 RLL, 4 LUL, 5 LLL), such as lobes.nrrd; must not "

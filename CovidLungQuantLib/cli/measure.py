@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CovidLungQuantLib.cli.arguments import given_path
 from CovidLungQuantLib.cli.options import CT_HELP, add_lobe_option, add_result_options
 from CovidLungQuantLib.cli.progress_bar import READ_UNTIL, WRITE_FROM, shown_progress
 from CovidLungQuantLib.cli.results import (
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser("measure", help="measure a segmentation that exists")
-    parser.add_argument("ct", type=Path, metavar="CT", help=CT_HELP)
+    parser.add_argument("ct", type=given_path, metavar="CT", help=CT_HELP)
     parser.add_argument(
         "segmentation",
-        type=Path,
+        type=given_path,
         metavar="SEGMENTATION",
         help=".seg.nrrd, or a label map of 0 background, 1 normal lung, 2 GGO, 3 high opacity",
     )

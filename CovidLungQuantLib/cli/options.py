@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CovidLungQuantLib.cli.arguments import given_path, given_text, name_or_path
 from CovidLungQuantLib.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
-PROGRAM = "covidlungquant"
+# Bytes; while it is written, its name is a little longer.
+LONGEST_IMAGE_NAME = 240
 IMAGE_SUFFIXES = (".nrrd", ".nii.gz", ".mha")
 
 
@@ -30,7 +33,10 @@ def add_series_option(parser: argparse.ArgumentParser) -> None:
 def add_model_option(parser: argparse.ArgumentParser) -> None:
     """Add --model."""
     parser.add_argument(
-        "--model", metavar="MODEL", help="name of a shipped model or path of a weights file"
+        "--model",
+        type=name_or_path,
+        metavar="MODEL",
+        help="name of a shipped model or path of a weights file",
     )
 
 
@@ -50,7 +56,7 @@ def add_cases_option(parser: argparse.ArgumentParser, flag: str, what: str) -> N
         flag,
         action="append",
         default=[],
-        type=lambda text: text.split(","),
+        type=lambda text: given_text(text).split(","),
         metavar="CASE,CASE",
         help=f"{what}; may be given several times",
     )
@@ -84,7 +90,7 @@ def add_result_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=given_path,
         required=True,
         metavar="OUT",
         help="folder for the results; must not exist yet",
@@ -110,6 +116,7 @@ def add_lobe_option(parser: argparse.ArgumentParser) -> None:
     """Add --lobes."""
     parser.add_argument(
         "--lobes",
+        type=name_or_path,
         default="automatic",
         metavar="{automatic,none,FILE}",
         help="lobes for the scores: found (automatic, the default), left out (none), or a label "
@@ -122,7 +129,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=given_path,
         required=True,
         metavar="OUT",
         help="folder for the results; must not exist yet",
@@ -138,10 +145,20 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_new_image(file: Path) -> None:
-    """Refuse to write over a file, or one whose name is no image's, with BadInputError."""
+    """Refuse what cannot be written before anything is computed.
+
+    Raises:
+        BadInputError: there is such a file, its name is no image's or too long, or nothing can be
+            written where it should go.
+    """
     if file.exists():
         raise BadInputError(f"{file.name} exists already; choose another name.")
     if not file.name.lower().endswith(IMAGE_SUFFIXES):
         raise BadInputError(
             f"{file.name} is no image file; choose a name ending in {', '.join(IMAGE_SUFFIXES)}."
         )
+    if len(os.fsencode(file.name)) > LONGEST_IMAGE_NAME:
+        raise BadInputError(f"The name {file.name[:20]}… is too long; choose a shorter one.")
+    place = next(parent for parent in file.absolute().parents if parent.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise BadInputError(f"Nothing can be written in {place}; choose another folder.")

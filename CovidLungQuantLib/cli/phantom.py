@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CovidLungQuantLib.cli.arguments import given_path
 from CovidLungQuantLib.cli.options import add_debug_option, check_new_image
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=given_path,
         required=True,
         metavar="FILE",
         help="image file to write, such as phantom.nrrd; must not exist yet",

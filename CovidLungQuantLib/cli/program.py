@@ -6,10 +6,8 @@ Exit codes: 0 done, 2 bad input, 3 out of memory or disk, 130 cancelled, 1 an un
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from typing import Any
 
 from CovidLungQuantLib import __version__
 from CovidLungQuantLib.cli import (
@@ -26,8 +24,11 @@ from CovidLungQuantLib.cli import (
     segment,
     train,
 )
-from CovidLungQuantLib.cli.options import PROGRAM
-from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError, OutOfResourcesError
+from CovidLungQuantLib.cli.arguments import given_text
+from CovidLungQuantLib.cli.explaining import PROGRAM, explain
+from CovidLungQuantLib.cli.stopping import CANCELLED
+from CovidLungQuantLib.cli.streams import exit_code_of_output, patient_streams
+from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import DISCLAIMER
 
 # In the order in which help names them.
@@ -47,24 +48,41 @@ COMMANDS = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; errors go to stderr as one sentence."""
-    chosen = command_line().parse_args(arguments)
+    with patient_streams() as output:
+        try:
+            exit_code = _run_command(arguments)
+        except KeyboardInterrupt:
+            exit_code = explain(Cancelled(CANCELLED))
+        return exit_code_of_output(output, exit_code)
+
+
+def _run_command(arguments: Sequence[str] | None) -> int:
     try:
-        with _termination_cancels():
-            chosen.run(chosen)
+        chosen = command_line().parse_args(arguments)
+    except CovidLungQuantError as error:
+        return explain(error)
+    try:
+        chosen.run(chosen)
     except Exception as error:
         if chosen.debug:
             raise
-        return _explain(error)
-    except KeyboardInterrupt:
-        return _explain(Cancelled("Cancelled; nothing was written."))
+        return explain(error)
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser to which a text without another type is a `given_text`."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.register("type", None, given_text)
 
 
 def command_line() -> argparse.ArgumentParser:
     """All commands with their options."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=PROGRAM,
         description="Quantify COVID-19 pneumonia on chest CT.",
         epilog=DISCLAIMER,
@@ -74,53 +92,3 @@ def command_line() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add_parser(commands)
     return parser
-
-
-@contextmanager
-def _termination_cancels() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does, with its cleaning up."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        earlier = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        # Not in the main thread, where no signal arrives.
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
-
-
-def _explain(error: BaseException) -> int:
-    """Print what went wrong as one sentence and return the exit code."""
-    if _is_out_of_memory(error):
-        error = OutOfResourcesError(
-            "The memory ran out; close other programs or use a machine with more memory."
-        )
-    if isinstance(error, CovidLungQuantError):
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return error.exit_code
-    print(
-        f"{PROGRAM}: unexpected error ({type(error).__name__}: {_first_line(error)}); run again "
-        "with --debug and report it.",
-        file=sys.stderr,
-    )
-    return CovidLungQuantError.exit_code
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    # ITK and torch raise RuntimeError where C++ cannot allocate.
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "bad_alloc" in text or "bad allocation" in text or "can't allocate memory" in text
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

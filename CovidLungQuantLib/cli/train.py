@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from CovidLungQuantLib.cli.arguments import (
+    finite_number,
+    given_path,
+    model_file,
+    name_or_path,
+    text_file,
+)
 from CovidLungQuantLib.cli.options import (
     add_cases_option,
     add_debug_option,
@@ -30,10 +36,10 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         "dataset",
-        type=Path,
+        type=given_path,
         help="folder with one folder for each case (ct.nrrd, labels.nrrd), or nnU-Net raw data",
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="run folder")
+    parser.add_argument("-o", "--output", type=given_path, required=True, help="run folder")
     _add_configuration_options(parser)
     add_device_option(parser, "where to train")
     _add_start_options(parser)
@@ -54,22 +60,25 @@ def _add_configuration_options(parser: argparse.ArgumentParser) -> None:
         help="; ".join(f"{name}: {each.about}" for name, each in RECIPES.items()),
     )
     parser.add_argument(
-        "--config", type=Path, help="config.json of a run, instead of a recipe; edit it at will"
+        "--config",
+        type=text_file,
+        help="config.json of a run, instead of a recipe; edit it at will",
     )
     parser.add_argument("--epochs", type=int, help="train this many instead of the recipe's")
-    parser.add_argument("--learning-rate", type=float, help="instead of the recipe's")
+    parser.add_argument("--learning-rate", type=finite_number, help="instead of the recipe's")
     parser.add_argument("--seed", type=int, help="of everything random")
 
 
 def _add_start_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start-from",
+        type=name_or_path,
         metavar="MODEL",
         help="model name or file to go on from; a U-Net becomes the main branch of unet-attention, "
         "whose epochs on that branch alone are left out",
     )
     parser.add_argument(
-        "--imagenet", type=Path, help="DenseNet-121 weights to start the dense block from"
+        "--imagenet", type=model_file, help="DenseNet-121 weights to start the dense block from"
     )
 
 
@@ -78,7 +87,7 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         "--healthy",
         action="append",
         default=[],
-        type=Path,
+        type=given_path,
         metavar="CT",
         help="scan without lesions, to learn from as it is and with painted lesions; may be given "
         "several times",
@@ -87,7 +96,7 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         "--unlabelled",
         action="append",
         default=[],
-        type=Path,
+        type=given_path,
         metavar="CT",
         help="scan without labels, to learn from as the teachers see it; may be given several "
         "times",
@@ -96,6 +105,7 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         "--teacher",
         action="append",
         default=[],
+        type=name_or_path,
         metavar="MODEL",
         help="model name or file whose probabilities stand in for labels of those scans, the mean "
         "of several if given several times; one that saw a left-out case spoils a comparison on it",

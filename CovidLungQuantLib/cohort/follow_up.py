@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,22 @@ from CovidLungQuantLib.labels import BOTH_LUNGS_REGION
 from CovidLungQuantLib.measures.change import Change, changes
 from CovidLungQuantLib.measures.measurements import LOBE_REGIONS
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
+from CovidLungQuantLib.vetting import read_json
 
 # Extents change with the depth of inspiration alone; beyond this the reader is told.
 LARGEST_LUNG_CHANGE_PERCENT = 20.0
 # Options that change no number, or are judged by themselves.
 CORRECTION_OPTION = "changed_voxels"
 OPTIONS_LEFT_OUT = ("device", "model", "artery_hu", "lobes", "kinds", CORRECTION_OPTION)
+_NO_RESULT_ERRORS = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 CHANGE_NOTES: tuple[str, ...] = (
     "A change is the later value minus the earlier one; changes of extents are percentage points "
     "(pp).",
@@ -150,16 +160,18 @@ def read_time_point(folder: Path, day: float | None = None) -> TimePoint:
     """
     file = Path(folder) / RESULT_FILE
     try:
-        result = json.loads(file.read_text(encoding="utf-8"))
+        result = read_json(file)
         regions = tuple(_region(row) for row in result["measurements"])
+        if BOTH_LUNGS_REGION not in [row.region for row in regions]:
+            raise ValueError(BOTH_LUNGS_REGION)
         return TimePoint(
             name=Path(folder).resolve().name,
             day=day,
             regions=regions,
-            provenance=result["provenance"] or {},
-            warnings=tuple(warning["message"] for warning in result["warnings"]),
+            provenance=_provenance(result["provenance"]),
+            warnings=tuple(_text(warning["message"]) for warning in result["warnings"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _NO_RESULT_ERRORS as error:
         raise BadInputError(
             f"{Path(folder).name} holds no result of this software ({RESULT_FILE}); give folders "
             "that segment or measure wrote."
@@ -168,9 +180,42 @@ def read_time_point(folder: Path, day: float | None = None) -> TimePoint:
 
 def _region(row: dict[str, Any]) -> RegionMeasurement:
     """A row of a result; a figure that earlier versions did not know has NaN as its default."""
-    known = [field.name for field in fields(RegionMeasurement) if field.name in row]
-    figures: dict[str, Any] = {name: math.nan if row[name] is None else row[name] for name in known}
+    known = [field for field in fields(RegionMeasurement) if field.name in row]
+    figures: dict[str, Any] = {field.name: _figure(field, row[field.name]) for field in known}
     return RegionMeasurement(**figures)
+
+
+def _figure(field: Field[Any], value: object) -> Any:
+    """A cell of a row; raises TypeError where it is text for a number, or the other way round."""
+    if value is None:
+        return math.nan
+    if field.type in ("str", str):
+        return _text(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{field.name}: {value!r}")
+    if math.isinf(number := float(value)):
+        raise ValueError(f"{field.name}: {value!r}")
+    return number
+
+
+def _provenance(values: Any) -> dict[str, Any]:
+    """What made a result; raises TypeError where it is none."""
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not isinstance(values.get("options") or {}, dict):
+        raise TypeError("provenance")
+    texts = [value for name, value in values.items() if name != "options"]
+    for value in (*texts, (values.get("options") or {}).get("kinds")):
+        if value is not None:
+            _text(value)
+    return values
+
+
+def _text(value: object) -> str:
+    """A text, as which it was read; raises TypeError for anything else."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def _options(point: TimePoint) -> dict[str, Any]:

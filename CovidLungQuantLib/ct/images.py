@@ -1,4 +1,4 @@
-"""Between SimpleITK's images and arrays (z, y, x) with a geometry."""
+"""Between SimpleITK's images, headers of files, and arrays (z, y, x) with a geometry."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from CovidLungQuantLib.ct.volume import Geometry
+from CovidLungQuantLib.vetting.stored_image import ImageHeader
 
 
 def geometry_of_image(image: sitk.Image) -> Geometry:
@@ -18,6 +19,16 @@ def geometry_of_image(image: sitk.Image) -> Geometry:
         spacing_mm=tuple(image.GetSpacing()),
         origin_mm=tuple(image.GetOrigin()),
         direction=np.array(image.GetDirection()).reshape(3, 3),
+    )
+
+
+def geometry_of_header(header: ImageHeader) -> Geometry:
+    """Geometry of the first three axes of an image file."""
+    return Geometry(
+        shape=tuple(header.sizes[2::-1]),
+        spacing_mm=tuple(header.spacing_mm[:3]),
+        origin_mm=tuple(header.origin_mm[:3]),
+        direction=header.direction[:3, :3],
     )
 
 

@@ -15,6 +15,8 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.models.network import LesionNetwork
 from CovidLungQuantLib.models.registry import CHECKSUM_SUFFIX, MODELS_FOLDER
 
+# A zip archive, and the pickles of PyTorch before 1.6.
+STARTS_OF_TORCH_FILES = (b"PK\x03\x04", b"\x80\x02")
 # What reading a file that is no model, or filling a network from it, may raise.
 NOT_A_MODEL_ERRORS = (
     KeyError,
@@ -51,6 +53,7 @@ def load_checked(path: Path, format_name: str) -> tuple[dict[str, Any], str]:
         )
     if MODELS_FOLDER in path.parents and not checksum_file.is_file():
         raise BadInputError(f"The checksum of model {path.stem} is missing; install it again.")
+    check_is_of_torch(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["format"] != format_name:
@@ -58,6 +61,16 @@ def load_checked(path: Path, format_name: str) -> tuple[dict[str, Any], str]:
     except NOT_A_MODEL_ERRORS as error:
         raise not_a_model(path) from error
     return content, sha256
+
+
+def check_is_of_torch(path: Path) -> None:
+    """Refuse what PyTorch did not write, by its first bytes; raises BadInputError.
+
+    PyTorch takes minutes to refuse some texts.
+    """
+    with path.open("rb") as file:
+        if not file.read(4).startswith(STARTS_OF_TORCH_FILES):
+            raise not_a_model(path)
 
 
 def save_with_checksum(path: Path, content: dict[str, Any]) -> str:

@@ -22,15 +22,25 @@ def user_models_folder() -> Path:
     """Where the user's own models lie; may not exist yet.
 
     The folder that the environment variable COVIDLUNGQUANT_MODELS names, else one in the home.
+
+    Raises:
+        BadInputError: the variable names none, and there is no home.
     """
     named = os.environ.get(USER_MODELS_VARIABLE)
-    return Path(named).expanduser() if named else Path.home() / ".covidlungquant" / "models"
+    try:
+        return Path(named).expanduser() if named else Path.home() / ".covidlungquant" / "models"
+    except RuntimeError:
+        raise BadInputError(
+            "There is no home folder to keep your models in; name a folder for them in the "
+            f"environment variable {USER_MODELS_VARIABLE}."
+        ) from None
 
 
 def available_models() -> list[str]:
     """Names of the shipped models, the default first, then of the user's own."""
     shipped = sorted(_names_in(MODELS_FOLDER), key=lambda name: name != DEFAULT_MODEL_NAME)
-    return [*shipped, *(name for name in _names_in(user_models_folder()) if name not in shipped)]
+    own = [name for folder in _users_folders() for name in _names_in(folder)]
+    return [*shipped, *(name for name in own if name not in shipped)]
 
 
 def model_path(name_or_path: str | None) -> Path:
@@ -43,16 +53,32 @@ def model_path(name_or_path: str | None) -> Path:
     """
     name = name_or_path or DEFAULT_MODEL_NAME
     if Path(name).name == name:
-        for folder in (MODELS_FOLDER, user_models_folder()):
+        for folder in (MODELS_FOLDER, *_users_folders()):
             file = folder / f"{name}{MODEL_SUFFIX}"
-            if file.is_file():
+            if _is_file(file):
                 return file
-    if Path(name).is_file():
+    if _is_file(Path(name)):
         return Path(name)
     raise BadInputError(
         f"There is no model “{name}”; choose one of {', '.join(available_models())} "
         "or give the path of a model file."
     )
+
+
+def _users_folders() -> list[Path]:
+    """The folder of the user's own models, or none for a user without a home."""
+    try:
+        return [user_models_folder()]
+    except BadInputError:
+        return []
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; not where its name is none or it may not be looked at."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _names_in(folder: Path) -> list[str]:

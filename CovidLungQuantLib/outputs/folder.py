@@ -44,6 +44,8 @@ from CovidLungQuantLib.progress import ProgressCallback, no_progress
 if TYPE_CHECKING:
     from CovidLungQuantLib.quantification import Quantification
 
+# Of a file or folder, in the file systems that people use.
+LONGEST_NAME_BYTES = 255
 _DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -67,16 +69,22 @@ def check_output_folder(
             "“pip install slicer-core” or leave --scene out."
         )
     folder = Path(folder).absolute()
+    _check_name(folder)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise BadInputError(
             f"The output {folder.name} exists and is not a folder; choose another name."
         )
-    present = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+    present = _names_in(folder)
     foreign = [name for name in present if name not in files]
     if foreign:
         raise BadInputError(
             f"The output folder {folder.name} holds other files ({foreign[0]}"
             f"{', …' if len(foreign) > 1 else ''}) and is left alone; choose a new folder."
+        )
+    if folder.exists() and _is_needed(folder):
+        raise BadInputError(
+            f"The output folder {folder.name} is the one this runs in, or a disk, and cannot be "
+            "exchanged; give a new folder in it."
         )
     if present and not overwrite:
         raise BadInputError(
@@ -88,6 +96,38 @@ def check_output_folder(
         raise BadInputError(
             f"Nothing can be written in {existing_parent}; choose an output folder elsewhere."
         )
+
+
+def _check_name(folder: Path) -> None:
+    """Refuse what is no name, or is too long for the folder or the hidden one it is written as."""
+    if folder.name in ("", ".."):
+        raise BadInputError(f"The output {folder} is no new folder; give it a name.")
+    names = (*folder.parts, _unfinished(folder).name)
+    if max(len(os.fsencode(name)) for name in names) > LONGEST_NAME_BYTES:
+        raise BadInputError(
+            f"The name of the output folder ({folder.name[:20]}…) is too long; choose a shorter "
+            "one."
+        )
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+    except OSError as error:
+        raise BadInputError(
+            f"The output folder {folder.name} cannot be looked into ({error.strerror}); choose "
+            "another."
+        ) from error
+
+
+def _is_needed(folder: Path) -> bool:
+    """Whether a folder cannot be renamed without harm: this process runs in it, or it is a disk."""
+    return Path.cwd().is_relative_to(folder.resolve()) or folder.is_mount()
+
+
+def _unfinished(folder: Path) -> Path:
+    """A name beside a folder for what is not complete yet, another each time."""
+    return folder.with_name(f".{folder.name}.unfinished-{secrets.token_hex(4)}")
 
 
 def write_results(
@@ -147,7 +187,7 @@ def filled_folder(
     folder = Path(folder).absolute()
     check_output_folder(folder, overwrite, files=files)
     missing_parents = [parent for parent in folder.parents if not parent.exists()]
-    unfinished = folder.with_name(f".{folder.name}.unfinished-{secrets.token_hex(4)}")
+    unfinished = _unfinished(folder)
     try:
         unfinished.mkdir(parents=True)
         yield unfinished

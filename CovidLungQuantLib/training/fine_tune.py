@@ -203,7 +203,12 @@ def _new_name(folder: Path, wanted: str | None, old_name: str) -> str:
             if (folder / f"{name}{MODEL_SUFFIX}").exists():
                 return True
             # What was cancelled or failed may be started again.
-            return (run.run_folder / PLAN_FILE_NAME).exists() and not run.status().is_over
+            if not (run.run_folder / PLAN_FILE_NAME).exists():
+                return False
+            try:
+                return not run.status().is_over
+            except BadInputError:
+                return True
         return True
 
     if wanted is None:

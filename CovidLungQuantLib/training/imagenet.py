@@ -15,12 +15,16 @@ from torch import Tensor
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.networks.convlstm_attention import DenseBlock
+from CovidLungQuantLib.models.files import check_is_of_torch
 from CovidLungQuantLib.models.network import LesionNetwork
 
 # A network without a dense block lacks the attribute.
 _NOT_FITTING_ERRORS = (
+    OSError,
     AttributeError,
+    BadInputError,
     KeyError,
+    ValueError,
     TypeError,
     RuntimeError,
     EOFError,
@@ -38,6 +42,7 @@ def start_from_imagenet(network: LesionNetwork, weights_file: Path) -> None:
         BadInputError: the file is no DenseNet-121, or the network's dense block has other sizes.
     """
     try:
+        check_is_of_torch(weights_file)
         source = torch.load(weights_file, map_location="cpu", weights_only=True)
         main_branch: Any = network.main_branch
         block = main_branch.dense

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +12,15 @@ import numpy as np
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS, UNCLASSIFIED_LESION_VALUE
+from CovidLungQuantLib.vetting import read_json
 
 IMAGES_FOLDER_NAME = "imagesTr"
 LABELS_FOLDER_NAME = "labelsTr"
 DATASET_FILE_NAME = "dataset.json"
 DEFAULT_ENDING = ".nii.gz"
+FILE_ENDINGS = (DEFAULT_ENDING, ".nii", ".nrrd", ".mha")
+# nnU-Net's label maps have a byte a voxel.
+LARGEST_VALUE = 255
 
 # By the letters of a label's name alone, in lower case.
 _VALUES_BY_NAME: dict[str, int] = {
@@ -97,9 +100,9 @@ def _information(dataset: Path) -> tuple[str, dict[int, int]]:
     """File ending and the meaning of the label values."""
     file = Path(dataset) / DATASET_FILE_NAME
     try:
-        information = json.loads(file.read_text(encoding="utf-8"))
+        information = read_json(file)
         values = {
-            int(value): _VALUES_BY_NAME["".join(filter(str.isalnum, name.lower()))]
+            _label_value(value): _VALUES_BY_NAME["".join(filter(str.isalnum, name.lower()))]
             for name, value in information["labels"].items()
         }
     except KeyError as error:
@@ -107,8 +110,23 @@ def _information(dataset: Path) -> tuple[str, dict[int, int]]:
             f"{DATASET_FILE_NAME} names a label {error} that is none of ours; use background, "
             "normal lung, GGO, high opacity or lesion."
         ) from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (BadInputError, ValueError, TypeError, AttributeError) as error:
         raise BadInputError(
             f"{file} cannot be read as nnU-Net's {DATASET_FILE_NAME}; write it as nnU-Net asks."
         ) from error
-    return information.get("file_ending", DEFAULT_ENDING), {BACKGROUND_VALUE: 0, **values}
+    ending = information.get("file_ending", DEFAULT_ENDING)
+    if ending not in FILE_ENDINGS:
+        raise BadInputError(
+            f"{DATASET_FILE_NAME} gives {ending!r:.40} for file_ending, which is not read here; "
+            f"use one of {', '.join(FILE_ENDINGS)}."
+        )
+    return ending, {BACKGROUND_VALUE: 0, **values}
+
+
+def _label_value(value: object) -> int:
+    """A value that voxels may have; raises ValueError for another, TypeError for a region's."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(value)
+    if not 0 <= int(value) <= LARGEST_VALUE:
+        raise ValueError(value)
+    return int(value)

@@ -85,5 +85,6 @@ class TeachLogic:
         )
 
     def fineTunings(self):
-        """Return all fine-tunings, running or over, the newest last."""
-        return sorted(fine_tunings(), key=lambda run: run.started_s)
+        """Return all fine-tunings that can be told of, running or over, the newest last."""
+        sound = (run for run in fine_tunings() if run.is_sound)
+        return sorted(sound, key=lambda run: run.started_s)
