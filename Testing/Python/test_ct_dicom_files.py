@@ -111,7 +111,7 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "scan" / "pipe.dcm")
     np.testing.assert_array_equal(read_ct(tmp_path / "scan").hu, hu)
     assert not is_dicom(tmp_path / "scan" / "pipe.dcm")
-    assert "neither a file nor a folder" in refusal(tmp_path / "scan" / "pipe.dcm")
+    assert "is a pipe, not a file or folder" in refusal(tmp_path / "scan" / "pipe.dcm")
     assert not is_dicom(Path(os.devnull))
 
 

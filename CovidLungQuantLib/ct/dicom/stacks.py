@@ -16,6 +16,7 @@ from CovidLungQuantLib.ct.dicom.headers import (
 )
 from CovidLungQuantLib.ct.dicom.one_scan import check_header
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.vetting.regular_file import check_regular_file, is_folder
 
 DICOM_DIRECTORY_NAME = "DICOMDIR"
 # Far more than the largest study has; who gives a whole disk is told so.
@@ -163,13 +164,8 @@ def read_folder(path: Path) -> Folder:
         BadInputError: the path is missing, unreadable or holds no DICOM images.
     """
     path = path.expanduser().resolve()
-    if not path.exists():
-        raise BadInputError(f'There is no file or folder "{path.name}"; check the path.')
-    if not (path.is_file() or path.is_dir()):
-        raise BadInputError(
-            f'"{path.name}" is neither a file nor a folder (a pipe or device, perhaps); give the'
-            " folder of one CT scan."
-        )
+    if not is_folder(path):
+        check_regular_file(path, "file or folder")
     root = path.parent if path.is_file() else path
     is_alone = path.is_file() and not is_directory_file(path)
     slices: list[SliceHeader] = []
