@@ -5,14 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from CovidLungQuantLib.ct.contrast import looks_contrast_enhanced
-from CovidLungQuantLib.ct.orientation import lps_oriented, orientation_of, oriented_geometry
+from CovidLungQuantLib.ct.field_of_view import PADDING_BELOW_HU, connected_to_edge, painted_outside
+from CovidLungQuantLib.ct.hounsfield import LARGE_SIDE, check_hounsfield_scale
+from CovidLungQuantLib.ct.orientation import (
+    lps_oriented,
+    orient_like,
+    orientation_of,
+    oriented_geometry,
+)
 from CovidLungQuantLib.ct.volume import CTVolume, Geometry, ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 
 AIR_HU = -1024
-# Below this lies nothing a scanner measures: only the paint around the field of view (−2000,
-# −3024). Values between here and −1024 are noise in air and stay as they are.
-PADDING_BELOW_HU = -1500
 HIGHEST_USUAL_HU = 3071
 HIGHEST_POSSIBLE_HU = int(np.iinfo(np.int16).max)
 
@@ -23,6 +27,9 @@ AIR_RANGE_HU = (PADDING_BELOW_HU, -200)
 SMALLEST_AIR_SHARE = 0.005
 SOFT_TISSUE_RANGE_HU = (-200, 200)
 SMALLEST_SOFT_TISSUE_SHARE = 0.02
+
+# Streaks beside metal may reach so low, in few voxels.
+LARGEST_INNER_PADDING_SHARE = 0.005
 
 SMALLEST_SPACING_MM = 0.1
 LARGEST_IN_PLANE_SPACING_MM = 10.0
@@ -38,9 +45,9 @@ THICKNESS_TOLERANCE_MM = 0.01
 def check_ct(hu_array: np.ndarray, geometry: Geometry, name: str = "CT") -> CTVolume:
     """Check an array of Hounsfield units and return it as a CT.
 
-    Float values are rounded; padding (below −1500 HU) becomes −1024, air; anything else stays as it
-    is, metal above 3071 HU included. The given array is not changed, and not copied where it needs
-    no change.
+    Float values are rounded; padding (below −1500 HU, or NaN or one value that fills the corners of
+    the slices) becomes −1024, air; anything else stays as it is, metal above 3071 HU included. The
+    given array is not changed, and not copied where it needs no change.
 
     Args:
         hu_array: Hounsfield units (z, y, x), integer or float.
@@ -53,10 +60,21 @@ def check_ct(hu_array: np.ndarray, geometry: Geometry, name: str = "CT") -> CTVo
     """
     _check_array(hu_array, geometry, name)
     check_geometry(geometry, name)
-    hu, padding_count = _as_int16(hu_array, name)
-    _check_hounsfield_units(hu, padding_count, name)
+    body_axis = orientation_of(geometry).axes[0]
+    painted = painted_outside(np.moveaxis(hu_array, body_axis, 0))
+    if painted is not None:
+        painted = np.moveaxis(painted, 0, body_axis)
+    _check_finite(hu_array, painted, name)
+    hu, padding = _as_int16(hu_array, painted, name)
+    _check_hounsfield_units(hu, painted, padding, name)
     ct = CTVolume(hu, geometry, name)
-    upright, _ = lps_oriented(ct)
+    upright, orientation = lps_oriented(ct)
+    padding_count = 0
+    if padding is not None:
+        padding_count = int(np.count_nonzero(padding))
+        padding = orient_like(padding, orientation)
+        _check_padding_place(padding, name)
+    check_hounsfield_scale(upright.hu, padding, name)
     warnings = [
         *_value_warnings(hu, padding_count),
         *_slice_warnings(upright.geometry),
@@ -126,13 +144,20 @@ def _check_array(hu_array: np.ndarray, geometry: Geometry, name: str) -> None:
         raise BadInputError(f'"{name}" does not hold plain numbers; give a CT in Hounsfield units.')
     if hu_array.dtype.itemsize == 1:
         raise BadInputError(not_hounsfield_message(name, "it has only 8 bits per voxel"))
-    if hu_array.dtype.kind == "f":
-        bad_count = int(hu_array.size - np.count_nonzero(np.isfinite(hu_array)))
-        if bad_count:
-            raise BadInputError(
-                f'"{name}" holds {bad_count} voxels that are not finite numbers (NaN or infinite);'
-                " export the scan again."
-            )
+
+
+def _check_finite(hu_array: np.ndarray, painted: np.ndarray | None, name: str) -> None:
+    if hu_array.dtype.kind != "f":
+        return
+    is_bad = ~np.isfinite(hu_array)
+    if painted is not None:
+        is_bad &= ~painted
+    bad_count = int(np.count_nonzero(is_bad))
+    if bad_count:
+        raise BadInputError(
+            f'"{name}" holds {bad_count} voxels that are not finite numbers (NaN or infinite);'
+            " export the scan again."
+        )
 
 
 def not_hounsfield_message(name: str, reason: str) -> str:
@@ -158,22 +183,44 @@ def _check_spacing(geometry: Geometry, name: str) -> None:
         )
 
 
-def _as_int16(hu_array: np.ndarray, name: str) -> tuple[np.ndarray, int]:
-    """Return the array as int16 with padding turned into air, and how many voxels were padding."""
+def _as_int16(
+    hu_array: np.ndarray, painted: np.ndarray | None, name: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the array as int16 with padding turned into air, and where that was, if anywhere."""
+    is_padding = hu_array < PADDING_BELOW_HU
+    if painted is not None:
+        is_padding |= painted
+    has_padding = bool(is_padding.any())
+    if has_padding:
+        hu_array = np.where(is_padding, hu_array.dtype.type(AIR_HU), hu_array)
     highest = float(hu_array.max())
     if highest > HIGHEST_POSSIBLE_HU:
         raise BadInputError(not_hounsfield_message(name, f"values reach {highest:.6g}"))
-    is_padding = hu_array < PADDING_BELOW_HU
-    padding_count = int(np.count_nonzero(is_padding))
-    if padding_count:
-        hu_array = np.where(is_padding, hu_array.dtype.type(AIR_HU), hu_array)
     if hu_array.dtype.kind == "f":
         hu_array = np.rint(hu_array)
-    return hu_array.astype(np.int16, copy=False), padding_count
+    return hu_array.astype(np.int16, copy=False), is_padding if has_padding else None
 
 
-def _check_hounsfield_units(hu: np.ndarray, padding_count: int, name: str) -> None:
-    lowest, highest = int(hu.min()), int(hu.max())
+def _check_padding_place(padding: np.ndarray, name: str) -> None:
+    """Refuse values below any air inside the body: there they were measured, and scaled."""
+    step = 2 if min(padding.shape[1:]) >= LARGE_SIDE else 1
+    inside_count = 0
+    for plane in padding[:, ::step, ::step]:
+        if plane.any():
+            inside_count += int(np.count_nonzero(plane & ~connected_to_edge(plane)))
+    share = inside_count / padding[:, ::step, ::step].size
+    if share > LARGEST_INNER_PADDING_SHARE:
+        raise BadInputError(
+            not_hounsfield_message(name, f"values inside the body lie below {PADDING_BELOW_HU}")
+        )
+
+
+def _check_hounsfield_units(
+    hu: np.ndarray, painted: np.ndarray | None, padding: np.ndarray | None, name: str
+) -> None:
+    lowest = int(hu.min() if painted is None else hu[~painted].min())
+    highest = int(hu.max())
+    padding_count = 0 if padding is None else int(np.count_nonzero(padding))
     if lowest >= 0:
         raise BadInputError(not_hounsfield_message(name, "it has no values below 0"))
     # Padding is air by now, but no scanner measured it.

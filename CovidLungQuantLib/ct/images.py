@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import SimpleITK as sitk
 
@@ -39,3 +42,14 @@ def image_on(array: np.ndarray, geometry: Geometry) -> sitk.Image:
     image.SetOrigin(geometry.origin_mm)
     image.SetDirection(np.asarray(geometry.direction, dtype=float).ravel().tolist())
     return image
+
+
+@contextmanager
+def quiet_itk() -> Iterator[None]:
+    """Keep ITK's and GDCM's own warnings off the terminal."""
+    was_shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(was_shown)

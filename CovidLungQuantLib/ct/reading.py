@@ -22,11 +22,12 @@ def read_ct(path: str | Path, series: str | int | None = None) -> CTVolume:
     """Read and check a chest CT.
 
     Args:
-        path: DICOM folder (sub-folders included; files that are not DICOM are passed over), one
-            DICOM file (its whole series in its folder is read), or an NRRD (.nrrd, .nhdr), NIfTI
-            (.nii, .nii.gz) or MetaImage (.mha, .mhd) file.
+        path: DICOM folder (sub-folders and linked ones included; files that are not DICOM are
+            passed over), one DICOM file (its whole series in its folder is read), or an NRRD
+            (.nrrd, .nhdr), NIfTI (.nii, .nii.gz) or MetaImage (.mha, .mhd) file.
         series: SeriesInstanceUID or SeriesNumber, where a DICOM folder holds several series; None
-            takes the axial chest CT with most slices and says so in a warning `series_chosen`.
+            takes the axial chest CT with most slices, or the next best where that cannot be read,
+            and says so in a warning `series_chosen`.
 
     Returns:
         int16 Hounsfield units (z, y, x) with exact geometry (LPS mm). DICOM slices are sorted along

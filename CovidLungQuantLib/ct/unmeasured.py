@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from CovidLungQuantLib.ct.checks import PADDING_BELOW_HU
+from CovidLungQuantLib.ct.field_of_view import PADDING_BELOW_HU
 from CovidLungQuantLib.ct.orientation import orient_like, orientation_of
 from CovidLungQuantLib.ct.volume import Geometry
 from CovidLungQuantLib.errors import BadInputError

@@ -69,6 +69,17 @@ def write_series(
     return paths
 
 
+def edit(path: Path, **tags: Any) -> None:
+    """Change tags of a file; one given as None is left out."""
+    dataset = pydicom.dcmread(path)
+    for name, value in tags.items():
+        if value is None:
+            delattr(dataset, name)
+        else:
+            setattr(dataset, name, value)
+    dataset.save_as(path)
+
+
 def _dataset(plane: np.ndarray, uid: str, number: int, instance: int) -> pydicom.Dataset:
     dataset = pydicom.Dataset()
     dataset.file_meta = FileMetaDataset()

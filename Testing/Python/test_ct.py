@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import re
-import shutil
 import struct
 from itertools import permutations, product
 from pathlib import Path
@@ -20,7 +19,6 @@ from pydicom.uid import (
     RLELossless,
     SecondaryCaptureImageStorage,
 )
-from sentences import is_one_sentence
 
 from CovidLungQuantLib.ct import (
     CTVolume,
@@ -34,6 +32,7 @@ from CovidLungQuantLib.ct import (
 )
 from CovidLungQuantLib.errors import BadInputError
 from Testing.Python.dicom_series import ORIGIN_MM, SERIES_UID, SPACING_MM, chest_hu, write_series
+from Testing.Python.refusals import codes, one_sentence, refusal
 
 ROTATION = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
 ROTATION = ROTATION * np.sign(np.linalg.det(ROTATION))
@@ -48,27 +47,10 @@ def geometry_for(
     return Geometry(hu.shape, spacing_mm, ORIGIN_MM, np.eye(3) if direction is None else direction)
 
 
-def codes(ct: CTVolume) -> list[str]:
-    return [warning.code for warning in ct.warnings]
-
-
-def refusal(path: Path, **options: object) -> str:
-    """Return why a path is refused, having checked that it is one sentence."""
-    with pytest.raises(BadInputError) as refused:
-        read_ct(path, **options)
-    return one_sentence(str(refused.value))
-
-
 def array_refusal(hu: np.ndarray, geometry: Geometry | None = None) -> str:
     with pytest.raises(BadInputError) as refused:
         check_ct(hu, geometry or geometry_for(hu), "scan")
     return one_sentence(str(refused.value))
-
-
-def one_sentence(message: str) -> str:
-    assert is_one_sentence(message), message
-    assert "Secret" not in message and "ITK" not in message
-    return message
 
 
 def write_image(path: Path, hu: np.ndarray, direction: np.ndarray | None = None) -> Path:
@@ -387,7 +369,9 @@ def test_missing_slices_are_counted_and_placed(tmp_path: Path) -> None:
 
 def test_duplicate_slices_are_counted_and_placed(tmp_path: Path) -> None:
     paths = write_series(tmp_path, chest_hu())
-    shutil.copy(paths[2], tmp_path / "copy.dcm")
+    another = pydicom.dcmread(paths[2])
+    another.SOPInstanceUID = "1.2.3.4.5.6"
+    another.save_as(tmp_path / "copy.dcm")
     assert "1 duplicate slice at the place of another (first at -296.5 mm)" in refusal(tmp_path)
 
 

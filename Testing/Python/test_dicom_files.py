@@ -15,7 +15,8 @@ from dicom_series import write_series
 from small_chest import a_label_map, a_quantification
 
 from CovidLungQuantLib.cli import main
-from CovidLungQuantLib.ct import dicom, read_ct, read_ct_and_files
+from CovidLungQuantLib.ct import read_ct, read_ct_and_files
+from CovidLungQuantLib.ct.dicom import reading
 from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.files.names import DICOM_MEASUREMENTS_FILE, DICOM_SEGMENTATION_FILE
 from CovidLungQuantLib.files.segmentation_writing import write_segmentation
@@ -194,8 +195,8 @@ def test_the_command_scans_the_folder_once(
     labels = tmp_path / "labels.seg.nrrd"
     write_segmentation(labels, quantification.labels, quantification.ct.geometry)
     scanned = []
-    scan = dicom._scan
-    monkeypatch.setattr(dicom, "_scan", lambda path: scanned.append(path) or scan(path))
+    read = reading.read_folder
+    monkeypatch.setattr(reading, "read_folder", lambda path: scanned.append(path) or read(path))
     arguments = ["measure", str(tmp_path / "scan"), str(labels), "-o", str(tmp_path / "out")]
 
     assert main([*arguments, "--dicom", "--lobes", "none"]) == 0, capsys.readouterr().err
