@@ -14,9 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from CovidLungQuantLib import __version__
+from CovidLungQuantLib.anatomy.chest_orientation import check_chest_orientation
+from CovidLungQuantLib.anatomy.label_map_fit import check_label_map
 from CovidLungQuantLib.anatomy.lobe_fitting import fit_lobes_to_lungs
 from CovidLungQuantLib.anatomy.lobe_weights import LOBE_MODEL_FILE, shipped_lobe_model_sha256
 from CovidLungQuantLib.anatomy.lobes import LobeSegmentation, lobes_from_lungs, segment_lobes
+from CovidLungQuantLib.anatomy.lost_lung import check_lungs
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs, split_left_right
 from CovidLungQuantLib.anatomy.segments import divide_into_segments
 from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, orient_like, restore_orientation
@@ -111,6 +114,7 @@ def quantify(
         model = load_model(options.model)
     upright, orientation = lps_oriented(ct)
     with timed(timings, "lungs"):
+        orientation_warnings = check_chest_orientation(upright.hu, upright.geometry.spacing_mm)
         anatomy = segment_lungs(
             upright.hu, upright.geometry.spacing_mm, subrange(progress, 0.02, 0.2)
         )
@@ -129,7 +133,7 @@ def quantify(
     extras = find_extras(upright, kinds.labels, anatomy, options, timings, progress)
     labels = restore_orientation(extras.labels, orientation)
     with timed(timings, "measuring"):
-        measured = measure(
+        measured = _measured(
             ct,
             labels,
             subrange(progress, 0.92, 1.0),
@@ -149,6 +153,7 @@ def quantify(
         ),
         warnings=(
             *measured.warnings,
+            *orientation_warnings,
             *anatomy.warnings,
             *(found_lobes.warnings if found_lobes is not None else ()),
             *lesions.warnings,
@@ -185,11 +190,31 @@ def measure(
             measured.
 
     Raises:
-        BadInputError: the label map, the lobes or the airways and vessels do not fit the scan.
+        BadInputError: the label map, the lobes or the airways and vessels do not fit the scan, or
+            the scan lies in another way than its header says.
         Cancelled: `progress` raised it.
     """
     check_labels(labels, ct.hu.shape)
     _check_airways_and_vessels(airways_and_vessels, ct)
+    upright, orientation = lps_oriented(ct)
+    spacing_mm = upright.geometry.spacing_mm
+    warnings = (
+        *check_chest_orientation(upright.hu, spacing_mm),
+        *check_label_map(upright.hu, orient_like(labels, orientation), spacing_mm),
+    )
+    measured = _measured(ct, labels, progress, lobes, lobe_option, airways_and_vessels)
+    return replace(measured, warnings=(*measured.warnings, *warnings))
+
+
+def _measured(
+    ct: CTVolume,
+    labels: np.ndarray,
+    progress: ProgressCallback,
+    lobes: np.ndarray | None,
+    lobe_option: str = NO_LOBES,
+    airways_and_vessels: np.ndarray | None = None,
+) -> Quantification:
+    """As `measure`, of a label map that fits the scan."""
     timings: dict[str, float] = {}
     with timed(timings, "measuring"):
         progress(0.0, "Telling left from right lung")
@@ -224,6 +249,7 @@ def measure(
         warnings=(
             *ct.warnings,
             *measurements.warnings,
+            *check_lungs(upright.hu, upright_lungs, spacing_mm),
             *(found.warnings if found is not None else ()),
         ),
         provenance=Provenance(

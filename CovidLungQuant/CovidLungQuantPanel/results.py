@@ -12,15 +12,13 @@ from CovidLungQuantLib.measures.severity import (
 )
 from CovidLungQuantLib.mrml.scene_result import read_table
 from CovidLungQuantPanel.section import Section
-from CovidLungQuantPanel.widgets import formatNumber, keepColumnsInSight, showText
+from CovidLungQuantPanel.widgets import keepColumnsInSight, showText
 
 # Columns and rows of the results table in the .ui file: regions; measures with their decimals.
 SHOWN_REGIONS = (BOTH_LUNGS_REGION, RIGHT_LUNG_REGION, LEFT_LUNG_REGION)
-SHOWN_MEASURES = tuple((column.key, column.decimals) for column in columns_in(Place.PANEL))
+SHOWN_MEASURES = columns_in(Place.PANEL)
 # Columns of the table of lobes in the .ui file but the last, which is the score.
-SHOWN_LOBE_MEASURES = tuple(
-    (column.key, column.decimals) for column in columns_in(Place.PANEL_LOBES)
-)
+SHOWN_LOBE_MEASURES = columns_in(Place.PANEL_LOBES)
 
 
 class ResultsSection(Section):
@@ -66,9 +64,9 @@ class ResultsSection(Section):
     def _showRegions(self, record):
         regions = {} if record is None else {row.region: row for row in record.measurements.regions}
         for column, region in enumerate(SHOWN_REGIONS):
-            for row, (field, digits) in enumerate(SHOWN_MEASURES):
-                value = getattr(regions.get(region), field, None)
-                text = "" if value is None else formatNumber(value, digits)
+            shown = regions.get(region)
+            for row, measure in enumerate(SHOWN_MEASURES):
+                text = "" if shown is None else measure.shown(measure.value(shown))
                 self.ui.resultsTable.item(row, column).setText(text)
 
     def _showLobes(self, record):
@@ -80,8 +78,7 @@ class ResultsSection(Section):
             texts = [""] * (len(SHOWN_LOBE_MEASURES) + 1)
             if lobes:
                 texts = [
-                    formatNumber(getattr(lobes[row], field), digits)
-                    for field, digits in SHOWN_LOBE_MEASURES
+                    measure.shown(measure.value(lobes[row])) for measure in SHOWN_LOBE_MEASURES
                 ]
                 texts.append(
                     _formatScore(None if severity is None else severity.lobes[row].ct_score)

@@ -1,13 +1,13 @@
 """The section "Teaching": corrected scans for the training set, and models that learn from them."""
 
-import json
 import logging
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CovidLungQuantLib.errors import CovidLungQuantError
+from CovidLungQuantLib.errors import BadInputError, CovidLungQuantError
+from CovidLungQuantLib.vetting import read_json
 from CovidLungQuantPanel.preferences import deviceOfThisComputer
 from CovidLungQuantPanel.section import Section
 from CovidLungQuantPanel.widgets import keepColumnsInSight, rememberFolder, showText
@@ -283,7 +283,7 @@ def _describeCount(caseCount, patientCount):
 
 def _readComparison(file):
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(file)
+    except BadInputError:
         # The user has moved the model's files away.
         return None

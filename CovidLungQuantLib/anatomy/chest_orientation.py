@@ -162,7 +162,7 @@ def chest_on_grid(hu: np.ndarray, spacing_mm: Spacing) -> np.ndarray | None:
     """
     grid = CoarseGrid.of(hu.shape, spacing_mm, COARSE_MM, COARSE_MM)
     coarse = np.clip(grid.reduce(hu), LOWEST_HU, HIGHEST_HU)
-    lungs = _air_filled_lungs(coarse)
+    lungs = air_filled_lungs(coarse)
     if np.count_nonzero(lungs) * grid.voxel_volume_ml < SMALLEST_JUDGED_LUNG_ML:
         return None
     places = []
@@ -180,8 +180,12 @@ def chest_on_grid(hu: np.ndarray, spacing_mm: Spacing) -> np.ndarray | None:
     return ndimage.map_coordinates(smooth, where, order=1, mode="nearest").astype(np.float32)
 
 
-def _air_filled_lungs(coarse: np.ndarray) -> np.ndarray:
-    """Large air inside the body; good enough to know where a chest begins and ends."""
+def air_filled_lungs(coarse: np.ndarray) -> np.ndarray:
+    """Large air inside the body, bool (z, y, x); good enough to know where a chest lies.
+
+    Args:
+        coarse: HU on a grid of about `COARSE_MM`.
+    """
     body = largest_component(coarse > BODY_ABOVE_HU)
     filled = np.stack([ndimage.binary_fill_holes(plane) for plane in body])
     parts, count = ndimage.label(ndimage.binary_opening(filled & (coarse < AIR_BELOW_HU)))

@@ -66,6 +66,17 @@ class CoarseGrid:
             coarse[index] = blocks.mean(axis=(1, 3))
         return coarse
 
+    def reduce_to_maximum(self, fine: np.ndarray) -> np.ndarray:
+        """Highest value of each block, in the type of `fine`."""
+        step_z, step_y, step_x = self.factors
+        coarse = np.empty(self.shape, fine.dtype)
+        for index in range(self.shape[0]):
+            slab = fine[index * step_z : (index + 1) * step_z].max(axis=0)
+            slab = _pad_to_multiple(_pad_to_multiple(slab, 0, step_y), 1, step_x)
+            blocks = slab.reshape(self.shape[1], step_y, self.shape[2], step_x)
+            coarse[index] = blocks.max(axis=(1, 3))
+        return coarse
+
     def enlarge(self, coarse: np.ndarray) -> np.ndarray:
         """Every fine voxel takes the value of its block."""
         for axis, factor in enumerate(self.factors):

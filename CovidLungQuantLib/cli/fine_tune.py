@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from CovidLungQuantLib.cli.printing import aligned
 from CovidLungQuantLib.cli.progress_bar import shown_progress
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.vetting import read_json
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.cli.options import Commands
@@ -104,7 +104,7 @@ def run(chosen: argparse.Namespace) -> None:
     with shown_progress() as progress:
         status = watch(started, progress)
     assert status.comparison_file is not None, "written before a fine-tuning is done"
-    comparison = json.loads(status.comparison_file.read_text(encoding="utf-8"))
+    comparison = read_json(status.comparison_file)
     print(f"\n{aligned(_comparison_rows(comparison))}")
     for name, reason in comparison["left_out"].items():
         print(f"Left out: {name}: {reason}")

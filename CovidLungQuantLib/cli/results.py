@@ -109,7 +109,7 @@ def _text_table(quantification: Quantification) -> str:
     ]
     for region in quantification.measurements.regions:
         name = region.region.removesuffix(f" ({APPROXIMATION})")
-        rows.append((name, *(column.printed(getattr(region, column.key)) for column in columns)))
+        rows.append((name, *(column.printed(column.value(region)) for column in columns)))
     if quantification.measurements.segments:
         # One heading says for all 20 what each row would repeat.
         heading = (f"CT-SS regions ({APPROXIMATION})", *[""] * (len(rows[0]) - 1))

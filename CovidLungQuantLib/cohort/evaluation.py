@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from CovidLungQuantLib.measures.against_reader import (
 )
 from CovidLungQuantLib.measures.structures import LESION, LUNG, STRUCTURES
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
+from CovidLungQuantLib.vetting import read_json
 
 # Files that stand for the folder they lie in: an annotated case, a result of `segment`.
 CASE_FOLDER_FILES = (CASE_LABELS_FILE, SEGMENTATION_FILE)
@@ -219,11 +219,11 @@ def forget_inferred_classes(labels: np.ndarray, file: Path) -> None:
     if file.name != CASE_LABELS_FILE or not case_file.exists():
         return
     try:
-        inferred = list(
-            json.loads(case_file.read_text(encoding="utf-8")).get("class_inferred_slices", [])
-        )
+        inferred = list(read_json(case_file).get("class_inferred_slices", []))
+        if not all(type(index) is int for index in inferred):
+            raise TypeError("a slice is no whole number")
         slices = labels[inferred]
-    except (ValueError, AttributeError, IndexError, TypeError) as error:
+    except (BadInputError, ValueError, IndexError, TypeError, OverflowError) as error:
         raise BadInputError(
             f"{CASE_FILE} of {file.parent.name} does not list slices of its label map under "
             "class_inferred_slices; correct or remove it."

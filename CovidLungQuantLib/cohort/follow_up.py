@@ -16,6 +16,7 @@ from CovidLungQuantLib.labels import BOTH_LUNGS_REGION
 from CovidLungQuantLib.measures.change import Change, changes
 from CovidLungQuantLib.measures.measurements import LOBE_REGIONS
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
+from CovidLungQuantLib.vetting import read_json
 
 # Extents change with the depth of inspiration alone; beyond this the reader is told.
 LARGEST_LUNG_CHANGE_PERCENT = 20.0
@@ -23,6 +24,7 @@ LARGEST_LUNG_CHANGE_PERCENT = 20.0
 CORRECTION_OPTION = "changed_voxels"
 OPTIONS_LEFT_OUT = ("device", "model", "artery_hu", "lobes", "kinds", CORRECTION_OPTION)
 _NO_RESULT_ERRORS = (
+    BadInputError,
     OSError,
     ValueError,
     KeyError,
@@ -159,7 +161,7 @@ def read_time_point(folder: Path, day: float | None = None) -> TimePoint:
     """
     file = Path(folder) / RESULT_FILE
     try:
-        result = json.loads(file.read_text(encoding="utf-8"))
+        result = read_json(file)
         regions = tuple(_region(row) for row in result["measurements"])
         if BOTH_LUNGS_REGION not in [row.region for row in regions]:
             raise ValueError(BOTH_LUNGS_REGION)
@@ -203,7 +205,7 @@ def _provenance(values: Any) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict) or not isinstance(values.get("options") or {}, dict):
         raise TypeError("provenance")
-    texts = [value for name, value in values.items() if name != "options"]
+    texts = (values.get(name) for name in ("software_version", "model_name", "model_sha256"))
     for value in (*texts, (values.get("options") or {}).get("kinds")):
         if value is not None:
             _text(value)

@@ -11,7 +11,6 @@ other column a reader; NAME_repeat is the second reading of NAME. Empty cells ar
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from CovidLungQuantLib.cohort.agreement import PairedAgreement, paired_agreement
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.vetting import UnreadableFileError, parse_csv_rows, read_text
 
 CASE_COLUMN = "case"
 MEASURE_COLUMN = "measure"
@@ -137,31 +137,31 @@ def compare_observers(table: ReaderTable) -> list[Comparison]:
 def _read_rows(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Column names, and (line number, row) of every line that is not empty; texts stripped."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise BadInputError(f"There is no table {file.name}; check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
+        if not file.exists():
+            raise BadInputError(f"There is no table {file.name}; check the path.")
+        text = read_text(file, "table")
+    except (OSError, UnreadableFileError) as error:
         raise BadInputError(
             f"{file.name} cannot be read as a table; save it as CSV (UTF-8)."
         ) from error
     first_line = text.partition("\n")[0]
     delimiter = max(",;\t", key=first_line.count)
-    reader = csv.reader(text.splitlines(), delimiter=delimiter)
-    header = [name.strip() for name in next(reader, [])]
+    lines = parse_csv_rows(text, file.name, delimiter)
+    header = [name.strip() for name in lines[0][1]] if lines else []
     repeated = [name for name in header if header.count(name) > 1]
     if repeated:
         raise BadInputError(f"{file.name} has the column “{repeated[0]}” twice; rename one.")
     rows = []
-    for cells in reader:
+    for line, cells in lines[1:]:
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) != len(header):
             raise BadInputError(
-                f"Line {reader.line_num} of {file.name} has {len(cells)} cells and the first line "
+                f"Line {line} of {file.name} has {len(cells)} cells and the first line "
                 f"{len(header)}; correct it (decimals take a point in a table with commas)."
             )
         stripped = (cell.strip() for cell in cells)
-        rows.append((reader.line_num, dict(zip(header, stripped, strict=True))))
+        rows.append((line, dict(zip(header, stripped, strict=True))))
     return header, rows
 
 

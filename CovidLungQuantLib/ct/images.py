@@ -1,4 +1,4 @@
-"""Between SimpleITK's images and arrays (z, y, x) with a geometry."""
+"""Between SimpleITK's images, headers of files, and arrays (z, y, x) with a geometry."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from CovidLungQuantLib.ct.volume import Geometry
+from CovidLungQuantLib.vetting.stored_image import ImageHeader
 
 
 def geometry_of_image(image: sitk.Image) -> Geometry:
@@ -15,6 +16,19 @@ def geometry_of_image(image: sitk.Image) -> Geometry:
         spacing_mm=tuple(image.GetSpacing()),
         origin_mm=tuple(image.GetOrigin()),
         direction=np.array(image.GetDirection()).reshape(3, 3),
+    )
+
+
+def geometry_of_header(header: ImageHeader) -> Geometry:
+    """Geometry of the first three axes of an image file."""
+    width, height, depth = header.sizes[:3]
+    x_mm, y_mm, z_mm = header.spacing_mm[:3]
+    x0_mm, y0_mm, z0_mm = header.origin_mm[:3]
+    return Geometry(
+        shape=(depth, height, width),
+        spacing_mm=(x_mm, y_mm, z_mm),
+        origin_mm=(x0_mm, y0_mm, z0_mm),
+        direction=header.direction[:3, :3],
     )
 
 

@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
-import math
-import struct
-import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import SimpleITK as sitk
-
 from CovidLungQuantLib.ct.checks import check_ct, check_geometry, not_hounsfield_message
-from CovidLungQuantLib.ct.dicom import is_dicom, is_named_dicom, quiet_itk, read_dicom
-from CovidLungQuantLib.ct.images import geometry_of_image
+from CovidLungQuantLib.ct.dicom import is_dicom, is_named_dicom, read_dicom
+from CovidLungQuantLib.ct.images import geometry_of_header
+from CovidLungQuantLib.ct.unmeasured import unmeasured_as_padding
 from CovidLungQuantLib.ct.volume import CTVolume, ScanWarning
 from CovidLungQuantLib.errors import BadInputError
-
-NRRD_SUFFIXES = (".nrrd", ".nhdr")
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
-META_IMAGE_SUFFIXES = (".mha", ".mhd")
-IMAGE_SUFFIXES = (*NRRD_SUFFIXES, *NIFTI_SUFFIXES, *META_IMAGE_SUFFIXES)
-# A text header is far shorter; the voxels follow it.
-LONGEST_TEXT_HEADER = 1 << 16
-# ITK gives these sizes where a header has none.
-META_IMAGE_SPACING_KEYS = ("elementspacing", "elementsize")
-META_IMAGE_DIRECTION_KEYS = ("transformmatrix", "rotation", "orientation")
-
-
-# NIfTI-1: size of the header, and where its fields stand.
-NIFTI_HEADER_SIZE = 348
-NIFTI_DIM_AT, NIFTI_BITPIX_AT, NIFTI_PIXDIM_AT, NIFTI_VOX_OFFSET_AT = 40, 72, 76, 108
-NIFTI_FORM_CODES_AT = 252
-READ_AT_ONCE = 1 << 22
-
-
-@dataclass(frozen=True)
-class _HeaderFacts:
-    """What a file's header says itself, rather than ITK in its place.
-
-    ITK reads a missing voxel size as 1 mm and a missing direction as LPS, and takes the missing end
-    of a NIfTI file for zeros.
-    """
-
-    states_spacing: bool
-    states_directions: bool
-    bits_per_voxel: int | None = None
+from CovidLungQuantLib.vetting import check_regular_file, read_stored_image
+from CovidLungQuantLib.vetting.images import IMAGE_SUFFIXES
+from CovidLungQuantLib.vetting.problems import shown
+from CovidLungQuantLib.vetting.regular_file import is_folder
+from CovidLungQuantLib.vetting.stored_image import ImageHeader
 
 
 def read_ct(path: str | Path, series: str | int | None = None) -> CTVolume:
@@ -67,6 +36,7 @@ def read_ct(path: str | Path, series: str | int | None = None) -> CTVolume:
         BadInputError: the path is missing, unreadable, empty or damaged; it is no CT, no volume or
             not in Hounsfield units; slices are missing, duplicate, unevenly spaced or tilted; the
             geometry is missing or makes no sense.
+        OutOfResourcesError: the memory does not hold it.
     """
     return read_ct_and_files(path, series)[0]
 
@@ -87,12 +57,13 @@ def read_ct_and_files(
 
     Raises:
         BadInputError: as of `read_ct`.
+        OutOfResourcesError: as of `read_ct`.
     """
     path = Path(path).expanduser()
     try:
-        if not path.exists():
-            raise BadInputError(f'There is no file or folder "{path.name}"; check the path.')
-        if path.is_dir() or is_named_dicom(path) or is_dicom(path):
+        if not is_folder(path):
+            check_regular_file(path, "file or folder")
+        if is_folder(path) or is_named_dicom(path) or is_dicom(path):
             return read_dicom(path, series)
         if not path.name.lower().endswith(IMAGE_SUFFIXES):
             raise BadInputError(
@@ -114,33 +85,22 @@ def read_ct_and_files(
 
 def _read_image_file(path: Path) -> CTVolume:
     name = _name_of(path)
-    facts = _header_facts(path)
-    image = _read_image(path)
-    if image.GetNumberOfComponentsPerPixel() != 1:
+    stored = read_stored_image(path)
+    header, values = stored.header, stored.voxels
+    _check_is_volume(header)
+    if len(header.sizes) == 4:
+        values = values[0]
+    if not header.states_spacing:
         raise BadInputError(
-            f'"{path.name}" holds {image.GetNumberOfComponentsPerPixel()} values per voxel (colour'
-            " or vectors); give a CT in Hounsfield units."
+            f'The header of "{shown(path.name)}" gives no voxel size, so nothing can be measured;'
+            " export the scan again."
         )
-    if image.GetDimension() == 2 or 1 in image.GetSize()[:3]:
-        raise BadInputError(f'"{path.name}" is a single 2D image; a whole CT volume is needed.')
-    if image.GetDimension() > 3:
-        if image.GetSize()[3] > 1:
-            raise BadInputError(
-                f'"{path.name}" holds {image.GetSize()[3]} volumes (a time series, perhaps); give'
-                " one CT volume."
-            )
-        image = image[..., 0]
-    if not facts.states_spacing:
-        raise BadInputError(
-            f'The header of "{path.name}" gives no voxel size, so nothing can be measured; export'
-            " the scan again."
-        )
-    if facts.bits_per_voxel == 8:
+    if header.bits_per_value == 8:
         raise BadInputError(not_hounsfield_message(name, "it has only 8 bits per voxel"))
-    geometry = geometry_of_image(image)
+    geometry = geometry_of_header(header)
     check_geometry(geometry, name)
-    ct = check_ct(sitk.GetArrayFromImage(image), geometry, name)
-    if facts.states_directions:
+    ct = check_ct(unmeasured_as_padding(values, geometry, name), geometry, name)
+    if header.states_directions:
         return ct
     warning = ScanWarning(
         "orientation_unknown",
@@ -150,94 +110,25 @@ def _read_image_file(path: Path) -> CTVolume:
     return replace(ct, warnings=(warning, *ct.warnings))
 
 
+def _check_is_volume(header: ImageHeader) -> None:
+    name = shown(header.file_name)
+    if header.components != 1:
+        raise BadInputError(
+            f'"{name}" holds {header.components} values per voxel (colour or vectors); give a CT in'
+            " Hounsfield units."
+        )
+    sizes = header.sizes
+    if len(sizes) < 3 or 1 in sizes[:3]:
+        raise BadInputError(f'"{name}" is a single 2D image; a whole CT volume is needed.')
+    if len(sizes) > 4 or (len(sizes) == 4 and sizes[3] > 1):
+        raise BadInputError(
+            f'"{name}" holds {max(sizes[3:])} volumes (a time series, perhaps); give one CT volume.'
+        )
+
+
 def _name_of(path: Path) -> str:
     name = path.resolve().name
     for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return name
-
-
-def _read_image(path: Path) -> sitk.Image:
-    try:
-        with quiet_itk():
-            return sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        if "orthonormal" in str(error).lower():
-            raise BadInputError(
-                f'The axes of "{path.name}" are not at right angles; resample the scan to a'
-                " straight grid first."
-            ) from error
-        raise BadInputError(_damaged_message(path)) from error
-
-
-def _damaged_message(path: Path) -> str:
-    return (
-        f'"{path.name}" cannot be read (truncated, damaged or not what its name says); copy or'
-        " export the scan again."
-    )
-
-
-def _header_facts(path: Path) -> _HeaderFacts:
-    lower_name = path.name.lower()
-    if lower_name.endswith(NIFTI_SUFFIXES):
-        return _nifti_facts(path)
-    fields = _text_header(path)
-    if lower_name.endswith(NRRD_SUFFIXES):
-        spacings = fields.get("spacings", "") + fields.get("space directions", "")
-        return _HeaderFacts(
-            states_spacing=spacings != "" and "nan" not in spacings.lower(),
-            states_directions="space" in fields or "space dimension" in fields,
-        )
-    return _HeaderFacts(
-        states_spacing=any(key in fields for key in META_IMAGE_SPACING_KEYS),
-        states_directions=any(key in fields for key in META_IMAGE_DIRECTION_KEYS),
-    )
-
-
-def _text_header(path: Path) -> dict[str, str]:
-    """Return the fields of an NRRD ("key: value") or MetaImage ("key = value") header."""
-    fields = {}
-    with path.open("rb") as file:
-        lines = file.read(LONGEST_TEXT_HEADER).split(b"\n")
-    for line in lines:
-        # NRRD's header ends with an empty line, MetaImage's with the name of the data file.
-        key, _, value = line.decode("latin-1").replace("=", ":", 1).partition(":")
-        key = key.strip().lower()
-        if not key:
-            break
-        fields[key] = value.strip()
-        if key == "elementdatafile":
-            break
-    return fields
-
-
-def _nifti_facts(path: Path) -> _HeaderFacts:
-    """Read a NIfTI-1 header, and the whole file once to see that its end is there."""
-    is_packed = path.name.lower().endswith(".gz")
-    try:
-        with gzip.open(path) if is_packed else path.open("rb") as file:
-            header = file.read(NIFTI_HEADER_SIZE)
-            size = len(header)
-            while block := file.read(READ_AT_ONCE):
-                size += len(block)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadInputError(_damaged_message(path)) from error
-    order = next(
-        (order for order in "<>" if header[:4] == struct.pack(f"{order}i", NIFTI_HEADER_SIZE)), None
-    )
-    if order is None or len(header) < NIFTI_HEADER_SIZE:
-        raise BadInputError(_damaged_message(path))
-    dimension_count, *sizes = struct.unpack_from(f"{order}8h", header, NIFTI_DIM_AT)
-    (bits,) = struct.unpack_from(f"{order}h", header, NIFTI_BITPIX_AT)
-    spacing = np.array(struct.unpack_from(f"{order}3f", header, NIFTI_PIXDIM_AT + 4))
-    (offset,) = struct.unpack_from(f"{order}f", header, NIFTI_VOX_OFFSET_AT)
-    voxel_count = math.prod(sizes[:dimension_count])
-    if size < offset + voxel_count * bits // 8:
-        raise BadInputError(_damaged_message(path))
-    form_codes = struct.unpack_from(f"{order}2h", header, NIFTI_FORM_CODES_AT)
-    return _HeaderFacts(
-        states_spacing=bool(np.isfinite(spacing).all() and (spacing != 0).all()),
-        states_directions=any(form_codes),
-        bits_per_voxel=bits,
-    )

@@ -1,4 +1,4 @@
-"""Image files as arrays (z, y, x) with a geometry: the only place where files meet SimpleITK.
+"""Image files as arrays (z, y, x) with a geometry, read through the vetted door.
 
 Every label map, whatever it stands for, is read by `read_label_file`. (A CT is read by `ct`.)
 """
@@ -12,9 +12,16 @@ import numpy as np
 import SimpleITK as sitk
 
 from CovidLungQuantLib.ct import Geometry
-from CovidLungQuantLib.ct.images import geometry_of_image, image_on
+from CovidLungQuantLib.ct.images import geometry_of_header, image_on
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.files.seg_nrrd import SEGMENT_FIELD_PREFIX, SegmentHeader, segment_headers
+from CovidLungQuantLib.files.seg_nrrd import SegmentHeader, segment_headers
+from CovidLungQuantLib.vetting import (
+    StoredImage,
+    UnreadableFileError,
+    check_regular_file,
+    read_stored_image,
+)
+from CovidLungQuantLib.vetting.problems import shown
 
 LABEL_MAP_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nrrd", ".nii", ".mha", ".mhd")
 
@@ -65,25 +72,23 @@ def read_label_file(path: Path | str, wording: Wording = ANY_LABEL_MAP) -> Label
     Raises:
         BadInputError: the file is not there, is no image that can be read, is not 3D, or its header
             makes no sense.
+        OutOfResourcesError: the memory does not hold it.
     """
     path = Path(path)
-    image = _native_image(path, wording)
-    layers = sitk.GetArrayFromImage(image)
-    if image.GetNumberOfComponentsPerPixel() == 1:
-        layers = layers[..., np.newaxis]
-    fields = {
-        key: image.GetMetaData(key)
-        for key in image.GetMetaDataKeys()
-        if key.startswith(SEGMENT_FIELD_PREFIX)
-    }
+    stored = _stored_image(path, wording)
+    layers = stored.voxels
+    if stored.header.components == 1:
+        layers = layers.reshape(*layers.shape[:3], 1)
     try:
-        segments = segment_headers(fields)
+        segments = segment_headers(stored.header.fields)
     except ValueError as error:
         raise BadInputError(
             f"The header of {path.name} gives a segment a layer or value that is no whole number; "
             "save the segmentation again."
         ) from error
-    return LabelFile(path.name, layers, geometry_of_image(image), segments)
+    for segment in segments:
+        _check_segment(segment, layers.shape[3], path.name)
+    return LabelFile(path.name, layers, geometry_of_header(stored.header), segments)
 
 
 def read_image(path: Path | str) -> tuple[np.ndarray, Geometry]:
@@ -94,9 +99,10 @@ def read_image(path: Path | str) -> tuple[np.ndarray, Geometry]:
 
     Raises:
         BadInputError: the file is not there, is no image that can be read, or is not 3D.
+        OutOfResourcesError: the memory does not hold it.
     """
-    image = _native_image(Path(path), ANY_LABEL_MAP)
-    return sitk.GetArrayFromImage(image), geometry_of_image(image)
+    stored = _stored_image(Path(path), ANY_LABEL_MAP)
+    return stored.voxels, geometry_of_header(stored.header)
 
 
 def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:
@@ -149,18 +155,29 @@ def whole_numbers(array: np.ndarray, file_name: str) -> np.ndarray:
     return whole.astype(np.int32)
 
 
-def _native_image(path: Path, wording: Wording) -> sitk.Image:
-    if not path.is_file():
-        raise BadInputError(f"There is no {wording.file} {path.name}; check the path.")
+def _stored_image(path: Path, wording: Wording) -> StoredImage:
+    check_regular_file(path, wording.file)
     try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError:
+        stored = read_stored_image(path)
+    except UnreadableFileError as error:
         raise BadInputError(
-            f"{path.name} cannot be read{wording.as_what}; give a .seg.nrrd, .nrrd, .nii.gz or "
-            ".mha label map."
-        ) from None
-    if image.GetDimension() != 3:
+            f"{shown(path.name)} cannot be read{wording.as_what} ({error.reason}); give a "
+            ".seg.nrrd, .nrrd, .nii.gz or .mha label map."
+        ) from error
+    if len(stored.header.sizes) != 3:
         raise BadInputError(
-            f"{path.name} has {image.GetDimension()} dimensions; give {wording.label_map}."
+            f"{shown(path.name)} has {len(stored.header.sizes)} dimensions; give "
+            f"{wording.label_map}."
         )
-    return image
+    return stored
+
+
+def _check_segment(segment: SegmentHeader, layer_count: int, file_name: str) -> None:
+    """Check that a segment lies in a layer there is, with a value a label can have."""
+    if 0 <= segment.layer < layer_count and abs(segment.value) <= np.iinfo(np.int32).max:
+        return
+    raise BadInputError(
+        f"The header of {shown(file_name)} puts the segment {shown(segment.name)} in layer"
+        f" {shown(str(segment.layer))} with value {shown(str(segment.value))}, and the file has"
+        f" {layer_count} layers; save the segmentation again."
+    )

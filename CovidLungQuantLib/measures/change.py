@@ -59,7 +59,7 @@ def changes(time_points: Sequence[Sequence[RegionMeasurement]]) -> tuple[Change,
     if not regions:
         raise BadInputError("The results have no region in common; measure the scans again.")
     return tuple(
-        _change(region, column, [getattr(table[region], column.key) for table in tables])
+        _change(region, column, [column.value(table[region]) for table in tables])
         for region in regions
         for column in followed_columns()
     )

@@ -1,10 +1,9 @@
 """Every figure of the table: one row each, from which all that shows or writes it is fed.
 
-To add a figure of a region:
-
-1. give `volumes.RegionMeasurement` a field of that name, with `math.nan` as its default so that
-   results of earlier versions can still be read, and compute it in `volumes.measure_region`;
-2. add its row to `REGION_COLUMNS` below.
+To add a figure of a region that follows from what is measured already, add its row to
+`REGION_COLUMNS` below, with `derived` saying how. One that has to be measured also needs a field of
+that name in `volumes.RegionMeasurement`, with `math.nan` as its default so that results of earlier
+versions can still be read, and its computation in `volumes.measure_region`.
 
 CSV, JSON, MRML table, clipboard, change table, DICOM report, printed text, report page and panel
 follow: the row says which of them show it.
@@ -13,8 +12,10 @@ follow: the row says which of them show it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 from CovidLungQuantLib.labels import NORMAL_LUNG, Code
 from CovidLungQuantLib.measures.structures import (
@@ -116,6 +117,7 @@ class Column:
         panel_title: title in the panel; empty if it is the name.
         tip: a sentence on what it is.
         in_files: False for what follows from other columns and stands only in the DICOM report.
+        derived: how it follows from a region's other figures; None where it is a field of its own.
     """
 
     key: str
@@ -131,6 +133,11 @@ class Column:
     panel_title: str = ""
     tip: str = ""
     in_files: bool = True
+    derived: Callable[[Any], float] | None = None
+
+    def value(self, region: Any) -> Any:
+        """Return the figure of a region, a `volumes.RegionMeasurement`."""
+        return getattr(region, self.key) if self.derived is None else self.derived(region)
 
     @property
     def full_name(self) -> str:

@@ -115,7 +115,7 @@ class Measurements:
 
 def region_figures(row: RegionMeasurement) -> dict[str, str | float]:
     """Return what files hold of a region but the scores, by column."""
-    return {column.key: getattr(row, column.key) for column in region_columns()}
+    return {column.key: column.value(row) for column in region_columns()}
 
 
 def table_rows(measurements: Measurements) -> list[dict[str, str | int | float]]:

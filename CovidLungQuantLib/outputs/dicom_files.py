@@ -382,7 +382,7 @@ def _figures(row: RegionMeasurement, structure: Structure) -> list[Measurement]:
 
     found = []
     for column, measure, unit in dicom_columns(structure):
-        value = getattr(row, column.key)
+        value = column.value(row)
         if not math.isnan(value):
             found.append(
                 Measurement(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from CovidLungQuantLib.lesions.networks.convlstm_attention import NetworkConfig
 from CovidLungQuantLib.models.network import LesionNetworkConfig
 from CovidLungQuantLib.training.augmentation import AugmentationConfig
 from CovidLungQuantLib.training.checks import PLATEAU, SGD
+from CovidLungQuantLib.vetting import read_json
 
 CONFIG_FILE_NAME = "config.json"
 # Names of the scans of a run, beside its options in the configuration.
@@ -78,7 +78,7 @@ def read_config(path: Path) -> TrainingConfig:
         BadInputError: the file is none.
     """
     try:
-        values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        values: dict[str, Any] = read_json(path)
         augmentation: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in values["augmentation"].items()
@@ -92,7 +92,7 @@ def read_config(path: Path) -> TrainingConfig:
             augmentation=AugmentationConfig(**augmentation),
             **rest,
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (BadInputError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInputError(
             f"{path} is no training configuration ({error}); start from a run's config.json, whose "
             f"network is one of {', '.join(NETWORKS)}."

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.names import CASE_CT_FILE, CASE_LABELS_FILE
 from CovidLungQuantLib.training.nnunet import is_nnunet_dataset, nnunet_case_names
+from CovidLungQuantLib.vetting import read_csv_dicts
 
 MANIFEST_FILE_NAME = "manifest.csv"
 CASE_COLUMN = "case"
@@ -79,8 +78,8 @@ def _patient_group_of_case(dataset: Path) -> dict[str, str]:
     if not file.exists():
         return {}
     try:
-        rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, csv.Error) as error:
+        rows = read_csv_dicts(file)
+    except BadInputError as error:
         raise BadInputError(
             f"{MANIFEST_FILE_NAME} of {dataset.name} cannot be read; correct it or choose another "
             "dataset folder."

@@ -51,6 +51,7 @@ from CovidLungQuantLib.training.nnunet import (
     IMAGES_FOLDER_NAME,
     LABELS_FOLDER_NAME,
 )
+from CovidLungQuantLib.vetting import read_csv_dicts, read_csv_rows, read_json
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.quantification import Provenance
@@ -263,7 +264,7 @@ def _manifest_rows(dataset: Path) -> list[dict[str, str]]:
     if not file.exists():
         return []
     try:
-        rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+        rows = read_csv_dicts(file)
         return [
             {
                 CASE_COLUMN: row[CASE_COLUMN],
@@ -273,7 +274,7 @@ def _manifest_rows(dataset: Path) -> list[dict[str, str]]:
             }
             for row in rows
         ]
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+    except (BadInputError, KeyError) as error:
         raise BadInputError(
             f"{MANIFEST_FILE_NAME} of {dataset.name} was not written by this software or was "
             "changed; choose another dataset folder or correct it."
@@ -370,9 +371,9 @@ def _write_nnunet_description(file: Path) -> None:
     description = ours
     if file.exists():
         try:
-            description = json.loads(file.read_text(encoding="utf-8"))
+            description = read_json(file)
             is_ours = all(description.get(key) == value for key, value in ours.items())
-        except (ValueError, AttributeError):
+        except BadInputError:
             is_ours = False
         if not is_ours:
             raise BadInputError(
@@ -391,8 +392,7 @@ def _append_to_manifest(dataset: Path, record: dict[str, Any]) -> None:
     if length == 0:
         writer.writerow(record)
     else:
-        with file.open(newline="", encoding="utf-8") as content:
-            header = next(csv.reader(content))
+        header = next(iter(read_csv_rows(file)), [])
         if header == [column for column in record if column != PATIENT_COLUMN]:
             _add_patient_column(file)
             length = file.stat().st_size
@@ -415,8 +415,7 @@ def _append_to_manifest(dataset: Path, record: dict[str, Any]) -> None:
 
 def _add_patient_column(file: Path) -> None:
     """Let a manifest of an earlier version tell of patients: every case is one of its own."""
-    with file.open(newline="", encoding="utf-8") as content:
-        header, *rows = csv.reader(content)
+    header, *rows = read_csv_rows(file)
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow([*header[:2], PATIENT_COLUMN, *header[2:]])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from CovidLungQuantLib.files.segmentation_reading import read_segmentation
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 from CovidLungQuantLib.quantification import Provenance
 from CovidLungQuantLib.training.export import check_layout, check_same_patient, export_training_case
+from CovidLungQuantLib.vetting import parse_csv_rows, read_json, read_text
 
 NEEDED_COLUMNS = ("ct", "segmentation")
 OPTIONAL_COLUMNS = ("machine", "reader", "series", "patient")
@@ -129,9 +128,9 @@ def provenance_beside(segmentation: Path) -> Provenance | None:
     if _segmentation_file(segmentation).name != SEGMENTATION_FILE or not file.exists():
         return None
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))["provenance"]
+        values = read_json(file)["provenance"]
         return None if values is None else Provenance(**values)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (BadInputError, KeyError, TypeError) as error:
         raise BadInputError(
             f"{RESULT_FILE} beside {segmentation.name} cannot be read; give the segmentation in a "
             "folder of its own."
@@ -145,13 +144,12 @@ def read_list(file: Path) -> list[ExportItem]:
         BadInputError: it cannot be read, or a column or cell is missing.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(file)
+        delimiter = ";" if ";" in text.partition("\n")[0] else ","
+        rows = parse_csv_rows(text, file.name, delimiter)
+    except BadInputError as error:
         raise BadInputError(f"{file.name} cannot be read; give a CSV file in UTF-8.") from error
-    lines = text.splitlines()
-    delimiter = ";" if lines and ";" in lines[0] else ","
-    table = csv.DictReader(lines, delimiter=delimiter)
-    columns = table.fieldnames or []
+    columns = rows[0][1] if rows else []
     known = (*NEEDED_COLUMNS, *OPTIONAL_COLUMNS)
     if not set(NEEDED_COLUMNS) <= set(columns) or not set(columns) <= set(known):
         raise BadInputError(
@@ -159,8 +157,9 @@ def read_list(file: Path) -> list[ExportItem]:
             f"{', '.join(OPTIONAL_COLUMNS)}; name them so in its first line."
         )
     items = []
-    for number, row in enumerate(table, start=2):
-        cells = {name: (row[name] or "").strip() for name in columns}
+    for number, row in enumerate((row for _, row in rows[1:]), start=2):
+        row += [""] * (len(columns) - len(row))
+        cells = {name: cell.strip() for name, cell in zip(columns, row, strict=False)}
         if not all(cells[name] for name in NEEDED_COLUMNS):
             raise BadInputError(
                 f"Line {number} of {file.name} lacks the {' or '.join(NEEDED_COLUMNS)}; fill it in."

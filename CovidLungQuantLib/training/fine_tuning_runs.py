@@ -6,17 +6,18 @@ one is, and `watch` follows it to its end. `training.fine_tune` starts them.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
 from CovidLungQuantLib.models.registry import MODEL_SUFFIX, user_models_folder
 from CovidLungQuantLib.progress import ProgressCallback
 from CovidLungQuantLib.training.curves import LOG_FILE_NAME
+from CovidLungQuantLib.vetting import damaged, parse_json, read_json, read_text
 
 RUNS_FOLDER_NAME = "fine-tuning"
 PLAN_FILE_NAME = "plan.json"
@@ -35,9 +36,11 @@ LOOK_EVERY_S = 0.5
 STARTING, TRAINING, COMPARING = "starting", "training", "comparing"
 DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
 FINAL_STATES = (DONE, FAILED, CANCELLED)
+STATES = (STARTING, TRAINING, COMPARING, *FINAL_STATES)
 
 # What reading a file that was cut or changed may raise.
 DAMAGED_FILE_ERRORS = (
+    BadInputError,
     OSError,
     ValueError,
     KeyError,
@@ -119,21 +122,10 @@ class FineTuning:
         Raises:
             BadInputError: its file is gone or damaged.
         """
-        try:
-            values = json.loads((self.run_folder / PLAN_FILE_NAME).read_text(encoding="utf-8"))
-            plan = FineTuningPlan(**values)
-        except DAMAGED_FILE_ERRORS as error:
-            raise _damaged(self.run_folder) from error
-        texts = (plan.dataset, plan.start_from, plan.name, plan.models_folder, plan.device)
-        lists = (plan.held_back, plan.trained_on, plan.same_patient)
-        if (
-            not all(isinstance(text, str) for text in texts)
-            or not all(isinstance(names, list) for names in lists)
-            or not isinstance(plan.epochs, int)
-            or plan.epochs < 1
-        ):
+        values = read_json(self.run_folder / PLAN_FILE_NAME)
+        if not _is_plan(values):
             raise _damaged(self.run_folder)
-        return plan
+        return FineTuningPlan(**values)
 
     @property
     def started_s(self) -> float:
@@ -183,10 +175,10 @@ class FineTuning:
         file = self.run_folder / STATE_FILE_NAME
         state, message, exit_code = STARTING, "Starting", 0
         if file.exists():
-            values = json.loads(file.read_text(encoding="utf-8"))
+            values = read_json(file)
             state, message, exit_code = values["state"], values["message"], values["exit_code"]
-            if not isinstance(message, str) or not isinstance(exit_code, int):
-                raise TypeError(f"{message!r}, {exit_code!r}")
+            if state not in STATES or not isinstance(message, str) or type(exit_code) is not int:
+                raise damaged(STATE_FILE_NAME, f"it is not the state of {self.run_folder.name}")
         signs = (self.run_folder / name for name in (ALIVE_FILE_NAME, PLAN_FILE_NAME))
         last_sign_s = max(sign.stat().st_mtime for sign in signs if sign.exists())
         if state not in FINAL_STATES and time.time() - last_sign_s > SILENT_AFTER_S:
@@ -202,8 +194,13 @@ class FineTuning:
         if not log.exists():
             return []
         # The last line may be half written.
-        lines = log.read_text(encoding="utf-8").split("\n")[:-1]
-        return [float(json.loads(line)["loss"]) for line in lines]
+        lines = read_text(log).split("\n")[:-1]
+        losses: list[Any] = [
+            parse_json(line, LOG_FILE_NAME, nan_allowed=True)["loss"] for line in lines
+        ]
+        if not all(_is_number(loss) for loss in losses):
+            raise damaged(LOG_FILE_NAME, f"it is not the log of {self.run_folder.name}")
+        return losses
 
 
 def _damaged(run_folder: Path) -> BadInputError:
@@ -256,7 +253,7 @@ def cancel_fine_tuning(name: str) -> str:
 
 
 def status_lines() -> list[str]:
-    """One line for each fine-tuning."""
+    """One line for each fine-tuning, for one whose files are damaged, too."""
     lines = []
     for run in fine_tunings():
         try:
@@ -267,6 +264,32 @@ def status_lines() -> list[str]:
             continue
         lines.append(f"{run.plan.name:<30} {100 * status.fraction:3.0f} %  {_message(status)}")
     return lines or ["No model was fine-tuned here."]
+
+
+def _is_running(run: FineTuning, name: str) -> bool:
+    """Whether a run is of this name and not over; not where its files are damaged."""
+    try:
+        return run.plan.name == name and not run.status().is_over
+    except BadInputError:
+        return False
+
+
+def _is_plan(values: dict[str, Any]) -> bool:
+    """Whether values are those of a plan, each of its type."""
+    if set(values) != {item.name for item in fields(FineTuningPlan)}:
+        return False
+    texts = ("dataset", "start_from", "name", "models_folder", "device")
+    lists = ("held_back", "trained_on", "same_patient")
+    return (
+        all(isinstance(values[key], str) for key in texts)
+        and all(isinstance(values[key], list) for key in lists)
+        and type(values["epochs"]) is int
+        and values["epochs"] > 0
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _until_over(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS, UNCLASSIFIED_LESION_VALUE
+from CovidLungQuantLib.vetting import read_json
 
 IMAGES_FOLDER_NAME = "imagesTr"
 LABELS_FOLDER_NAME = "labelsTr"
@@ -100,26 +100,26 @@ def _information(dataset: Path) -> tuple[str, dict[int, int]]:
     """File ending and the meaning of the label values."""
     file = Path(dataset) / DATASET_FILE_NAME
     try:
-        information = json.loads(file.read_text(encoding="utf-8"))
+        information = read_json(file)
         values = {
             _label_value(value): _VALUES_BY_NAME["".join(filter(str.isalnum, name.lower()))]
             for name, value in information["labels"].items()
         }
-        ending = information.get("file_ending", DEFAULT_ENDING)
-        if ending not in FILE_ENDINGS:
-            raise BadInputError(
-                f"{DATASET_FILE_NAME} gives {ending!r:.40} for file_ending, which is not read "
-                f"here; use one of {', '.join(FILE_ENDINGS)}."
-            )
     except KeyError as error:
         raise BadInputError(
             f"{DATASET_FILE_NAME} names a label {error} that is none of ours; use background, "
             "normal lung, GGO, high opacity or lesion."
         ) from error
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (BadInputError, ValueError, TypeError, AttributeError) as error:
         raise BadInputError(
             f"{file} cannot be read as nnU-Net's {DATASET_FILE_NAME}; write it as nnU-Net asks."
         ) from error
+    ending = information.get("file_ending", DEFAULT_ENDING)
+    if ending not in FILE_ENDINGS:
+        raise BadInputError(
+            f"{DATASET_FILE_NAME} gives {ending!r:.40} for file_ending, which is not read here; "
+            f"use one of {', '.join(FILE_ENDINGS)}."
+        )
     return ending, {BACKGROUND_VALUE: 0, **values}
 
 

@@ -29,6 +29,7 @@ from CovidLungQuantLib.measures.columns import (
     Column,
     DicomMeasure,
     Place,
+    Unit,
     columns_in,
     density_columns,
     region_columns,
@@ -166,6 +167,34 @@ def test_a_new_row_is_followed_and_printed(tmp_path: Path, with_new_column: None
     lines = _text_table(enlarged(a_quantification(), -321.5)).splitlines()
     assert lines[0].endswith("lesion P85") and lines[1].endswith("HU")
     assert all(line.endswith("-322") for line in lines[2:])
+
+
+def test_a_figure_that_follows_from_others_is_one_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    mass = Column(
+        "lesion_mass_g",
+        "Lesion mass",
+        Unit("g", "_g", "g", 1),
+        ALL_LESION,
+        shown_in=tuple(Place),
+        followed=True,
+        derived=lambda region: region.lesion_ml * (1 + region.lesion_mean_hu / 1000),
+    )
+    monkeypatch.setattr(columns, "REGION_COLUMNS", (*REGION_COLUMNS, mass))
+    quantification = a_quantification()
+    both = quantification.measurements.regions[0]
+    expected = both.lesion_ml * (1 + both.lesion_mean_hu / 1000)
+    for name in ("first", "second"):
+        write_results(tmp_path / name, quantification)
+
+    with (tmp_path / "first" / "measurements.csv").open(encoding="utf-8") as file:
+        assert float(next(csv.DictReader(file))["lesion_mass_g"]) == expected
+    change = follow_up([tmp_path / "first", tmp_path / "second"]).change(
+        "both lungs", "lesion_mass_g"
+    )
+    assert change.values == (expected, expected)
+    assert f"{expected:.1f}" in _text_table(quantification).splitlines()[2]
 
 
 def test_results_of_before_a_new_row_can_still_be_read(

@@ -28,6 +28,7 @@ from CovidLungQuantLib.training.curves import LOG_FILE_NAME
 from CovidLungQuantLib.training.data import HealthyScan, read_case
 from CovidLungQuantLib.training.dataset import case_names
 from CovidLungQuantLib.training.recipes import RECIPES, recipe
+from CovidLungQuantLib.training.run import train_on_dataset
 from CovidLungQuantLib.training.trainer import train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,6 +134,42 @@ def test_from_a_unet_the_epochs_of_the_main_branch_alone_are_left_out(tmp_path):
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_survives_its_file(tmp_path, name):
     assert read_config(a_config_file(tmp_path, recipe(name))) == recipe(name)
+
+
+def test_a_recipe_that_does_not_exist_is_refused():
+    with pytest.raises(BadInputError, match="paper, short"):
+        recipe("long")
+
+
+def test_help_names_the_recipes_without_loading_pytorch():
+    code = """
+import sys
+from CovidLungQuantLib.cli import main
+try:
+    main(["train", "--help"])
+except SystemExit:
+    pass
+assert "torch" not in sys.modules
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(
+        f"{name}: {RECIPES[name].about}" in " ".join(done.stdout.split()) for name in RECIPES
+    )
+
+
+def test_a_script_trains_without_the_command_line(tmp_path):
+    dataset = a_dataset(tmp_path / "data")
+    config = replace(small_training(1), network=SMALL_CONFIG)
+    saved = train_on_dataset(dataset, tmp_path / "run", config, device="cpu", leave_out=["two"])
+    assert saved == (tmp_path / "run" / "run.pt", load_model(str(saved.file)).sha256)
+    run = json.loads((tmp_path / "run" / CONFIG_FILE_NAME).read_text(encoding="utf-8"))
+    assert run["scans"]["cases"] == ["one", "three"]
+    with pytest.raises(BadInputError, match="No case is left"):
+        train_on_dataset(dataset, tmp_path / "none", config, leave_out=["one", "two", "three"])
 
 
 def test_a_fold_that_does_not_exist_and_a_broken_configuration_are_refused(tmp_path, capsys):
