@@ -50,8 +50,10 @@ def check_training(config: TrainingConfig) -> None:
             )
     for name, smallest in _SMALLEST_WHOLE_NUMBERS.items():
         value = getattr(config, name)
-        if not isinstance(value, Integral) or not smallest <= value <= LARGEST_WHOLE_NUMBER:
-            raise _outside(name, value, f"a whole number from {smallest} to {LARGEST_WHOLE_NUMBER}")
+        if not isinstance(value, Integral) or value < smallest:
+            raise _outside(name, value, f"a whole number of at least {smallest}")
+        if value > LARGEST_WHOLE_NUMBER:
+            raise _outside(name, value, f"a whole number of at most {LARGEST_WHOLE_NUMBER}")
     for name in _POSITIVE:
         if not (_is_number(value := getattr(config, name)) and value > 0):
             raise _outside(name, value, "a number above 0")

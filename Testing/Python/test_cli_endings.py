@@ -74,7 +74,7 @@ def refused(place: Path, capsys: pytest.CaptureFixture) -> Callable[..., str]:
 
 
 LINES = [
-    "measure ct.nrrd labels.nrrd -o out",
+    "measure ct.nrrd labels.nrrd --lobes none -o out",
     "evaluate labels.nrrd labels.nrrd --no-figures -o out",
     "agreement table.csv --no-figures -o out",
     "follow-up first second --no-figures -o out",
@@ -89,8 +89,10 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize("line", LINES)
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+@pytest.mark.parametrize(
+    ("encoding", "line"),
+    [*(("ascii", line) for line in LINES), ("latin-1", LINES[1]), ("cp1252", LINES[3])],
+)
 def test_every_command_prints_in_any_encoding(
     line: str, encoding: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -153,11 +155,8 @@ def test_a_result_is_whole_though_printing_fails(
     monkeypatch.setattr(sys, "stdout", broken)
     assert cli.main(["agreement", "table.csv", "--no-figures", "-o", "out"]) == exit_code
     assert broken.calls == 1
-    assert sorted(file.name for file in Path("out").iterdir()) == [
-        "agreement.csv",
-        "agreement.html",
-        "agreement.json",
-    ]
+    names = sorted(file.name for file in Path("out").iterdir())
+    assert names == ["agreement.csv", "agreement.html", "agreement.json"]
     shown = capsys.readouterr().err
     assert ("could not be written" in shown) == (exit_code == 3)
     if exit_code:
@@ -302,7 +301,7 @@ def test_the_folder_one_is_in_is_never_exchanged(
     assert cli.main([*again, "out"]) == 0
 
 
-@pytest.mark.parametrize("name", ["n" * 241 + ".nrrd", "missing/" * 3 + "x.txt", "/proc/x.nrrd"])
+@pytest.mark.parametrize("name", ["n" * 241 + ".nrrd", "missing/" * 3 + "x.txt"])
 def test_images_that_cannot_be_written_are_refused_at_once(name: str, refused: Callable[..., str]):
     for line in ("phantom -o", "lobes --lungs lungs.nrrd -o", "enhance ct.nrrd -o"):
         refused(f"{line} {name}")
