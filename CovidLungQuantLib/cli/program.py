@@ -53,6 +53,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     with patient_streams() as output:
         try:
             exit_code = _run_command(arguments)
+        except SystemExit as stop:
+            # Of argparse, after help or a usage that is wrong.
+            raise SystemExit(exit_code_of_output(output, int(stop.code or 0))) from None
         except KeyboardInterrupt:
             exit_code = explain(Cancelled(CANCELLED))
         return exit_code_of_output(output, exit_code)

@@ -23,6 +23,8 @@ _SMALLEST_WHOLE_NUMBERS: dict[str, int] = {
     "painted_variants": 0,
     "seed": 0,
 }
+# As PyTorch takes for a seed everywhere.
+LARGEST_WHOLE_NUMBER = 2**32 - 1
 _POSITIVE = ("learning_rate",)
 _NOT_NEGATIVE = (
     "minimum_learning_rate",
@@ -50,6 +52,8 @@ def check_training(config: TrainingConfig) -> None:
         value = getattr(config, name)
         if not isinstance(value, Integral) or value < smallest:
             raise _outside(name, value, f"a whole number of at least {smallest}")
+        if value > LARGEST_WHOLE_NUMBER:
+            raise _outside(name, value, f"a whole number of at most {LARGEST_WHOLE_NUMBER}")
     for name in _POSITIVE:
         if not (_is_number(value := getattr(config, name)) and value > 0):
             raise _outside(name, value, "a number above 0")

@@ -27,6 +27,7 @@ from typing import Any
 
 from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
 from CovidLungQuantLib.files.tables import replace_text
+from CovidLungQuantLib.lesions.inference import choose_device
 from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
 from CovidLungQuantLib.models.network import LesionNetworkConfig
 from CovidLungQuantLib.models.registry import (
@@ -81,6 +82,8 @@ LARGEST_FOLD_COUNT = 5
 
 HEARTBEAT_S = 1.0
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+# Files that are named after a model have a suffix.
+LONGEST_NAME = 100
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -134,6 +137,7 @@ def start_fine_tuning(
     """
     if epochs is not None and epochs < 1:
         raise BadInputError(f"Training for {epochs} epochs is no training; choose 1 or more.")
+    choose_device(device)
     folder = Path(models_folder or user_models_folder()).expanduser().absolute()
     start_from = model_path(model).absolute()
     config = config or fine_tuning_config(load_model(str(start_from)).config)
@@ -217,10 +221,10 @@ def _new_name(folder: Path, wanted: str | None, old_name: str) -> str:
         while is_taken(f"{base}-{number}"):
             number += 1
         return f"{base}-{number}"
-    if not NAME.fullmatch(wanted):
+    if not NAME.fullmatch(wanted) or len(wanted) > LONGEST_NAME:
         raise BadInputError(
             f"“{wanted}” cannot be the name of a model; use letters, digits, dots, hyphens and "
-            "underscores."
+            f"underscores, {LONGEST_NAME} at most."
         )
     if is_taken(wanted):
         raise BadInputError(f"There is a model or a run called {wanted} already; choose another.")

@@ -16,12 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sentences import is_one_sentence
-from small_model import small_model
+from sound_files import write_sound_files
 
 from CovidLungQuantLib import cli
-from CovidLungQuantLib.files.images import write_image
-from CovidLungQuantLib.lesions.lesion_model import save_model
-from CovidLungQuantLib.phantom import chest_phantom
 
 NONSENSE = "NONSENSE"
 LONGEST_S = 20
@@ -174,23 +171,7 @@ CASES = [(slot, kind) for slot in (*SLOTS, *OUTPUT_SLOTS) for kind in nonsense_f
 @pytest.fixture(scope="module")
 def sound_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one sound file of each kind."""
-    folder = tmp_path_factory.mktemp("sound")
-    phantom = chest_phantom((24, 36, 44), (9.2, 9.2, 12.5))
-    ct = phantom.ct
-    write_image(folder / "ct.nrrd", ct.hu, ct.geometry)
-    labels = np.zeros(ct.hu.shape, np.uint8)
-    labels[6:18, 8:28, 6:18], labels[6:18, 8:28, 26:38] = 1, 1
-    labels[8:12, 18:24, 8:14] = 2
-    write_image(folder / "labels.nrrd", labels, ct.geometry)
-    lungs = (labels > 0).astype(np.uint8)
-    lungs[..., :22] *= 2
-    write_image(folder / "lungs.nrrd", lungs, ct.geometry)
-    (folder / "table.csv").write_text("case,automatic,reader1\na,1,2\nb,4,3\nc,6,7\n")
-    save_model(folder / "small.pt", small_model().network)
-    for name in ("a", "b"):
-        write_image(folder / "cases" / name / "ct.nrrd", ct.hu, ct.geometry)
-        write_image(folder / "cases" / name / "labels.nrrd", labels, ct.geometry)
-    return folder
+    return write_sound_files(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture
