@@ -19,6 +19,7 @@ from CovidLungQuantLib.cli.printing import aligned
 from CovidLungQuantLib.cli.progress_bar import shown_progress
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.printable import printable
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.cli.options import Commands
@@ -86,14 +87,14 @@ def run(chosen: argparse.Namespace) -> None:
     if [chosen.dataset is not None, chosen.status, chosen.cancel is not None].count(True) != 1:
         raise BadInputError("Give the folder of a training set, or --status, or --cancel NEW.")
     if chosen.status:
-        print("\n".join(status_lines()))
+        print("\n".join(map(printable, status_lines())))
         return
     if chosen.cancel is not None:
-        print(cancel_fine_tuning(chosen.cancel))
+        print(printable(cancel_fine_tuning(chosen.cancel)))
         return
     started = _start(chosen)
     if chosen.background:
-        name = started.plan.name
+        name = printable(started.plan.name)
         print(
             f"Fine-tuning {name} has begun; see {PROGRAM} fine-tune --status, and --cancel {name}."
         )
@@ -104,9 +105,10 @@ def run(chosen: argparse.Namespace) -> None:
     comparison = json.loads(status.comparison_file.read_text(encoding="utf-8"))
     print(f"\n{aligned(_comparison_rows(comparison))}")
     for name, reason in comparison["left_out"].items():
-        print(f"Left out: {name}: {reason}")
+        print(printable(f"Left out: {name}: {reason}"))
     print(comparison["note"])
-    print(f"{DISCLAIMER}\n{status.message}\n  {status.model_file}\n  {status.comparison_file}")
+    written = (status.message, f"  {status.model_file}", f"  {status.comparison_file}")
+    print("\n".join([DISCLAIMER, *map(printable, written)]))
 
 
 def _start(chosen: argparse.Namespace) -> FineTuning:

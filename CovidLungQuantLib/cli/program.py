@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from CovidLungQuantLib import __version__
 from CovidLungQuantLib.cli import (
@@ -29,6 +30,7 @@ from CovidLungQuantLib.cli import (
 from CovidLungQuantLib.cli.options import PROGRAM
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError, OutOfResourcesError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.printable import printable
 
 # In the order in which help names them.
 COMMANDS = (
@@ -62,9 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser, as those of its commands, whose errors repeat no escape sequence."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def command_line() -> argparse.ArgumentParser:
     """All commands with their options."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=PROGRAM,
         description="Quantify COVID-19 pneumonia on chest CT.",
         epilog=DISCLAIMER,
@@ -104,9 +113,9 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, CovidLungQuantError):
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return error.exit_code
+    what = printable(f"{type(error).__name__}: {_first_line(error)}")
     print(
-        f"{PROGRAM}: unexpected error ({type(error).__name__}: {_first_line(error)}); run again "
-        "with --debug and report it.",
+        f"{PROGRAM}: unexpected error ({what}); run again with --debug and report it.",
         file=sys.stderr,
     )
     return CovidLungQuantError.exit_code

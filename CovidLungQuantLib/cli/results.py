@@ -20,6 +20,7 @@ from CovidLungQuantLib.measures.severity import (
     HIGHEST_TOTAL_SEVERITY_SCORE,
     SEVERE_CT_SEVERITY_SCORE,
 )
+from CovidLungQuantLib.printable import printable
 from CovidLungQuantLib.progress import ProgressCallback, subrange
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def write_result(
 
 def print_result(quantification: Quantification, files: list[Path]) -> None:
     """Print the numbers, the warnings and what was written."""
-    print(f"\n{quantification.ct.name}\n{_text_table(quantification)}")
+    print(f"\n{printable(quantification.ct.name)}\n{_text_table(quantification)}")
     print(_scores_text(quantification))
     if quantification.airways_and_vessels is not None:
         print(_airways_and_vessels_line(quantification.airways_and_vessels, quantification))

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from CovidLungQuantLib.cohort.agreement import PairedAgreement, paired_agreement
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.tables import cell_text
 
 CASE_COLUMN = "case"
 MEASURE_COLUMN = "measure"
@@ -147,20 +148,20 @@ def _read_rows(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     first_line = text.partition("\n")[0]
     delimiter = max(",;\t", key=first_line.count)
     reader = csv.reader(text.splitlines(), delimiter=delimiter)
-    header = [name.strip() for name in next(reader, [])]
+    header = [cell_text(name.strip()) for name in next(reader, [])]
     repeated = [name for name in header if header.count(name) > 1]
     if repeated:
         raise BadInputError(f"{file.name} has the column “{repeated[0]}” twice; rename one.")
     rows = []
     for cells in reader:
-        if not any(cell.strip() for cell in cells):
+        if not any(cell_text(cell.strip()) for cell in cells):
             continue
         if len(cells) != len(header):
             raise BadInputError(
                 f"Line {reader.line_num} of {file.name} has {len(cells)} cells and the first line "
                 f"{len(header)}; correct it (decimals take a point in a table with commas)."
             )
-        stripped = (cell.strip() for cell in cells)
+        stripped = (cell_text(cell.strip()) for cell in cells)
         rows.append((reader.line_num, dict(zip(header, stripped, strict=True))))
     return header, rows
 

@@ -30,7 +30,7 @@ from CovidLungQuantLib.ct import CTVolume, lps_oriented
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.files.names import CASE_CT_FILE, CASE_FILE, CASE_LABELS_FILE
-from CovidLungQuantLib.files.tables import replace_text
+from CovidLungQuantLib.files.tables import cell_text, csv_line, replace_text
 from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS, is_lung
 from CovidLungQuantLib.measures.correction import correction_of
@@ -385,11 +385,10 @@ def _write_nnunet_description(file: Path) -> None:
 
 def _append_to_manifest(dataset: Path, record: dict[str, Any]) -> None:
     file = dataset / MANIFEST_FILE_NAME
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
+    written = ""
     length = file.stat().st_size if file.exists() else 0
     if length == 0:
-        writer.writerow(record)
+        written = csv_line(record)
     else:
         with file.open(newline="", encoding="utf-8") as content:
             header = next(csv.reader(content))
@@ -401,10 +400,10 @@ def _append_to_manifest(dataset: Path, record: dict[str, Any]) -> None:
                 f"{MANIFEST_FILE_NAME} of {dataset.name} has other columns than this version of "
                 "the software writes; choose another dataset folder."
             )
-    writer.writerow(record.values())
+    written += csv_line(record.values())
     try:
         with file.open("a", newline="", encoding="utf-8") as content:
-            content.write(written.getvalue())
+            content.write(written)
     except BaseException:
         with file.open("r+b") as content:
             content.truncate(length)
@@ -417,8 +416,6 @@ def _add_patient_column(file: Path) -> None:
     """Let a manifest of an earlier version tell of patients: every case is one of its own."""
     with file.open(newline="", encoding="utf-8") as content:
         header, *rows = csv.reader(content)
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
-    writer.writerow([*header[:2], PATIENT_COLUMN, *header[2:]])
-    writer.writerows([*row[:2], row[0], *row[2:]] for row in rows)
-    replace_text(file, written.getvalue())
+    lines = [csv_line([*header[:2], PATIENT_COLUMN, *header[2:]])]
+    lines += [csv_line(map(cell_text, [*row[:2], row[0], *row[2:]])) for row in rows]
+    replace_text(file, "".join(lines))
