@@ -8,6 +8,7 @@ from CovidLungQuantLib.ct.contrast import looks_contrast_enhanced
 from CovidLungQuantLib.ct.orientation import lps_oriented, orientation_of, oriented_geometry
 from CovidLungQuantLib.ct.volume import CTVolume, Geometry, ScanWarning
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.printable import printable
 
 AIR_HU = -1024
 # Below this lies nothing a scanner measures: only the paint around the field of view (−2000,
@@ -55,7 +56,7 @@ def check_ct(hu_array: np.ndarray, geometry: Geometry, name: str = "CT") -> CTVo
     check_geometry(geometry, name)
     hu, padding_count = _as_int16(hu_array, name)
     _check_hounsfield_units(hu, padding_count, name)
-    ct = CTVolume(hu, geometry, name)
+    ct = CTVolume(hu, geometry, printable(name))
     upright, _ = lps_oriented(ct)
     warnings = [
         *_value_warnings(hu, padding_count),

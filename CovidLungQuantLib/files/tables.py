@@ -14,6 +14,8 @@ from typing import Any
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.versions import software_versions
 
+# File names may hold bytes that are no UTF-8, which Python keeps as halves of characters.
+HALF_CHARACTERS = "backslashreplace"
 # A spreadsheet would take a text that begins so for a formula and run it; with an apostrophe before
 # it, it is text. Apostrophes that stand there already get one more, for reading to take away.
 _LIKE_A_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
@@ -37,7 +39,7 @@ def write_csv(
         OSError: the file cannot be written.
     """
     rows = list(rows)
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
+    with Path(path).open("w", newline="", encoding="utf-8", errors=HALF_CHARACTERS) as file:
         names = list(rows[0] if columns is None else columns)
         file.write(csv_line(names))
         file.writelines(csv_line(row.get(name, "") for name in names) for row in rows)
@@ -58,7 +60,7 @@ def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
         OSError: the file cannot be written.
     """
     text = json.dumps(none_for_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    Path(path).write_text(text + "\n", encoding="utf-8", errors=HALF_CHARACTERS)
 
 
 def write_study_json(path: Path | str, content: Mapping[str, Any]) -> None:

@@ -28,13 +28,13 @@ import numpy as np
 from CovidLungQuantLib import __version__
 from CovidLungQuantLib.ct import CTVolume, lps_oriented
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.disk import writing_error
 from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.files.names import CASE_CT_FILE, CASE_FILE, CASE_LABELS_FILE
 from CovidLungQuantLib.files.tables import cell_text, csv_line, replace_text
 from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS, is_lung
 from CovidLungQuantLib.measures.correction import correction_of
-from CovidLungQuantLib.outputs.folder import writing_error
 from CovidLungQuantLib.training.dataset import (
     CASE_COLUMN,
     COVIDLUNGQUANT_LAYOUT,
