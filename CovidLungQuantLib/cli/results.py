@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,17 @@ def check_dicom(chosen: argparse.Namespace) -> None:
             f"DICOM results refer to a DICOM series, and {chosen.ct.name} is none; give the DICOM "
             "folder of the scan or leave --dicom out."
         )
+
+
+def checked_for_dicom(
+    chosen: argparse.Namespace, ct: CTVolume, dicom_files: Sequence[Path]
+) -> CTVolume:
+    """The scan, with a warning for what DICOM results must fill in; refused if they cannot be."""
+    if not chosen.dicom:
+        return ct
+    from CovidLungQuantLib.outputs.dicom_files import check_source
+
+    return replace(ct, warnings=(*ct.warnings, *check_source(ct, dicom_files)))
 
 
 def write_result(
