@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from CovidLungQuantLib import __version__
 from CovidLungQuantLib.cli import (
@@ -30,6 +30,7 @@ from CovidLungQuantLib.cli.stopping import CANCELLED
 from CovidLungQuantLib.cli.streams import exit_code_of_output, patient_streams
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.printable import printable
 
 # In the order in which help names them.
 COMMANDS = (
@@ -76,11 +77,18 @@ def _run_command(arguments: Sequence[str] | None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser to which a text without another type is a `given_text`."""
+    """A parser to which a text without another type is a `given_text`.
+
+    Its errors, and those of its commands, repeat no escape sequence.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.register("type", None, given_text)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and what is wrong, and end with 2."""
+        super().error(printable(message))
 
 
 def command_line() -> argparse.ArgumentParser:
