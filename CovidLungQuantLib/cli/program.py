@@ -38,6 +38,20 @@ ORDER = (
 )
 
 
+def find_commands() -> list[ModuleType]:
+    """The files of this folder that have an `add_parser`, in the order of help."""
+    names = sorted(
+        (file.name for file in pkgutil.iter_modules(cli.__path__) if file.name != "__main__"),
+        key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name),
+    )
+    modules = (importlib.import_module(f"{cli.__name__}.{name}") for name in names)
+    return [module for module in modules if hasattr(module, "add_parser")]
+
+
+# Found when this file is loaded, so that what cannot be loaded is said before anything is run.
+COMMANDS = find_commands()
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; errors go to stderr as one sentence."""
     with patient_streams() as output:
@@ -65,16 +79,6 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     return 0
 
 
-def _commands() -> list[ModuleType]:
-    """The files of this folder that have an `add_parser`, in the order of help."""
-    names = sorted(
-        (file.name for file in pkgutil.iter_modules(cli.__path__) if file.name != "__main__"),
-        key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name),
-    )
-    modules = (importlib.import_module(f"{cli.__name__}.{name}") for name in names)
-    return [module for module in modules if hasattr(module, "add_parser")]
-
-
 class _Parser(argparse.ArgumentParser):
     """A parser to which a text without another type is a `given_text`.
 
@@ -99,6 +103,6 @@ def command_line() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in _commands():
+    for module in COMMANDS:
         module.add_parser(commands)
     return parser

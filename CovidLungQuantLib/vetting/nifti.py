@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import SimpleITK as sitk
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.vetting.limits import check_sizes
@@ -118,6 +117,9 @@ def itk_geometry(path: Path) -> tuple[tuple[float, ...], tuple[float, ...], np.n
     Raises:
         BadInputError: ITK takes the axes for skewed, or does not read the header.
     """
+    # Loading it takes long, and most commands read no NIfTI.
+    import SimpleITK as sitk
+
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NiftiImageIO")
     reader.SetFileName(str(path))

@@ -21,7 +21,7 @@ from sentences import is_one_sentence
 from small_model import small_model
 
 from CovidLungQuantLib import __version__, cli
-from CovidLungQuantLib.cli import info
+from CovidLungQuantLib.cli import info, program
 from CovidLungQuantLib.cli.progress_bar import LineProgress
 from CovidLungQuantLib.errors import Cancelled, OutOfResourcesError
 from CovidLungQuantLib.labels import DISCLAIMER
@@ -551,7 +551,7 @@ def test_segment_writes_the_very_label_map_of_quantify(ct_path: Path, tmp_path: 
     assert KIND_CHOICES["density"] in result["notes"][-1]
 
 
-NEW_COMMAND = '''
+NEW_COMMAND = """
 from CovidLungQuantLib.cli.options import add_debug_option
 
 def add_parser(commands):
@@ -561,7 +561,7 @@ def add_parser(commands):
 
 def run(chosen):
     print("hello")
-'''
+"""
 
 
 def test_a_new_command_is_one_file(
@@ -569,6 +569,7 @@ def test_a_new_command_is_one_file(
 ):
     (tmp_path / "greet.py").write_text(NEW_COMMAND)
     monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path)])
+    monkeypatch.setattr(program, "COMMANDS", program.find_commands())
 
     assert cli.main(["greet"]) == 0
     assert capsys.readouterr().out == "hello\n"
