@@ -52,7 +52,7 @@ def check_training(config: TrainingConfig) -> None:
         value = getattr(config, name)
         if not isinstance(value, Integral) or value < smallest:
             raise _outside(name, value, f"a whole number of at least {smallest}")
-        if value > LARGEST_WHOLE_NUMBER:
+        if int(value) > LARGEST_WHOLE_NUMBER:
             raise _outside(name, value, f"a whole number of at most {LARGEST_WHOLE_NUMBER}")
     for name in _POSITIVE:
         if not (_is_number(value := getattr(config, name)) and value > 0):
