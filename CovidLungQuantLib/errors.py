@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from CovidLungQuantLib.printable import printable
+
 
 class CovidLungQuantError(Exception):
     """Base of every error this library raises on purpose; `exit_code` is the command line's."""
 
     exit_code = 1
+
+    def __init__(self, message: object = "") -> None:
+        """`message` may quote headers and file names; what a terminal would obey is written out."""
+        super().__init__(printable(str(message)))
 
 
 class BadInputError(CovidLungQuantError):

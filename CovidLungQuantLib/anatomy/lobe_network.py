@@ -23,6 +23,11 @@ FISSURE_COUNTS = {RIGHT_LUNG_VALUE: 2, LEFT_LUNG_VALUE: 1}
 # An ordinary lung, (z, y, x); sizes reach the network as logarithms against it.
 USUAL_SIZE_MM = (280.0, 180.0, 130.0)
 INPUT_CHANNELS = 7
+# Halved three times on the way down.
+GRID_STEP = 8
+NORM_GROUPS = 4
+LARGEST_GRID = 256
+LARGEST_CHANNELS = 1024
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,22 @@ class LobeNetworkConfig:
 
     grid: Shape = (48, 32, 24)
     channels: tuple[int, int, int] = (24, 48, 96)
+
+
+def check_lobe_config(config: LobeNetworkConfig) -> None:
+    """Refuse values that no lobe network has, before one is built.
+
+    Raises:
+        ValueError: a value is no whole number, or out of bounds.
+    """
+    for values, step, highest in (
+        (config.grid, GRID_STEP, LARGEST_GRID),
+        (config.channels, NORM_GROUPS, LARGEST_CHANNELS),
+    ):
+        if len(values) != 3 or not all(type(value) is int for value in values):
+            raise ValueError(f"{values} are not three whole numbers")
+        if not all(step <= value <= highest and value % step == 0 for value in values):
+            raise ValueError(f"{values} are out of bounds")
 
 
 class LungNetwork(nn.Module):
@@ -102,10 +123,10 @@ class _Block(nn.Sequential):
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(
             nn.Conv3d(channels_in, channels_out, 3, padding=1, bias=False),
-            nn.GroupNorm(4, channels_out),
+            nn.GroupNorm(NORM_GROUPS, channels_out),
             nn.LeakyReLU(0.1),
             nn.Conv3d(channels_out, channels_out, 3, padding=1, bias=False),
-            nn.GroupNorm(4, channels_out),
+            nn.GroupNorm(NORM_GROUPS, channels_out),
             nn.LeakyReLU(0.1),
         )
 

@@ -6,15 +6,16 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from CovidLungQuantLib.anatomy.lobe_network import LobeNetwork, LobeNetworkConfig
+from CovidLungQuantLib.anatomy.lobe_network import LobeNetwork, LobeNetworkConfig, check_lobe_config
 from CovidLungQuantLib.models.files import (
     NOT_A_MODEL_ERRORS,
+    filled_network,
     load_checked,
     not_a_model,
     save_with_checksum,
     weights_of,
 )
-from CovidLungQuantLib.models.registry import CHECKSUM_SUFFIX, MODELS_FOLDER
+from CovidLungQuantLib.models.registry import MODELS_FOLDER, SHIPPED_SHA256
 
 FORMAT_NAME = "covidlungquant-lobes-1"
 # In a folder of its own: the models beside it are the lesion networks a user may choose from.
@@ -33,27 +34,25 @@ def shipped_lobe_network() -> LobeNetwork:
 
 def shipped_lobe_model_sha256() -> str:
     """SHA-256 of the network that comes with the software; loading it checks that it is right."""
-    return (
-        LOBE_MODEL_FILE.with_name(LOBE_MODEL_FILE.stem + CHECKSUM_SUFFIX)
-        .read_text(encoding="utf-8")
-        .split()[0]
-    )
+    return SHIPPED_SHA256[LOBE_MODEL_FILE.stem]
 
 
 def load_lobe_model(path: Path) -> LobeNetwork:
     """Load a lobe network after checking its SHA-256; on the CPU, ready for inference.
 
     Raises:
-        BadInputError: checksum mismatch, or not a lobe network of this software.
+        BadInputError: checksum mismatch, not a lobe network of this software, or weights that are
+            not finite.
     """
     content, _ = load_checked(path, FORMAT_NAME)
     try:
         values = content["network_config"]
-        network = LobeNetwork(LobeNetworkConfig(**{key: tuple(values[key]) for key in values}))
-        network.load_state_dict({key: value.float() for key, value in content["weights"].items()})
+        config = LobeNetworkConfig(**{key: tuple(values[key]) for key in values})
+        check_lobe_config(config)
+        weights = content["weights"]
     except NOT_A_MODEL_ERRORS as error:
         raise not_a_model(path) from error
-    return network.eval()
+    return filled_network(lambda: LobeNetwork(config), weights, path)
 
 
 def save_lobe_model(path: Path, network: LobeNetwork) -> str:

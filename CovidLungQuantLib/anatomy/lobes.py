@@ -23,6 +23,7 @@ from CovidLungQuantLib.anatomy.lobe_network import LobeNetwork, occupancy_on_gri
 from CovidLungQuantLib.anatomy.lobe_weights import shipped_lobe_network
 from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.ct import ScanWarning
+from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
     LEFT_LOWER_LOBE,
     LEFT_LUNG_VALUE,
@@ -135,6 +136,11 @@ class _ShapePrior:
         ]
         with torch.inference_mode():
             maps = network.of_lung(lung_value)(occupancy[None], torch.tensor([size_mm]))
+        if not bool(torch.isfinite(maps.sum())):
+            raise BadInputError(
+                "The network for the lobes answers with numbers that are not finite; install the "
+                "software again or leave the lobes out."
+            )
         return cls(maps[0].numpy(), box)
 
     def at(self, *positions: np.ndarray) -> np.ndarray:

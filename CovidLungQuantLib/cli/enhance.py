@@ -22,6 +22,7 @@ from CovidLungQuantLib.cli.progress_bar import READ_UNTIL, WRITE_FROM, shown_pro
 from CovidLungQuantLib.cli.results import enhancement_lines
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.printable import printable
 from CovidLungQuantLib.progress import subrange
 
 if TYPE_CHECKING:
@@ -119,11 +120,11 @@ def run(chosen: argparse.Namespace) -> None:
             if file is not None and array is not None:
                 stored = array.astype(np.uint8) if array.dtype == bool else array
                 write_image(file, stored, ct.geometry)
-    print(f"\n{ct.name}\n{_enhancement_text(scan)}")
+    print(f"\n{printable(ct.name)}\n{_enhancement_text(scan)}")
     print_warnings(warning.message for warning in scan.warnings)
     print(f"{DISCLAIMER}\nWritten:")
     for file in wanted:
-        print(f"  {file.absolute()}")
+        print(f"  {printable(str(file.absolute()))}")
 
 
 def _enhancement_text(scan: EnhancedScan) -> str:

@@ -11,6 +11,7 @@ from CovidLungQuantLib.cli.options import CT_HELP, add_debug_option, add_series_
 from CovidLungQuantLib.cli.progress_bar import shown_progress
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.printable import printable
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.cli.options import Commands
@@ -97,7 +98,7 @@ def run(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.training.export_list import ExportedScan, export_scans
 
     def tell(scan: ExportedScan) -> None:
-        name = scan.item.ct.name
+        name = printable(scan.item.ct.name)
         print(f"{scan.case}  {name}" if scan.case else f"Left out: {name}: {scan.reason}")
 
     items = _items(chosen)
@@ -118,7 +119,7 @@ def run(chosen: argparse.Namespace) -> None:
             f"{len(items) - len(cases)} of {len(items)} scans were left out, for the reasons "
             "above; correct the list and run it again with the scans left out."
         )
-    print(f"{DISCLAIMER}\nAdded to {chosen.output.absolute()}: {', '.join(cases)}")
+    print(f"{DISCLAIMER}\nAdded to {printable(str(chosen.output.absolute()))}: {', '.join(cases)}")
 
 
 def _items(chosen: argparse.Namespace) -> list[ExportItem]:

@@ -18,6 +18,7 @@ from CovidLungQuantLib.cli.printing import aligned
 from CovidLungQuantLib.cli.progress_bar import shown_progress
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.printable import printable
 from CovidLungQuantLib.vetting import read_json
 
 if TYPE_CHECKING:
@@ -89,14 +90,14 @@ def run(chosen: argparse.Namespace) -> None:
     if [chosen.dataset is not None, chosen.status, chosen.cancel is not None].count(True) != 1:
         raise BadInputError("Give the folder of a training set, or --status, or --cancel NEW.")
     if chosen.status:
-        print("\n".join(status_lines()))
+        print("\n".join(map(printable, status_lines())))
         return
     if chosen.cancel is not None:
-        print(cancel_fine_tuning(chosen.cancel))
+        print(printable(cancel_fine_tuning(chosen.cancel)))
         return
     started = _start(chosen)
     if chosen.background:
-        name = started.plan.name
+        name = printable(started.plan.name)
         print(
             f"Fine-tuning {name} has begun; see {PROGRAM} fine-tune --status, and --cancel {name}."
         )
@@ -107,9 +108,10 @@ def run(chosen: argparse.Namespace) -> None:
     comparison = read_json(status.comparison_file)
     print(f"\n{aligned(_comparison_rows(comparison))}")
     for name, reason in comparison["left_out"].items():
-        print(f"Left out: {name}: {reason}")
+        print(printable(f"Left out: {name}: {reason}"))
     print(comparison["note"])
-    print(f"{DISCLAIMER}\n{status.message}\n  {status.model_file}\n  {status.comparison_file}")
+    written = (status.message, f"  {status.model_file}", f"  {status.comparison_file}")
+    print("\n".join([DISCLAIMER, *map(printable, written)]))
 
 
 def _start(chosen: argparse.Namespace) -> FineTuning:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from CovidLungQuantLib.cli.options import add_debug_option
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.printable import printable
 from CovidLungQuantLib.versions import software_versions
 
 if TYPE_CHECKING:
@@ -35,5 +36,5 @@ def run(chosen: argparse.Namespace) -> None:
             about = f"sha256 {load_model(name).sha256}"
         except BadInputError as error:
             about = str(error)
-        print(f"{'model':<15} {name}  {about}")
+        print(f"{'model':<15} {printable(name)}  {about}")
     print(DISCLAIMER)

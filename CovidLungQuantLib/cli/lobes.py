@@ -18,6 +18,7 @@ from CovidLungQuantLib.cli.printing import print_warnings
 from CovidLungQuantLib.cli.progress_bar import READ_UNTIL, WRITE_FROM, shown_progress
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER, LOBES
+from CovidLungQuantLib.printable import printable
 from CovidLungQuantLib.progress import subrange
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def run(chosen: argparse.Namespace) -> None:
         write_image(chosen.output, lobes, geometry)
     print(_volumes_text(lobes, geometry))
     print_warnings(warning.message for warning in warnings)
-    print(f"{DISCLAIMER}\nWritten to {chosen.output}")
+    print(f"{DISCLAIMER}\nWritten to {printable(str(chosen.output))}")
 
 
 def _volumes_text(lobes: np.ndarray, geometry: Geometry) -> str:

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.printable import printable
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> str:
     """Rows as text with the first column to the left and the others to the right."""
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = (
         f"{row[0]:<{widths[0]}}  "
@@ -28,11 +30,11 @@ def number_text(value: float) -> str:
 def print_warnings(messages: Iterable[str]) -> None:
     """Print each warning once, in the order they came."""
     for message in dict.fromkeys(messages):
-        print(f"Warning: {message}")
+        print(f"Warning: {printable(message)}")
 
 
 def print_files(folder: Path, names: Sequence[str]) -> None:
     """Print what was written, below the disclaimer."""
-    print(f"{DISCLAIMER}\nWritten to {folder.absolute()}:")
+    print(f"{DISCLAIMER}\nWritten to {printable(str(folder.absolute()))}:")
     for name in names:
-        print(f"  {name}")
+        print(f"  {printable(name)}")

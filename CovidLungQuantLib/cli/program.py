@@ -6,45 +6,35 @@ Exit codes: 0 done, 2 bad input, 3 out of memory or disk, 130 cancelled, 1 an un
 from __future__ import annotations
 
 import argparse
+import importlib
+import pkgutil
 from collections.abc import Sequence
-from typing import Any
+from types import ModuleType
+from typing import Any, NoReturn
 
-from CovidLungQuantLib import __version__
-from CovidLungQuantLib.cli import (
-    agreement,
-    enhance,
-    evaluate,
-    export,
-    fine_tune,
-    follow_up,
-    info,
-    lobes,
-    measure,
-    phantom,
-    segment,
-    train,
-)
+from CovidLungQuantLib import __version__, cli
 from CovidLungQuantLib.cli.arguments import given_text
 from CovidLungQuantLib.cli.explaining import PROGRAM, explain
 from CovidLungQuantLib.cli.stopping import CANCELLED
 from CovidLungQuantLib.cli.streams import exit_code_of_output, patient_streams
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.printable import printable
 
-# In the order in which help names them.
-COMMANDS = (
-    segment,
-    measure,
-    evaluate,
-    agreement,
-    follow_up,
-    lobes,
-    enhance,
-    phantom,
-    export,
-    train,
-    fine_tune,
-    info,
+# Help names these first; the file of another command needs no entry.
+ORDER = (
+    "segment",
+    "measure",
+    "evaluate",
+    "agreement",
+    "follow_up",
+    "lobes",
+    "enhance",
+    "phantom",
+    "export",
+    "train",
+    "fine_tune",
+    "info",
 )
 
 
@@ -75,12 +65,29 @@ def _run_command(arguments: Sequence[str] | None) -> int:
     return 0
 
 
+def _commands() -> list[ModuleType]:
+    """The files of this folder that have an `add_parser`, in the order of help."""
+    names = sorted(
+        (file.name for file in pkgutil.iter_modules(cli.__path__) if file.name != "__main__"),
+        key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name),
+    )
+    modules = (importlib.import_module(f"{cli.__name__}.{name}") for name in names)
+    return [module for module in modules if hasattr(module, "add_parser")]
+
+
 class _Parser(argparse.ArgumentParser):
-    """A parser to which a text without another type is a `given_text`."""
+    """A parser to which a text without another type is a `given_text`.
+
+    Its errors, and those of its commands, repeat no escape sequence.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.register("type", None, given_text)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and what is wrong, and end with 2."""
+        super().error(printable(message))
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -92,6 +99,6 @@ def command_line() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_parser(commands)
+    for module in _commands():
+        module.add_parser(commands)
     return parser

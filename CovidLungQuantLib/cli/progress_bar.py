@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from CovidLungQuantLib.printable import printable
 from CovidLungQuantLib.progress import ProgressCallback
 
 # Part of the bar at which reading ends and writing begins.
@@ -25,7 +26,7 @@ def shown_progress() -> Iterator[ProgressCallback]:
     with tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed}", leave=False) as bar:
 
         def show(fraction: float, message: str) -> None:
-            bar.set_description(message, refresh=False)
+            bar.set_description(printable(message), refresh=False)
             bar.n = round(100 * min(max(fraction, 0.0), 1.0))
             bar.refresh()
 
@@ -42,5 +43,5 @@ class LineProgress:
         step_without_counts = re.sub(r"\d+", "", message)
         current = (step_without_counts, int(10 * fraction))
         if current != self._last:
-            print(f"{100 * fraction:3.0f} %  {message}", file=sys.stderr, flush=True)
+            print(f"{100 * fraction:3.0f} %  {printable(message)}", file=sys.stderr, flush=True)
             self._last = current

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from CovidLungQuantLib.measures.severity import (
     HIGHEST_TOTAL_SEVERITY_SCORE,
     SEVERE_CT_SEVERITY_SCORE,
 )
+from CovidLungQuantLib.printable import printable
 from CovidLungQuantLib.progress import ProgressCallback, subrange
 
 if TYPE_CHECKING:
@@ -68,6 +70,17 @@ def check_dicom(chosen: argparse.Namespace) -> None:
         )
 
 
+def checked_for_dicom(
+    chosen: argparse.Namespace, ct: CTVolume, dicom_files: Sequence[Path]
+) -> CTVolume:
+    """The scan, with a warning for what DICOM results must fill in; refused if they cannot be."""
+    if not chosen.dicom:
+        return ct
+    from CovidLungQuantLib.outputs.dicom_files import check_source
+
+    return replace(ct, warnings=(*ct.warnings, *check_source(ct, dicom_files)))
+
+
 def write_result(
     chosen: argparse.Namespace,
     quantification: Quantification,
@@ -90,7 +103,7 @@ def write_result(
 
 def print_result(quantification: Quantification, files: list[Path]) -> None:
     """Print the numbers, the warnings and what was written."""
-    print(f"\n{quantification.ct.name}\n{_text_table(quantification)}")
+    print(f"\n{printable(quantification.ct.name)}\n{_text_table(quantification)}")
     print(_scores_text(quantification))
     if quantification.airways_and_vessels is not None:
         print(_airways_and_vessels_line(quantification.airways_and_vessels, quantification))

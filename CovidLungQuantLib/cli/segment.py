@@ -17,6 +17,7 @@ from CovidLungQuantLib.cli.progress_bar import READ_UNTIL, WRITE_FROM, shown_pro
 from CovidLungQuantLib.cli.results import (
     check_dicom,
     check_pdf,
+    checked_for_dicom,
     given_lobes,
     lobe_option,
     print_result,
@@ -98,6 +99,7 @@ def run(chosen: argparse.Namespace) -> None:
     with shown_progress() as progress:
         progress(0.0, "Reading the scan")
         ct, dicom_files = read_ct_and_files(chosen.ct, chosen.series)
+        ct = checked_for_dicom(chosen, ct, dicom_files)
         quantification = quantify(
             ct,
             options,

@@ -19,6 +19,7 @@ from CovidLungQuantLib.cli.options import (
     add_device_option,
     add_same_patient_option,
 )
+from CovidLungQuantLib.printable import printable
 from CovidLungQuantLib.training.recipes import DEFAULT_RECIPE, RECIPES, recipe
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def run(chosen: argparse.Namespace) -> None:
         same_patient=chosen.same_patient,
     )
     if saved is not None:
-        print(f"{saved.sha256}  {saved.file}")
+        print(f"{saved.sha256}  {printable(str(saved.file))}")
 
 
 def _configuration(chosen: argparse.Namespace) -> TrainingConfig:

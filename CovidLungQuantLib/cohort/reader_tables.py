@@ -19,6 +19,7 @@ from pathlib import Path
 
 from CovidLungQuantLib.cohort.agreement import PairedAgreement, paired_agreement
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.tables import cell_text
 from CovidLungQuantLib.vetting import UnreadableFileError, parse_csv_rows, read_text
 
 CASE_COLUMN = "case"
@@ -147,20 +148,20 @@ def _read_rows(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
     first_line = text.partition("\n")[0]
     delimiter = max(",;\t", key=first_line.count)
     lines = parse_csv_rows(text, file.name, delimiter)
-    header = [name.strip() for name in lines[0][1]] if lines else []
+    header = [cell_text(name.strip()) for name in lines[0][1]] if lines else []
     repeated = [name for name in header if header.count(name) > 1]
     if repeated:
         raise BadInputError(f"{file.name} has the column “{repeated[0]}” twice; rename one.")
     rows = []
     for line, cells in lines[1:]:
-        if not any(cell.strip() for cell in cells):
+        if not any(cell_text(cell.strip()) for cell in cells):
             continue
         if len(cells) != len(header):
             raise BadInputError(
                 f"Line {line} of {file.name} has {len(cells)} cells and the first line "
                 f"{len(header)}; correct it (decimals take a point in a table with commas)."
             )
-        stripped = (cell.strip() for cell in cells)
+        stripped = (cell_text(cell.strip()) for cell in cells)
         rows.append((line, dict(zip(header, stripped, strict=True))))
     return header, rows
 

@@ -15,6 +15,7 @@ from CovidLungQuantLib.ct.orientation import (
 )
 from CovidLungQuantLib.ct.volume import CTVolume, Geometry, ScanWarning
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.printable import printable
 
 AIR_HU = -1024
 HIGHEST_USUAL_HU = 3071
@@ -67,7 +68,7 @@ def check_ct(hu_array: np.ndarray, geometry: Geometry, name: str = "CT") -> CTVo
     _check_finite(hu_array, painted, name)
     hu, padding = _as_int16(hu_array, painted, name)
     _check_hounsfield_units(hu, painted, padding, name)
-    ct = CTVolume(hu, geometry, name)
+    ct = CTVolume(hu, geometry, printable(name))
     upright, orientation = lps_oriented(ct)
     padding_count = 0
     if padding is not None:

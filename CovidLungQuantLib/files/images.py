@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from CovidLungQuantLib.ct import Geometry
 from CovidLungQuantLib.ct.images import geometry_of_header, image_on
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.disk import not_written
 from CovidLungQuantLib.files.seg_nrrd import SegmentHeader, segment_headers
 from CovidLungQuantLib.vetting import (
     StoredImage,
@@ -110,6 +111,7 @@ def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:
 
     Raises:
         BadInputError: it cannot be written there.
+        OutOfResourcesError: the disk is full.
     """
     # Under another name until it is complete; the suffix, which says the format, is kept.
     unfinished = path.with_name(f".unfinished-{path.name}")
@@ -118,9 +120,7 @@ def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:
         sitk.WriteImage(image_on(array, geometry), str(unfinished), useCompression=True)
         unfinished.rename(path)
     except (OSError, RuntimeError) as error:
-        raise BadInputError(
-            f"{path.name} cannot be written there; choose another folder or free some space."
-        ) from error
+        raise not_written(unfinished, path.name) from error
     finally:
         unfinished.unlink(missing_ok=True)
 

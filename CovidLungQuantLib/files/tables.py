@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,21 @@ from typing import Any
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.versions import software_versions
 
+# File names may hold bytes that are no UTF-8, which Python keeps as halves of characters.
+HALF_CHARACTERS = "backslashreplace"
+# A spreadsheet would take a text that begins so for a formula and run it; with an apostrophe before
+# it, it is text. Apostrophes that stand there already get one more, for reading to take away.
+_LIKE_A_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_MARKED_AS_TEXT = re.compile(r"'+[=+\-@\t\r\n]")
+
 
 def write_csv(
     path: Path | str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None
 ) -> None:
     """Write rows as CSV; numbers as Python's shortest exact form, an empty cell for NaN.
+
+    Texts that a spreadsheet would run as a formula are marked, see `cell`.
 
     Args:
         path: of the file.
@@ -27,11 +39,18 @@ def write_csv(
         OSError: the file cannot be written.
     """
     rows = list(rows)
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
+    with Path(path).open("w", newline="", encoding="utf-8", errors=HALF_CHARACTERS) as file:
         names = list(rows[0] if columns is None else columns)
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
+        file.write(csv_line(names))
+        file.writelines(csv_line(row.get(name, "") for name in names) for row in rows)
+
+
+def csv_line(values: Iterable[Any]) -> str:
+    """One line of a CSV file, with its end; values as `cell` marks them."""
+    line = io.StringIO(newline="")
+    # With this end of lines csv quotes whatever holds either character of it.
+    csv.writer(line, lineterminator="\r\n").writerow(map(cell, values))
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
@@ -41,7 +60,7 @@ def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
         OSError: the file cannot be written.
     """
     text = json.dumps(none_for_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    Path(path).write_text(text + "\n", encoding="utf-8", errors=HALF_CHARACTERS)
 
 
 def write_study_json(path: Path | str, content: Mapping[str, Any]) -> None:
@@ -73,8 +92,20 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def cell(value: Any) -> Any:
-    """A value as a table shows it: an empty cell for NaN."""
+    """A value as a table holds it: an empty cell for NaN, text that a spreadsheet leaves alone.
+
+    A text that begins with =, +, -, @, a tab or a line's end gets an apostrophe before it, unless
+    it is a number; `cell_text` takes it away.
+    """
+    if isinstance(value, str):
+        is_run = _LIKE_A_FORMULA.match(value) and not _NUMBER.fullmatch(value)
+        return f"'{value}" if is_run else value
     return "" if _is_nan(value) else value
+
+
+def cell_text(text: str) -> str:
+    """A cell's text as it was before `cell` marked it."""
+    return text[1:] if _MARKED_AS_TEXT.match(text) else text
 
 
 def _is_nan(value: Any) -> bool:

@@ -40,7 +40,7 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_slice,
     working_step_mm,
 )
-from CovidLungQuantLib.models.network import LesionNetwork, LesionOutput
+from CovidLungQuantLib.models.network import LesionOutput
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
@@ -120,10 +120,10 @@ def segment_lesions(
             takes twice the time.
 
     Raises:
-        BadInputError: unknown or missing device.
+        BadInputError: unknown or missing device, or the network's answer is not finite.
         OutOfResourcesError: memory ran out even for single windows on the CPU.
     """
-    runner = _WindowRunner(model.network, choose_device(device), mirror)
+    runner = _WindowRunner(model, choose_device(device), mirror)
     box = in_plane_box(hu, anatomy.lungs > 0, spacing_mm, model.config)
     network_labels = np.zeros(hu.shape, np.uint8)
     for index, probabilities in _native_slices(hu, spacing_mm, anatomy, box, runner, progress):
@@ -147,7 +147,7 @@ def lesion_probabilities(
         float16 (z, class, y, x), classes by their values in `labels.py`; background where the
         network did not look.
     """
-    runner = _WindowRunner(model.network, choose_device(device), mirror)
+    runner = _WindowRunner(model, choose_device(device), mirror)
     box = in_plane_box(hu, anatomy.lungs > 0, spacing_mm, model.config)
     result = np.zeros((len(hu), CLASS_COUNT, *hu.shape[1:]), np.float16)
     result[:, BACKGROUND_VALUE] = 1.0
@@ -308,10 +308,11 @@ def _native_slices(
 class _WindowRunner:
     """Runs windows in batches, seeing each slice once and forgetting it when passed."""
 
-    def __init__(self, network: LesionNetwork, device: str, mirror: bool) -> None:
+    def __init__(self, model: LoadedModel, device: str, mirror: bool) -> None:
         self.mirror = mirror
         self.warnings: list[ScanWarning] = []
-        self.network = network.eval()
+        self.name = model.name
+        self.network = model.network.eval()
         self._use(device)
 
     def _use(self, device: str) -> None:
@@ -341,6 +342,7 @@ class _WindowRunner:
             except (torch.cuda.OutOfMemoryError, MemoryError) as error:
                 self._use_less_memory(error)
                 continue
+            self._check_finite(probabilities)
             yield from zip(batch, probabilities, strict=True)
             done += len(batch)
 
@@ -359,6 +361,14 @@ class _WindowRunner:
             plain, mirrored = probabilities
             return ((plain + mirrored.flip(-1)) / 2.0).cpu()
         return probabilities[0].cpu()
+
+    def _check_finite(self, probabilities: Tensor) -> None:
+        # NaN compares as false, which would pass for normal lung. One sum finds it anywhere.
+        if not bool(torch.isfinite(probabilities.sum())):
+            raise BadInputError(
+                f"The network of the model {self.name} answers with numbers that are not finite; "
+                "choose another model."
+            )
 
     def _see(self, indices: list[int], load_slice: Callable[[int], np.ndarray]) -> None:
         """Show slices to the network, and their mirror images where asked for."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from CovidLungQuantLib.lesions.networks import build_network, config_from_values, config_to_values
 from CovidLungQuantLib.models.files import (
     NOT_A_MODEL_ERRORS,
+    filled_network,
     load_checked,
     not_a_model,
     save_with_checksum,
@@ -36,17 +37,17 @@ def load_model(name_or_path: str | None = None) -> LoadedModel:
     hash.
 
     Raises:
-        BadInputError: no such model, checksum mismatch, or not a model of this software.
+        BadInputError: no such model, checksum mismatch, not a model of this software, or weights
+            that are not finite.
     """
     path = model_path(name_or_path)
     content, sha256 = load_checked(path, FORMAT_NAME)
     try:
         config = config_from_values(content["network_config"])
-        network = build_network(config)
-        network.load_state_dict({key: value.float() for key, value in content["weights"].items()})
+        weights = content["weights"]
     except NOT_A_MODEL_ERRORS as error:
         raise not_a_model(path) from error
-    network.eval()
+    network = filled_network(lambda: build_network(config), weights, path)
     return LoadedModel(network, config, path.stem, sha256)
 
 

@@ -1,38 +1,54 @@
-"""Files of weights: written whole or not at all, and loaded only if their SHA-256 agrees."""
+"""Files of weights: written whole or not at all, loaded only if their SHA-256 agrees.
+
+Nothing in a file is run, and nothing it claims is believed before it is checked: sizes first, then
+what network it names, then that its weights are those of that network and finite.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import pickle
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.models.network import LesionNetwork
-from CovidLungQuantLib.models.registry import CHECKSUM_SUFFIX, MODELS_FOLDER
+from CovidLungQuantLib.models.registry import CHECKSUM_SUFFIX, MODELS_FOLDER, SHIPPED_SHA256
 
 # A zip archive, and the pickles of PyTorch before 1.6.
 STARTS_OF_TORCH_FILES = (b"PK\x03\x04", b"\x80\x02")
 # What reading a file that is no model, or filling a network from it, may raise.
 NOT_A_MODEL_ERRORS = (
+    AttributeError,
+    IndexError,
     KeyError,
+    OverflowError,
     TypeError,
     ValueError,
     RuntimeError,
+    AssertionError,
+    NotImplementedError,
     EOFError,
     pickle.UnpicklingError,
+    zipfile.BadZipFile,
 )
+# The shipped models have 1 to 6 MB.
+LARGEST_MODEL_BYTES = 1_000_000_000
+
+Network = TypeVar("Network", bound=nn.Module | LesionNetwork)
 
 
 def load_checked(path: Path, format_name: str) -> tuple[dict[str, Any], str]:
     """Read a model file after checking its SHA-256; nothing in it is run.
 
-    The checksum beside the file must agree; a file without one (a user's own) is only named by its
-    hash, but what ships has one.
+    A shipped model must have the hash that `registry` states. The checksum beside a file must
+    agree; a file without one (a user's own) is only named by its hash, but what ships has one.
 
     Args:
         path: the .pt file.
@@ -42,21 +58,14 @@ def load_checked(path: Path, format_name: str) -> tuple[dict[str, Any], str]:
         The content, and the SHA-256.
 
     Raises:
-        BadInputError: checksum missing or different, or not a model of this format.
+        BadInputError: not a file, checksum missing or different, or not a model of this format.
     """
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    checksum_file = _checksum_file(path)
-    if checksum_file.is_file() and checksum_file.read_text(encoding="utf-8").split()[0] != sha256:
-        raise BadInputError(
-            f"The model file {path.name} is damaged or was changed (its SHA-256 is not the one in "
-            f"{checksum_file.name}); install it again."
-        )
-    if MODELS_FOLDER in path.parents and not checksum_file.is_file():
-        raise BadInputError(f"The checksum of model {path.stem} is missing; install it again.")
-    check_is_of_torch(path)
+    data = _bytes_of(path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    _check_sha256(path, sha256)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["format"] != format_name:
+        content = read_torch(data)
+        if not isinstance(content, dict) or content["format"] != format_name:
             raise KeyError("format")
     except NOT_A_MODEL_ERRORS as error:
         raise not_a_model(path) from error
@@ -71,6 +80,102 @@ def check_is_of_torch(path: Path) -> None:
     with path.open("rb") as file:
         if not file.read(4).startswith(STARTS_OF_TORCH_FILES):
             raise not_a_model(path)
+
+
+def read_torch(data: bytes) -> Any:
+    """Read what `torch.save` wrote; plain values and tensors only, and no more than the bytes hold.
+
+    Raises:
+        ValueError: the archive unpacks to more than it is; torch itself packs nothing.
+        Exception: one of `NOT_A_MODEL_ERRORS`.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("compressed")
+        if sum(entry.file_size for entry in archive.infolist()) > len(data):
+            raise ValueError("larger inside than outside")
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def filled_network(build: Callable[[], Network], weights: Any, path: Path) -> Network:
+    """Build a network and give it the weights of a file, on the CPU, ready for inference.
+
+    It is built without memory first: what a configuration asks for is only allocated if the file
+    holds the weights for it.
+
+    Args:
+        build: makes the network with weights of any kind.
+        weights: what the file holds, by name.
+        path: of the file, for messages.
+
+    Raises:
+        BadInputError: the weights are of another network, or not finite.
+    """
+    try:
+        with torch.device("meta"):
+            shapes = {name: value.shape for name, value in build().state_dict().items()}
+        _check_weights(weights, shapes)
+    except NOT_A_MODEL_ERRORS as error:
+        raise not_a_model(path) from error
+    plain = {name: value.float() for name, value in weights.items()}
+    if not all(bool(torch.isfinite(value).all()) for value in plain.values()):
+        raise BadInputError(
+            f"The model {path.stem} holds weights that are not finite numbers, so it cannot "
+            "segment; train it again or choose another model."
+        )
+    network = build()
+    network.load_state_dict(plain)
+    network.eval()
+    return network
+
+
+def _bytes_of(path: Path) -> bytes:
+    if not path.is_file():
+        raise BadInputError(f"{path.name} is not a model file; give the path of a .pt file.")
+    if path.stat().st_size > LARGEST_MODEL_BYTES:
+        raise not_a_model(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInputError(
+            f"The model file {path.name} cannot be read ({error.strerror}); check its rights."
+        ) from error
+
+
+def _check_sha256(path: Path, sha256: str) -> None:
+    checksum_file = _checksum_file(path)
+    is_shipped = MODELS_FOLDER in path.parents
+    if is_shipped and not checksum_file.is_file():
+        raise BadInputError(f"The checksum of model {path.stem} is missing; install it again.")
+    differs = checksum_file.is_file() and _checksum_in(checksum_file) != sha256
+    if differs or (is_shipped and SHIPPED_SHA256.get(path.stem) != sha256):
+        there = f"in {checksum_file.name}" if differs else "of the model that was shipped"
+        raise BadInputError(
+            f"The model file {path.name} is damaged or was changed (its SHA-256 is not the one "
+            f"{there}); install it again."
+        )
+
+
+def _checksum_in(file: Path) -> str:
+    """The hash a checksum file states; empty where it states none."""
+    try:
+        with file.open("rb") as opened:
+            words = opened.read(1000).decode("ascii", errors="replace").split()
+    except OSError:
+        return ""
+    return words[0] if words else ""
+
+
+def _check_weights(weights: Any, shapes: Mapping[str, torch.Size]) -> None:
+    """Refuse with ValueError what are not the plain tensors of a network of these shapes."""
+    if not isinstance(weights, Mapping) or set(weights) != set(shapes):
+        raise ValueError("other names")
+    for name, shape in shapes.items():
+        value = weights[name]
+        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_complex():
+            raise ValueError(f"{name} is not a tensor of numbers")
+        if value.shape != shape or value.is_quantized or value.device.type != "cpu":
+            raise ValueError(f"{name} is of another shape")
 
 
 def save_with_checksum(path: Path, content: dict[str, Any]) -> str:

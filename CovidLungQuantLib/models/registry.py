@@ -1,7 +1,8 @@
 """Which models there are, and where their files lie; needs no PyTorch.
 
 A shipped model is three files in `resources/models`: NAME.pt, NAME.pt.sha256 and NAME.md, its card.
-The user's own lie in a folder of the user's. Any other model is given by the path of its .pt file.
+Its hash stands here too, so that a model exchanged together with its checksum is noticed. The
+user's own lie in a folder of the user's. Any other model is given by the path of its .pt file.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ MODEL_SUFFIX = ".pt"
 CHECKSUM_SUFFIX = ".pt.sha256"
 DEFAULT_MODEL_NAME = "convlstm-attention-4"
 USER_MODELS_VARIABLE = "COVIDLUNGQUANT_MODELS"
+# SHA-256 of every shipped model's .pt file, the network for the lobes included.
+SHIPPED_SHA256 = {
+    "convlstm-attention-4": "16a13b91812a93f86ef0573a8a2d44dd79d7364daca14877468f25abcdd930c4",
+    "unet-1": "f517bdc94a1153552003e2be61fdb6318498a5d2cfe6bf78cea016c71d72e54d",
+    "lobes-from-shape-1": "9b9b1dc3c8faaca4c3a7284ba02f4f09f862bce9fb835c3a2879c10cdadc4f21",
+}
 
 
 def user_models_folder() -> Path:

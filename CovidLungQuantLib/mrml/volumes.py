@@ -17,6 +17,7 @@ from CovidLungQuantLib.ct import CTVolume, Geometry, ScanWarning, check_ct
 from CovidLungQuantLib.display.windows import LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.mrml.nodes import hierarchy_item, no_new_nodes_on_error
+from CovidLungQuantLib.printable import printable
 
 # Slicer's world is RAS, a CTVolume's is LPS: the first two axes change sign.
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -53,7 +54,7 @@ def ct_to_node(scene: Any, ct: CTVolume) -> Any:
     import vtk
 
     with no_new_nodes_on_error(scene):
-        volume_node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", ct.name)
+        volume_node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", printable(ct.name))
         # One by one: spacing and directions taken out of a 4×4 matrix would be rounded.
         volume_node.SetSpacing(ct.geometry.spacing_mm)
         volume_node.SetOrigin((RAS_TO_LPS[:3, :3] @ ct.geometry.origin_mm).tolist())

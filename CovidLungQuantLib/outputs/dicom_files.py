@@ -6,7 +6,9 @@ archive. Needs highdicom, which is an optional extra.
 
 from __future__ import annotations
 
+import io
 import math
+import struct
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from CovidLungQuantLib import __version__
+from CovidLungQuantLib.ct import CTVolume, ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.names import DICOM_MEASUREMENTS_FILE, DICOM_SEGMENTATION_FILE
 from CovidLungQuantLib.files.segments import SOFTWARE_NAME
@@ -28,12 +31,16 @@ from CovidLungQuantLib.labels import (
     MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
     RIGHT,
     RIGHT_LUNG_REGION,
+    RIGHT_LUNG_VALUE,
     Code,
     Label,
 )
 from CovidLungQuantLib.measures.columns import PRIVATE_SCHEME, dicom_columns
+from CovidLungQuantLib.measures.measurements import measure_lungs
 from CovidLungQuantLib.measures.structures import LESION_FIRST, Structure
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
+from CovidLungQuantLib.outputs.dicom_source import read_source
+from CovidLungQuantLib.quantification import Quantification
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
@@ -46,25 +53,13 @@ if TYPE_CHECKING:
     )
     from pydicom import Dataset
 
-    from CovidLungQuantLib.quantification import Provenance, Quantification
+    from CovidLungQuantLib.quantification import Provenance
 
     MeasurementGroup = (
         MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations
     )
 
 
-# What every image of an archive should state, if only as unknown; some exports leave it out.
-PATIENT_AND_STUDY = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-)
 # At most 64 characters, as DICOM's long strings are.
 DISCLAIMER_TEXT = "For research use only; not a medical device"
 SEGMENTATION_SERIES_NUMBER = 9001
@@ -88,6 +83,33 @@ def check_dicom_possible() -> None:
         )
 
 
+def check_source(ct: CTVolume, source_files: Sequence[Path]) -> tuple[ScanWarning, ...]:
+    """Make the DICOM results of a label map of three voxels, and forget them.
+
+    So whatever the series lacks is known before hours of work, not after.
+
+    Args:
+        ct: the scan read from `source_files`.
+        source_files: see `write_dicom`.
+
+    Returns:
+        what is filled in because the series does not state it.
+
+    Raises:
+        BadInputError: highdicom is missing, or the series lacks what a DICOM reference needs.
+    """
+    check_dicom_possible()
+    labels = np.zeros(ct.hu.shape, np.uint8)
+    labels[len(labels) // 2].reshape(-1)[: len(LABELS)] = [label.value for label in LABELS]
+    lungs = np.where(labels > 0, np.uint8(RIGHT_LUNG_VALUE), np.uint8(0))
+    measurements = measure_lungs(ct.hu, labels, lungs, ct.geometry.voxel_volume_ml)
+    trial = Quantification(ct=ct, labels=labels, lungs=lungs, measurements=measurements)
+    source, warnings = read_source(source_files, ct.geometry.spacing_mm[2])
+    for dataset in _results(trial, source):
+        _check_can_be_written(dataset)
+    return warnings
+
+
 def write_dicom(
     folder: Path, quantification: Quantification, source_files: Sequence[Path]
 ) -> list[str]:
@@ -104,48 +126,63 @@ def write_dicom(
         OSError: a file cannot be written.
     """
     check_dicom_possible()
-    source = read_source(source_files)
+    source, _ = read_source(source_files, quantification.ct.geometry.spacing_mm[2])
+    names = (DICOM_SEGMENTATION_FILE, DICOM_MEASUREMENTS_FILE)
+    for dataset, name in zip(_results(quantification, source), names, strict=True):
+        dataset.save_as(folder / name)
+        _check_reads_back(folder / name, dataset)
+    return list(names)
+
+
+def _results(
+    quantification: Quantification, source: Sequence[Dataset]
+) -> tuple[Segmentation, Comprehensive3DSR]:
+    if len(source) != len(quantification.labels):
+        raise BadInputError(
+            f"The scan has {len(quantification.labels)} slices and {len(source)} DICOM files; "
+            "DICOM results refer to one file for each slice, so leave DICOM out."
+        )
     try:
         segmentation = dicom_segmentation(quantification, source)
-        report = dicom_report(quantification, source, segmentation)
-    except (AttributeError, ValueError, TypeError, KeyError) as error:
-        raise BadInputError(
-            f"The source series cannot be referred to in DICOM ({error}); export the "
-            "original series again or leave DICOM out."
-        ) from error
-    segmentation.save_as(folder / DICOM_SEGMENTATION_FILE)
-    report.save_as(folder / DICOM_MEASUREMENTS_FILE)
-    return [DICOM_SEGMENTATION_FILE, DICOM_MEASUREMENTS_FILE]
+        return segmentation, dicom_report(quantification, source, segmentation)
+    except (AttributeError, ValueError, TypeError, KeyError, IndexError) as error:
+        raise _cannot_be_referred_to(error) from error
 
 
-def read_source(files: Sequence[Path]) -> list[Dataset]:
-    """Headers of the slices; patient and study data that are absent are made empty.
+def _cannot_be_referred_to(error: Exception) -> BadInputError:
+    what = str(error).strip().partition("\n")[0].rstrip(".")
+    return BadInputError(
+        f"The source series cannot be referred to in DICOM ({what}); export the original series "
+        "again or leave DICOM out."
+    )
 
-    Text in several character sets is turned into UTF-8.
 
-    Raises:
-        BadInputError: a file is no longer there or no longer DICOM.
-    """
+def _check_can_be_written(dataset: Dataset) -> None:
+    """Refuse what pydicom cannot put into a file, such as a header of its source."""
+    try:
+        dataset.save_as(io.BytesIO())
+    except (AttributeError, ValueError, TypeError, KeyError, OverflowError, struct.error) as error:
+        raise _cannot_be_referred_to(error) from error
+
+
+def _check_reads_back(file: Path, written: Dataset) -> None:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
 
-    source: list[Dataset] = []
-    for file in files:
-        try:
-            dataset = dcmread(file, stop_before_pixels=True)
-        except (OSError, InvalidDicomError) as error:
-            raise BadInputError(
-                f"{file.name} of the source series cannot be read any more; copy the scan again."
-            ) from error
-        for keyword in PATIENT_AND_STUDY:
-            if keyword not in dataset:
-                setattr(dataset, keyword, None if keyword.endswith(("Date", "Time")) else "")
-        if dataset.get("SpecificCharacterSet") and dataset["SpecificCharacterSet"].VM > 1:
-            # Several at once, as East Asian names use, are more than highdicom takes.
-            dataset.decode()
-            dataset.SpecificCharacterSet = "ISO_IR 192"
-        source.append(dataset)
-    return source
+    try:
+        found = dcmread(file)
+        is_same = (
+            found.SOPInstanceUID == written.SOPInstanceUID
+            and found.get("PixelData") == written.get("PixelData")
+            and len(found) == len(written)
+        )
+    except (InvalidDicomError, AttributeError, ValueError, TypeError, KeyError):
+        is_same = False
+    if not is_same:
+        raise BadInputError(
+            f"{file.name} cannot be read back as it was written; leave DICOM out, or export the "
+            "original series again."
+        )
 
 
 def dicom_segmentation(quantification: Quantification, source: Sequence[Dataset]) -> Segmentation:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import shutil
@@ -12,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.disk import writing_error
 from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.files.names import (
     AIRWAYS_AND_VESSELS_FILE,
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 # Of a file or folder, in the file systems that people use.
 LONGEST_NAME_BYTES = 255
-_DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
 def check_output_folder(
@@ -296,15 +295,3 @@ def _remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
         except OSError:
             return
-
-
-def writing_error(error: OSError, folder: Path) -> BadInputError | OutOfResourcesError:
-    if error.errno in _DISK_FULL_ERRORS:
-        return OutOfResourcesError(
-            f"The disk is full, nothing was written to {folder.name}; free some space and run "
-            "again."
-        )
-    return BadInputError(
-        f"The results cannot be written to {folder.name} ({error.strerror}); choose another "
-        "output folder."
-    )

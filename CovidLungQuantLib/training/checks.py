@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from CovidLungQuantLib.errors import BadInputError
@@ -50,7 +50,7 @@ def check_training(config: TrainingConfig) -> None:
             )
     for name, smallest in _SMALLEST_WHOLE_NUMBERS.items():
         value = getattr(config, name)
-        if not isinstance(value, Integral) or value < smallest:
+        if not isinstance(value, int) or value < smallest:
             raise _outside(name, value, f"a whole number of at least {smallest}")
         if int(value) > LARGEST_WHOLE_NUMBER:
             raise _outside(name, value, f"a whole number of at most {LARGEST_WHOLE_NUMBER}")

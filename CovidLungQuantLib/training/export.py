@@ -8,9 +8,7 @@ or added as a new version while the earlier one is moved to the folder `earlier`
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import re
@@ -28,13 +26,13 @@ import numpy as np
 from CovidLungQuantLib import __version__
 from CovidLungQuantLib.ct import CTVolume, lps_oriented
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.disk import writing_error
 from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.files.names import CASE_CT_FILE, CASE_FILE, CASE_LABELS_FILE
-from CovidLungQuantLib.files.tables import replace_text
+from CovidLungQuantLib.files.tables import cell_text, csv_line, replace_text
 from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS, is_lung
 from CovidLungQuantLib.measures.correction import correction_of
-from CovidLungQuantLib.outputs.folder import writing_error
 from CovidLungQuantLib.training.dataset import (
     CASE_COLUMN,
     COVIDLUNGQUANT_LAYOUT,
@@ -386,11 +384,10 @@ def _write_nnunet_description(file: Path) -> None:
 
 def _append_to_manifest(dataset: Path, record: dict[str, Any]) -> None:
     file = dataset / MANIFEST_FILE_NAME
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
+    written = ""
     length = file.stat().st_size if file.exists() else 0
     if length == 0:
-        writer.writerow(record)
+        written = csv_line(record)
     else:
         header = next(iter(read_csv_rows(file)), [])
         if header == [column for column in record if column != PATIENT_COLUMN]:
@@ -401,10 +398,10 @@ def _append_to_manifest(dataset: Path, record: dict[str, Any]) -> None:
                 f"{MANIFEST_FILE_NAME} of {dataset.name} has other columns than this version of "
                 "the software writes; choose another dataset folder."
             )
-    writer.writerow(record.values())
+    written += csv_line(record.values())
     try:
         with file.open("a", newline="", encoding="utf-8") as content:
-            content.write(written.getvalue())
+            content.write(written)
     except BaseException:
         with file.open("r+b") as content:
             content.truncate(length)
@@ -416,8 +413,6 @@ def _append_to_manifest(dataset: Path, record: dict[str, Any]) -> None:
 def _add_patient_column(file: Path) -> None:
     """Let a manifest of an earlier version tell of patients: every case is one of its own."""
     header, *rows = read_csv_rows(file)
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
-    writer.writerow([*header[:2], PATIENT_COLUMN, *header[2:]])
-    writer.writerows([*row[:2], row[0], *row[2:]] for row in rows)
-    replace_text(file, written.getvalue())
+    lines = [csv_line([*header[:2], PATIENT_COLUMN, *header[2:]])]
+    lines += [csv_line(map(cell_text, [*row[:2], row[0], *row[2:]])) for row in rows]
+    replace_text(file, "".join(lines))

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.models.files import NOT_A_MODEL_ERRORS, read_torch
 from CovidLungQuantLib.models.network import LesionNetwork
 from CovidLungQuantLib.training.config import (
     CONFIG_FILE_NAME,
@@ -70,12 +71,22 @@ def resume(
     optimizer: torch.optim.Optimizer,
     scheduler: Scheduler,
 ) -> int:
-    """Fill all three from the checkpoint, if there is one; returns the next epoch."""
+    """Fill all three from the checkpoint, if there is one; returns the next epoch.
+
+    Raises:
+        BadInputError: the checkpoint is damaged or of another network.
+    """
     checkpoint_file = run_folder / CHECKPOINT_FILE_NAME
     if not checkpoint_file.exists():
         return 0
-    checkpoint = torch.load(checkpoint_file, map_location="cpu", weights_only=True)
-    network.load_state_dict(checkpoint["network"])
-    optimizer.load_state_dict(checkpoint["optimizer"])
-    scheduler.load_state_dict(checkpoint["scheduler"])
-    return int(checkpoint["next_epoch"])
+    try:
+        checkpoint = read_torch(checkpoint_file.read_bytes())
+        network.load_state_dict(checkpoint["network"])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        scheduler.load_state_dict(checkpoint["scheduler"])
+        return int(checkpoint["next_epoch"])
+    except (OSError, *NOT_A_MODEL_ERRORS) as error:
+        raise BadInputError(
+            f"{CHECKPOINT_FILE_NAME} of {run_folder.name} is damaged or of another network; remove "
+            "it to train from the beginning."
+        ) from error

@@ -549,3 +549,30 @@ def test_segment_writes_the_very_label_map_of_quantify(ct_path: Path, tmp_path: 
     assert expected.provenance.model_sha256 in json.dumps(result)
     assert '"kinds": "density"' in json.dumps(result)
     assert KIND_CHOICES["density"] in result["notes"][-1]
+
+
+NEW_COMMAND = '''
+from CovidLungQuantLib.cli.options import add_debug_option
+
+def add_parser(commands):
+    parser = commands.add_parser("greet", help="say hello")
+    add_debug_option(parser)
+    parser.set_defaults(run=run)
+
+def run(chosen):
+    print("hello")
+'''
+
+
+def test_a_new_command_is_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    (tmp_path / "greet.py").write_text(NEW_COMMAND)
+    monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path)])
+
+    assert cli.main(["greet"]) == 0
+    assert capsys.readouterr().out == "hello\n"
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    names = re.findall(r"^    ([a-z-]+)", capsys.readouterr().out, re.MULTILINE)
+    assert names[:2] == ["segment", "measure"] and names[-1] == "greet"

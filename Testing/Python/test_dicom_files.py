@@ -17,12 +17,13 @@ from small_chest import a_label_map, a_quantification
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import read_ct, read_ct_and_files
 from CovidLungQuantLib.ct.dicom import reading
+from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.files.names import DICOM_MEASUREMENTS_FILE, DICOM_SEGMENTATION_FILE
 from CovidLungQuantLib.files.segmentation_writing import write_segmentation
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LABELS, LESION
 from CovidLungQuantLib.measures.columns import EXTENT
-from CovidLungQuantLib.outputs.dicom_files import write_dicom
+from CovidLungQuantLib.outputs.dicom_files import check_source, write_dicom
 from CovidLungQuantLib.quantification import Quantification
 
 hd = pytest.importorskip("highdicom", reason="highdicom is not installed")
@@ -239,6 +240,137 @@ def test_an_outside_validator_finds_nothing_wrong(
         said = [line for line in done.stderr.splitlines() if line]
         assert done.returncode == 0 and said
         assert [line for line in said if not any(part in line for part in SOUND)] == []
+
+
+def what_the_validator_says(folder: Path) -> list[str]:
+    """What dciodvfy finds wrong with both results."""
+    if VALIDATOR is None:
+        return []
+    wrong = []
+    for name in (DICOM_SEGMENTATION_FILE, DICOM_MEASUREMENTS_FILE):
+        done = subprocess.run(
+            [VALIDATOR, "-new", str(folder / name)], capture_output=True, text=True
+        )
+        said = [line for line in done.stderr.splitlines() if line]
+        wrong += [line for line in said if not any(part in line for part in SOUND)]
+    return wrong
+
+
+THICKNESS, FRAME = "dicom_slice_thickness", "dicom_frame_of_reference"
+REPAIRED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "no thickness": ({"SliceThickness": None}, [THICKNESS]),
+    "thickness 0": ({"SliceThickness": "0"}, [THICKNESS]),
+    "empty thickness": ({"SliceThickness": ""}, [THICKNESS]),
+    "thickness below 0": ({"SliceThickness": "-2.5"}, [THICKNESS]),
+    "no frame": ({"FrameOfReferenceUID": None}, [FRAME]),
+    "empty frame": ({"FrameOfReferenceUID": ""}, [FRAME]),
+    "both": ({"FrameOfReferenceUID": "", "SliceThickness": None}, [THICKNESS, FRAME]),
+    "no patient": ({"PatientName": None, "PatientID": None}, []),
+    "another sex": ({"PatientSex": "MALE"}, ["dicom_patient_and_study"]),
+}
+
+
+@pytest.mark.parametrize(("tags", "codes"), REPAIRED.values(), ids=REPAIRED.keys())
+def test_what_the_headers_lack_is_filled_in_with_a_word(
+    tmp_path: Path, tags: dict[str, Any], codes: list[str]
+):
+    quantification, files = a_series(tmp_path / "scan", **tags)
+    warnings = check_source(quantification.ct, files)
+    assert [warning.code for warning in warnings] == codes
+    segmentation, report = result_of(tmp_path / "out", quantification, files)
+    spacing_mm = quantification.ct.geometry.spacing_mm
+    measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert float(measures.SliceThickness) == pytest.approx(spacing_mm[2], rel=1e-5)
+    assert segmentation.FrameOfReferenceUID.is_valid
+    assert what_the_validator_says(tmp_path / "out") == []
+    # The two results, and those of the next run, must lie in one frame.
+    again, _ = result_of(tmp_path / "again", quantification, files)
+    assert again.FrameOfReferenceUID == segmentation.FrameOfReferenceUID
+    assert report.StudyInstanceUID == segmentation.StudyInstanceUID
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "empty study": ({"StudyInstanceUID": ""}, "no StudyInstanceUID"),
+    "no study": ({"StudyInstanceUID": None}, "no StudyInstanceUID"),
+    "no study UID but text": ({"StudyInstanceUID": "study 7"}, "invalid StudyInstanceUID"),
+    "one slice UID": ({"SOPInstanceUID": "1.2.3.4.5.6"}, "12 slices share 1 SOPInstanceUID"),
+    "empty slice UID": ({"SOPInstanceUID": ""}, "no SOPInstanceUID"),
+}
+
+
+@pytest.mark.parametrize(("tags", "sentence"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_identifies_the_scan_is_never_made_up(
+    tmp_path: Path, tags: dict[str, Any], sentence: str
+):
+    quantification, files = a_series(tmp_path / "scan")
+    for file in files:
+        dataset = pydicom.dcmread(file)
+        for name, value in tags.items():
+            if value is None:
+                delattr(dataset, name)
+            else:
+                setattr(dataset, name, value)
+        dataset.save_as(file)
+    with pytest.raises(BadInputError, match=sentence):
+        check_source(quantification.ct, files)
+
+
+def test_a_series_with_a_frame_of_reference_here_and_there_is_refused(tmp_path: Path):
+    quantification, files = a_series(tmp_path / "scan")
+    dataset = pydicom.dcmread(files[3])
+    dataset.FrameOfReferenceUID = ""
+    dataset.save_as(files[3])
+    with pytest.raises(BadInputError, match="1 of 12 slices name no frame of reference"):
+        check_source(quantification.ct, files)
+
+
+def test_fewer_files_than_slices_are_refused(tmp_path: Path):
+    quantification, files = a_series(tmp_path / "scan")
+    with pytest.raises(BadInputError, match="12 slices and 11 DICOM files"):
+        check_source(quantification.ct, files[:-1])
+
+
+@pytest.mark.parametrize("command", ["segment", "measure"])
+def test_the_command_refuses_odd_headers_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+):
+    quantification, _ = a_series(tmp_path / "scan", StudyInstanceUID="")
+    arguments = [command, str(tmp_path / "scan")]
+    if command == "measure":
+        labels = tmp_path / "labels.seg.nrrd"
+        write_segmentation(labels, quantification.labels, quantification.ct.geometry)
+        arguments.append(str(labels))
+    code = main([*arguments, "-o", str(tmp_path / "out"), "--dicom"])
+    said = capsys.readouterr().err
+    assert code == 2 and not (tmp_path / "out").exists()
+    assert "no StudyInstanceUID" in said
+    assert "Loading the model" not in said and "Measuring" not in said
+
+
+def test_the_command_says_what_it_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    quantification, _ = a_series(tmp_path / "scan", SliceThickness=None)
+    labels = tmp_path / "labels.seg.nrrd"
+    write_segmentation(labels, quantification.labels, quantification.ct.geometry)
+    arguments = ["measure", str(tmp_path / "scan"), str(labels), "-o", str(tmp_path / "out")]
+    assert main([*arguments, "--dicom", "--lobes", "none"]) == 0
+    assert "Warning: The headers of the series state no slice thickness" in capsys.readouterr().out
+    assert THICKNESS in (tmp_path / "out" / "measurements.csv").read_text()
+
+
+def test_results_that_are_not_read_back_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    quantification, files = a_series(tmp_path / "scan")
+    save = pydicom.Dataset.save_as
+
+    def cut(dataset: Any, file: Path, *rest: Any, **options: Any) -> None:
+        save(dataset, file, *rest, **options)
+        with Path(file).open("r+b") as opened:
+            opened.truncate(Path(file).stat().st_size - 100)
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", cut)
+    with pytest.raises(BadInputError, match="cannot be read back"):
+        result_of(tmp_path / "out", quantification, files)
 
 
 def test_every_frame_lies_where_the_label_map_says(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import zipfile
 from dataclasses import replace
@@ -16,6 +17,7 @@ vtk = pytest.importorskip("vtk")
 from CovidLungQuantLib.ct import read_ct  # noqa: E402
 from CovidLungQuantLib.errors import BadInputError  # noqa: E402
 from CovidLungQuantLib.labels import HIGH_OPACITY, LABELS, NORMAL_LUNG  # noqa: E402
+from CovidLungQuantLib.mrml import scene_file  # noqa: E402
 from CovidLungQuantLib.mrml.nodes import results_of  # noqa: E402
 from CovidLungQuantLib.mrml.scene_file import write_scene  # noqa: E402
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node  # noqa: E402
@@ -164,5 +166,100 @@ def test_only_a_scene_file_in_an_existing_folder_is_written(tmp_path):
 def test_without_slicer_core_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "slicer", None)
     with pytest.raises(BadInputError, match="slicer-core"):
+        write_scene(tmp_path / "scene.mrb", a_quantification())
+    assert not list(tmp_path.iterdir())
+
+
+HOSTILE_NAMES = [
+    "Thorax & Abdomen",
+    "a&amp;b;&lt;",
+    "a \"b\" <c> 'd'",
+    "100 % #5 %20",
+    "emoji \U0001fac1",
+    "x" * 255,
+    "\u00e9" * 120,
+    ".hidden",
+    "..",
+    " ",
+    "a\nb\tc",
+    "a\x1b[2Jb",
+    "a/b\\c",
+    "a\x00b",
+    "a:b*?|",
+    "\udcff half a character",
+]
+READ_IN_A_FRESH_PROCESS = """
+import sys
+import numpy as np
+from CovidLungQuantLib.mrml.nodes import results_of
+from CovidLungQuantLib.mrml.scene_file import headless_scene
+from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
+from CovidLungQuantLib.mrml.volumes import voxels
+for path in sys.argv[2:]:
+    with headless_scene() as (scene, _logics):
+        assert scene.ReadFromMRB(path), path
+        volume_node = scene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+        segmentation_node, table_node = results_of(scene, volume_node)
+        assert table_node.GetTable().GetNumberOfRows() > 3
+        labels, _ = segmentation_from_node(segmentation_node, volume_node)
+        expected = np.load(sys.argv[1])
+        assert np.array_equal(labels, expected["labels"])
+        assert np.array_equal(voxels(volume_node.GetImageData()), expected["hu"])
+        print(scene.GetNumberOfNodes())
+"""
+
+
+def test_a_scene_of_any_name_is_read_by_a_fresh_process(tmp_path):
+    paths = []
+    for number, name in enumerate(["plain", *HOSTILE_NAMES]):
+        paths.append(tmp_path / str(number) / "scene.mrb")
+        paths[-1].parent.mkdir()
+        write_scene(paths[-1], a_quantification(a_ct(name=name), lobes=True))
+        assert [file.name for file in paths[-1].parent.iterdir()] == ["scene.mrb"]
+    np.savez(tmp_path / "expected.npz", labels=a_label_map(), hu=a_ct().hu)
+    done = subprocess.run(
+        [sys.executable, "-c", READ_IN_A_FRESH_PROCESS, tmp_path / "expected.npz", *paths],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    counts = done.stdout.split()
+    assert len(counts) == len(paths) and len(set(counts)) == 1
+
+
+def test_an_ampersand_stays_in_the_name_of_the_node(scene, tmp_path):
+    write_scene(tmp_path / "scene.mrb", a_quantification(a_ct(name="Thorax & Abdomen")))
+    assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"))
+    volume_node = scene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+    assert volume_node.GetName() == "Thorax & Abdomen"
+
+
+@pytest.mark.parametrize("name", ["x" * 60, "small chest"])
+def test_file_names_do_not_depend_on_chance(tmp_path, name):
+    names = []
+    for number in range(2):
+        path = tmp_path / f"{number}.mrb"
+        write_scene(path, a_quantification(a_ct(name=name)))
+        with zipfile.ZipFile(path) as archive:
+            names.append({re.sub("^[^/]*/", "", entry) for entry in archive.namelist()})
+            names[-1].discard(f"{number}.mrml")
+    assert names[0] == names[1]
+    if name == "small chest":
+        assert "Data/small chest segmentation.seg.nrrd" in names[0]
+
+
+def test_a_scene_that_is_not_read_back_is_not_left(tmp_path, monkeypatch):
+    """As it was: Slicer writes a file name with & into its XML as it is."""
+    monkeypatch.setattr(scene_file, "_name_files", lambda scene: None)
+    with pytest.raises(BadInputError, match="cannot be read back"):
+        write_scene(tmp_path / "scene.mrb", a_quantification(a_ct(name="Thorax & Abdomen")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scene_whose_labels_come_back_otherwise_is_not_left(tmp_path, monkeypatch):
+    changed = a_label_map()
+    changed[4, 6, 6] = NORMAL_LUNG.value
+    monkeypatch.setattr(scene_file, "segmentation_from_node", lambda *nodes: (changed, ()))
+    with pytest.raises(BadInputError, match="cannot be read back"):
         write_scene(tmp_path / "scene.mrb", a_quantification())
     assert not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
 from CovidLungQuantLib.mrml.table import is_stale, table_text
 from CovidLungQuantLib.mrml.volumes import ct_from_node, geometry_of
 from CovidLungQuantLib.outputs.dicom_files import check_dicom_possible, write_dicom
+from CovidLungQuantLib.outputs.dicom_source import read_source
 from CovidLungQuantLib.outputs.folder import check_output_folder, filled_folder, write_results
 from CovidLungQuantLib.outputs.pdf import check_pdf_possible
 from CovidLungQuantLib.progress import subrange
@@ -37,10 +38,16 @@ class SaveLogic:
         if pdf:
             check_pdf_possible()
         files = self.dicomFiles(result.volume) if dicom else ()
+        filledIn = self.checkDicom(result.volume, files) if dicom else ()
         return self._writeAsItIsNow(
             result,
             lambda quantification, report: write_results(
-                folder, quantification, overwrite, progress=report, dicom_source=files, pdf=pdf
+                folder,
+                replace(quantification, warnings=(*quantification.warnings, *filledIn)),
+                overwrite,
+                progress=report,
+                dicom_source=files,
+                pdf=pdf,
             ),
             progress,
         )
@@ -49,6 +56,7 @@ class SaveLogic:
         """Write DICOM SEG and SR alone into a folder; return the files."""
         check_output_folder(folder, overwrite)
         files = self.dicomFiles(result.volume)
+        self.checkDicom(result.volume, files)
 
         def write(quantification, report):
             with filled_folder(folder, overwrite) as unfinished:
@@ -65,6 +73,11 @@ class SaveLogic:
         """Return the DICOM file of each slice of a volume, in their order."""
         check_dicom_possible()
         return source_files_of(volumeNode, lambda uid: slicer.dicomDatabase.fileForInstance(uid))
+
+    def checkDicom(self, volumeNode, files):
+        """Refuse headers that DICOM results cannot refer to, before any work; return warnings."""
+        _source, warnings = read_source(files, geometry_of(volumeNode).spacing_mm[2])
+        return warnings
 
     def _upToDate(self, result):
         """Return (record, labels): what a table says and the segments, which fit each other.
