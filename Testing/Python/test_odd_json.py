@@ -17,8 +17,11 @@ from CovidLungQuantLib.cohort.follow_up_files import change_text, write_follow_u
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.names import RESULT_FILE
 from CovidLungQuantLib.outputs.table import write_result_json
+from CovidLungQuantLib.training.checks import check_training
+from CovidLungQuantLib.training.config import read_config, training_values
 from CovidLungQuantLib.training.dataset import case_names
 from CovidLungQuantLib.training.nnunet import nnunet_case
+from CovidLungQuantLib.training.recipes import DEFAULT_RECIPE, recipe
 
 ODD_VALUES = ("12", "", None, True, -1, 10**400, [], [1], {}, {"a": "b"})
 ODD_TEXTS = ("", "[]", "null", "7", "{", "[" * 100_000, '{"measurements": 1e999}', "\ufeff{}")
@@ -100,6 +103,35 @@ def test_files_that_hold_no_result_are_refused(text: str, result: Path, tmp_path
     (tmp_path / RESULT_FILE).write_text(text, encoding="utf-8")
     with pytest.raises(BadInputError):
         follow_up([result, tmp_path])
+
+
+# The configuration of a training
+
+
+def test_training_configurations_with_odd_values_are_refused(tmp_path: Path):
+    content = json.loads(json.dumps(training_values(recipe(DEFAULT_RECIPE))))
+    accepted = []
+    for path in places(content):
+        for value in ODD_VALUES:
+            (tmp_path / "config.json").write_text(json.dumps(changed(content, path, value)))
+            try:
+                check_training(read_config(tmp_path / "config.json"))
+            except BadInputError as error:
+                assert is_one_sentence(str(error).replace(str(tmp_path), "Folder")), (path, value)
+            else:
+                accepted.append((path, value))
+    harmless: dict[tuple[str, ...], list[Any]] = {
+        ("augmentation",): [{}],  # All of it by default.
+        ("augmentation", "crop_size"): [None],
+        ("augmentation", "flip"): [True],
+        ("augmentation", "lesion_fade"): [-1],
+        ("augmentation", "scale_range"): [-1],
+    }
+    for path, value in accepted:
+        if path[:2] in harmless:
+            assert value in harmless[path[:2]], (path, value)
+        else:
+            assert path[0] == "network", (path, value)
 
 
 # nnU-Net's dataset.json
