@@ -53,9 +53,9 @@ def check_training(config: TrainingConfig) -> None:
             )
     for name, smallest in _SMALLEST_WHOLE_NUMBERS.items():
         value = getattr(config, name)
-        if not isinstance(value, int) or value < smallest:
+        if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
             raise _outside(name, value, f"a whole number of at least {smallest}")
-        if int(value) > LARGEST_WHOLE_NUMBER:
+        if value > LARGEST_WHOLE_NUMBER:
             raise _outside(name, value, f"a whole number of at most {LARGEST_WHOLE_NUMBER}")
     for name in _POSITIVE:
         if not (_is_number(value := getattr(config, name)) and value > 0):
