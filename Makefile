@@ -20,12 +20,12 @@ WORKERS ?= auto
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
 	--numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 
-.PHONY: help demo test test-quick lint cmake-lists bench train screenshot tutorial \
+.PHONY: help demo test test-quick lint cmake-lists checks-page bench train screenshot tutorial \
 	system-packages clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -2
-	@echo "Also: make test-quick, lint, cmake-lists, bench, train, screenshot, tutorial, clean."
+	@echo "Also: make test-quick, lint, cmake-lists, checks-page, bench, train, screenshot, tutorial, clean."
 
 demo: $(DEMO_ENVIRONMENT) $(if $(filter $(PHANTOM),$(CT)),$(PHANTOM))
 	$(BIN)/covidlungquant segment "$(CT)" --output $(DEMO_OUTPUT) --scene --overwrite
@@ -47,6 +47,10 @@ lint: $(TEST_ENVIRONMENT)
 # After adding, moving or removing a file that Slicer installs.
 cmake-lists:
 	$(PYTHON) Testing/update_cmake_lists.py
+
+# After changing what is refused or warned of.
+checks-page:
+	$(PYTHON) Testing/update_checks_page.py
 
 bench: $(DEMO_ENVIRONMENT)
 	$(BIN)/python Testing/Benchmarks/time_parts.py

@@ -19,18 +19,17 @@ def explain(error: BaseException) -> int:
     known = known_error(error)
     if known is None:
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        known = CovidLungQuantError(
-            f"unexpected error ({reason}); run again with --debug and report it."
-        )
-    say(known)
+        say(f"unexpected error ({reason}); run again with --debug and report it.")
+        return CovidLungQuantError.exit_code
+    say(str(known))
     return known.exit_code
 
 
-def say(error: BaseException) -> None:
-    """Print an error on one line to stderr, if there still is one."""
+def say(message: str) -> None:
+    """Print a message on one line to stderr, if there still is one."""
     # Where nobody listens, the exit code still says it.
     with suppress(OSError, ValueError):
-        print(f"{PROGRAM}: {on_one_line(str(error))}", file=sys.stderr, flush=True)
+        print(f"{PROGRAM}: {on_one_line(message)}", file=sys.stderr, flush=True)
 
 
 def known_error(error: BaseException) -> CovidLungQuantError | None:

@@ -47,7 +47,7 @@ def stoppable() -> Iterator[None]:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     if _is_loading(frame):
-        say(Cancelled(CANCELLED))
+        say(CANCELLED)
         os._exit(Cancelled.exit_code)
     raise KeyboardInterrupt
 

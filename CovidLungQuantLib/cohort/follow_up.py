@@ -23,6 +23,13 @@ LARGEST_LUNG_CHANGE_PERCENT = 20.0
 # Options that change no number, or are judged by themselves.
 CORRECTION_OPTION = "changed_voxels"
 OPTIONS_LEFT_OUT = ("device", "model", "artery_hu", "lobes", "kinds", CORRECTION_OPTION)
+_PROVENANCE_TEXTS = (
+    "software_version",
+    "model_name",
+    "model_sha256",
+    "lobe_model_name",
+    "lobe_model_sha256",
+)
 _NO_RESULT_ERRORS = (
     BadInputError,
     OSError,
@@ -205,7 +212,7 @@ def _provenance(values: Any) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict) or not isinstance(values.get("options") or {}, dict):
         raise TypeError("provenance")
-    texts = (values.get(name) for name in ("software_version", "model_name", "model_sha256"))
+    texts = [values.get(name) for name in _PROVENANCE_TEXTS]
     for value in (*texts, (values.get("options") or {}).get("kinds")):
         if value is not None:
             _text(value)

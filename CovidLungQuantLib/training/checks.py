@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import fields
 from numbers import Real
 from typing import TYPE_CHECKING
 
 from CovidLungQuantLib.errors import BadInputError
 
 if TYPE_CHECKING:
+    from CovidLungQuantLib.training.augmentation import AugmentationConfig
     from CovidLungQuantLib.training.config import TrainingConfig
 
 SGD, ADAMW = OPTIMIZERS = ("sgd", "adamw")
@@ -50,7 +53,7 @@ def check_training(config: TrainingConfig) -> None:
             )
     for name, smallest in _SMALLEST_WHOLE_NUMBERS.items():
         value = getattr(config, name)
-        if not isinstance(value, int) or value < smallest:
+        if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
             raise _outside(name, value, f"a whole number of at least {smallest}")
         if value > LARGEST_WHOLE_NUMBER:
             raise _outside(name, value, f"a whole number of at most {LARGEST_WHOLE_NUMBER}")
@@ -63,13 +66,30 @@ def check_training(config: TrainingConfig) -> None:
     for name in _SHARES:
         if not (_is_number(value := getattr(config, name)) and 0 <= value <= 1):
             raise _outside(name, value, "a number from 0 to 1")
+    _check_augmentation(config.augmentation)
+
+
+def _check_augmentation(config: AugmentationConfig) -> None:
+    for field in fields(config):
+        value, example = getattr(config, field.name), field.default
+        if field.name == "crop_size":
+            if value is not None and (type(value) is not int or value < 1):
+                raise _outside(field.name, value, "a whole number of at least 1, or null")
+        elif isinstance(example, bool):
+            if not isinstance(value, bool):
+                raise _outside(field.name, value, "true or false")
+        elif isinstance(example, tuple):
+            if not isinstance(value, tuple) or len(value) != 2 or not all(map(_is_number, value)):
+                raise _outside(field.name, value, "two numbers")
+        elif not _is_number(value) or value < 0:
+            raise _outside(field.name, value, "a number of at least 0")
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and float(value) < float("inf")
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
 def _outside(name: str, value: object, allowed: str) -> BadInputError:
     return BadInputError(
-        f"A training configuration cannot have {value} for {name}; give {allowed}."
+        f"A training configuration cannot have {value!s:.80} for {name}; give {allowed}."
     )
