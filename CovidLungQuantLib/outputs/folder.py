@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -37,6 +35,7 @@ from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as AIRWAYS
 from CovidLungQuantLib.lesions.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
 from CovidLungQuantLib.outputs.dicom_files import write_dicom
 from CovidLungQuantLib.outputs.pdf import write_pdf
+from CovidLungQuantLib.outputs.replacing import put_in_place, recover, unfinished_folder
 from CovidLungQuantLib.outputs.report import write_report
 from CovidLungQuantLib.outputs.table import write_measurements_csv, write_result_json
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
@@ -53,6 +52,7 @@ def check_output_folder(
 ) -> None:
     """Refuse what cannot be written, before anything is computed.
 
+    What a killed run left beside the folder is removed, or put back if it was the result.
     An empty folder may be given. With `overwrite` a folder may be replaced that holds nothing but
     results of an earlier run (`files`); a folder with anything else in it is never touched.
 
@@ -69,6 +69,7 @@ def check_output_folder(
         raise BadInputError(
             f"The output {folder.name} exists and is not a folder; choose another name."
         )
+    recover(folder, (*files, *OUTPUT_FILES))
     present = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
     foreign = [name for name in present if name not in files]
     if foreign:
@@ -145,16 +146,14 @@ def filled_folder(
     folder = Path(folder).absolute()
     check_output_folder(folder, overwrite, files=files)
     missing_parents = [parent for parent in folder.parents if not parent.exists()]
-    unfinished = folder.with_name(f".{folder.name}.unfinished-{secrets.token_hex(4)}")
     try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        check_output_folder(folder, overwrite, files=files)
-        _put_in_place(unfinished, folder)
+        with unfinished_folder(folder) as unfinished:
+            yield unfinished
+            check_output_folder(folder, overwrite, files=files)
+            put_in_place(unfinished, folder)
     except OSError as error:
         raise writing_error(error, folder) from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
         if not folder.exists():
             _remove_empty(missing_parents)
 
@@ -230,21 +229,6 @@ def _write_extras(folder: Path, quantification: Quantification) -> list[str]:
             )
             names.append(SUB_VISUAL_FILE)
     return names
-
-
-def _put_in_place(finished: Path, folder: Path) -> None:
-    """Give the finished folder its name; an earlier one is removed only after that."""
-    if not folder.exists():
-        finished.rename(folder)
-        return
-    earlier = folder.with_name(f".{folder.name}.earlier-{secrets.token_hex(4)}")
-    folder.rename(earlier)
-    try:
-        finished.rename(folder)
-    except BaseException:
-        earlier.rename(folder)
-        raise
-    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _remove_empty(folders: list[Path]) -> None:
