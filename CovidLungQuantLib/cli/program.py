@@ -29,6 +29,7 @@ from CovidLungQuantLib.cli import (
 )
 from CovidLungQuantLib.cli.options import PROGRAM
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError, OutOfResourcesError
+from CovidLungQuantLib.files.disk import DISK_FULL_ERRORS
 from CovidLungQuantLib.labels import DISCLAIMER
 from CovidLungQuantLib.printable import printable
 
@@ -110,6 +111,8 @@ def _explain(error: BaseException) -> int:
         error = OutOfResourcesError(
             "The memory ran out; close other programs or use a machine with more memory."
         )
+    if isinstance(error, OSError) and error.errno in DISK_FULL_ERRORS:
+        error = OutOfResourcesError("The disk is full; free some space and run again.")
     if isinstance(error, CovidLungQuantError):
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return error.exit_code

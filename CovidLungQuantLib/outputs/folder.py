@@ -35,7 +35,12 @@ from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as AIRWAYS
 from CovidLungQuantLib.lesions.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
 from CovidLungQuantLib.outputs.dicom_files import write_dicom
 from CovidLungQuantLib.outputs.pdf import write_pdf
-from CovidLungQuantLib.outputs.replacing import put_in_place, recover, unfinished_folder
+from CovidLungQuantLib.outputs.replacing import (
+    put_in_place,
+    recover,
+    remove_empty,
+    unfinished_folder,
+)
 from CovidLungQuantLib.outputs.report import write_report
 from CovidLungQuantLib.outputs.table import write_measurements_csv, write_result_json
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
@@ -155,7 +160,7 @@ def filled_folder(
         raise writing_error(error, folder) from error
     finally:
         if not folder.exists():
-            _remove_empty(missing_parents)
+            remove_empty(missing_parents)
 
 
 def _write_files(
@@ -229,12 +234,3 @@ def _write_extras(folder: Path, quantification: Quantification) -> list[str]:
             )
             names.append(SUB_VISUAL_FILE)
     return names
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    """Remove folders, innermost first, as far as they are empty."""
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:
-            return

@@ -108,6 +108,15 @@ def recover(folder: Path, files: Sequence[str]) -> None:
             _unlock(lock)
 
 
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, innermost first, as far as they are empty."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
 def exchange(one: Path, other: Path) -> bool:
     """Exchange the names of two folders at once; False where that cannot be done here.
 
