@@ -109,6 +109,8 @@ def read_image(path: Path | str) -> tuple[np.ndarray, Geometry]:
 def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:
     """Write an array (z, y, x) in the format that the suffix says, whole or not at all.
 
+    It is read back before it takes its name.
+
     Raises:
         BadInputError: it cannot be written there.
         OutOfResourcesError: the disk is full.
@@ -118,6 +120,10 @@ def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sitk.WriteImage(image_on(array, geometry), str(unfinished), useCompression=True)
+        # ITK's writer of NIfTI says nothing where the disk is full.
+        found = sitk.GetArrayFromImage(sitk.ReadImage(str(unfinished)))
+        if not np.array_equal(found, array, equal_nan=array.dtype.kind == "f"):
+            raise OSError(f"{unfinished} is not read back as it was written")
         unfinished.rename(path)
     except (OSError, RuntimeError) as error:
         raise not_written(unfinished, path.name) from error

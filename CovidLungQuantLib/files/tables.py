@@ -87,8 +87,12 @@ def replace_text(path: Path, text: str) -> None:
         OSError: the file cannot be written; an earlier one stays as it was.
     """
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="")
-    partial.replace(path)
+    try:
+        partial.write_text(text, encoding="utf-8", newline="")
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def cell(value: Any) -> Any:

@@ -188,8 +188,12 @@ def save_with_checksum(path: Path, content: dict[str, Any]) -> str:
     torch.save(content, written)
     sha256 = hashlib.sha256(written.getvalue()).hexdigest()
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(written.getvalue())
-    partial.replace(path)
+    try:
+        partial.write_bytes(written.getvalue())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     _checksum_file(path).write_text(f"{sha256}  {path.name}\n")
     return sha256
 

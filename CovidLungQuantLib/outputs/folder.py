@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -37,6 +35,14 @@ from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as AIRWAYS
 from CovidLungQuantLib.lesions.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
 from CovidLungQuantLib.outputs.dicom_files import write_dicom
 from CovidLungQuantLib.outputs.pdf import write_pdf
+from CovidLungQuantLib.outputs.replacing import (
+    UNFINISHED,
+    beside,
+    put_in_place,
+    recover,
+    remove_empty,
+    unfinished_folder,
+)
 from CovidLungQuantLib.outputs.report import write_report
 from CovidLungQuantLib.outputs.table import write_measurements_csv, write_result_json
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
@@ -56,6 +62,7 @@ def check_output_folder(
 ) -> None:
     """Refuse what cannot be written, before anything is computed.
 
+    What a killed run left beside the folder is removed, or put back if it was the result.
     An empty folder may be given. With `overwrite` a folder may be replaced that holds nothing but
     results of an earlier run (`files`); a folder with anything else in it is never touched.
 
@@ -73,6 +80,7 @@ def check_output_folder(
         raise BadInputError(
             f"The output {folder.name} exists and is not a folder; choose another name."
         )
+    recover(folder, (*files, *OUTPUT_FILES))
     present = _names_in(folder)
     foreign = [name for name in present if name not in files]
     if foreign:
@@ -101,7 +109,7 @@ def _check_name(folder: Path) -> None:
     """Refuse what is no name, or is too long for the folder or the hidden one it is written as."""
     if folder.name in ("", ".."):
         raise BadInputError(f"The output {folder} is no new folder; give it a name.")
-    names = (*folder.parts, _unfinished(folder).name)
+    names = (*folder.parts, beside(folder, UNFINISHED).name)
     if max(len(os.fsencode(name)) for name in names) > LONGEST_NAME_BYTES:
         raise BadInputError(
             f"The name of the output folder ({folder.name[:20]}…) is too long; choose a shorter "
@@ -122,11 +130,6 @@ def _names_in(folder: Path) -> list[str]:
 def _is_needed(folder: Path) -> bool:
     """Whether a folder cannot be renamed without harm: this process runs in it, or it is a disk."""
     return Path.cwd().is_relative_to(folder.resolve()) or folder.is_mount()
-
-
-def _unfinished(folder: Path) -> Path:
-    """A name beside a folder for what is not complete yet, another each time."""
-    return folder.with_name(f".{folder.name}.unfinished-{secrets.token_hex(4)}")
 
 
 def write_results(
@@ -186,18 +189,16 @@ def filled_folder(
     folder = Path(folder).absolute()
     check_output_folder(folder, overwrite, files=files)
     missing_parents = [parent for parent in folder.parents if not parent.exists()]
-    unfinished = _unfinished(folder)
     try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        check_output_folder(folder, overwrite, files=files)
-        _put_in_place(unfinished, folder)
+        with unfinished_folder(folder) as unfinished:
+            yield unfinished
+            check_output_folder(folder, overwrite, files=files)
+            put_in_place(unfinished, folder)
     except OSError as error:
         raise writing_error(error, folder) from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
         if not folder.exists():
-            _remove_empty(missing_parents)
+            remove_empty(missing_parents)
 
 
 def _write_files(
@@ -271,27 +272,3 @@ def _write_extras(folder: Path, quantification: Quantification) -> list[str]:
             )
             names.append(SUB_VISUAL_FILE)
     return names
-
-
-def _put_in_place(finished: Path, folder: Path) -> None:
-    """Give the finished folder its name; an earlier one is removed only after that."""
-    if not folder.exists():
-        finished.rename(folder)
-        return
-    earlier = folder.with_name(f".{folder.name}.earlier-{secrets.token_hex(4)}")
-    folder.rename(earlier)
-    try:
-        finished.rename(folder)
-    except BaseException:
-        earlier.rename(folder)
-        raise
-    shutil.rmtree(earlier, ignore_errors=True)
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    """Remove folders, innermost first, as far as they are empty."""
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:
-            return

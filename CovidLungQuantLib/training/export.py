@@ -11,9 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from CovidLungQuantLib.files.tables import cell_text, csv_line, replace_text
 from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, LABELS, is_lung
 from CovidLungQuantLib.measures.correction import correction_of
+from CovidLungQuantLib.outputs.replacing import recover, remove_empty, unfinished_folder
 from CovidLungQuantLib.training.dataset import (
     CASE_COLUMN,
     COVIDLUNGQUANT_LAYOUT,
@@ -127,9 +127,12 @@ def export_training_case(
     version = 1 + sum(row[CASE_COLUMN] == name for row in rows)
     groups = {row[CASE_COLUMN]: row[PATIENT_COLUMN] for row in rows}
     fellow = same_patient_as or name
+    made = [folder for folder in (dataset, *dataset.parents) if not folder.exists()]
+    # A hidden folder in the dataset; its cases lie too deep to be taken for the dataset's.
+    hidden = dataset / "case"
+    recover(hidden, (name, IMAGES_FOLDER_NAME, LABELS_FOLDER_NAME, RECORDS_FOLDER_NAME))
     try:
-        dataset.mkdir(parents=True, exist_ok=True)
-        with _unfinished_folder(dataset) as folder:
+        with unfinished_folder(hidden) as folder:
             unfinished, final = _files(folder, layout, name), _files(dataset, layout, name)
             write_image(unfinished.ct, ct.hu.astype(np.int16, copy=False), ct.geometry)
             write_image(unfinished.labels, labels.astype(np.uint8), ct.geometry)
@@ -151,6 +154,8 @@ def export_training_case(
                 _complete_dataset(dataset, layout, record)
     except OSError as error:
         raise writing_error(error, dataset) from error
+    finally:
+        remove_empty(made)
     return name
 
 
@@ -301,17 +306,6 @@ def _next_name(dataset: Path, layout: str, rows: list[dict[str, str]]) -> str:
 
 
 @contextmanager
-def _unfinished_folder(dataset: Path) -> Iterator[Path]:
-    """A hidden folder in the dataset; its cases lie too deep to be taken for the dataset's."""
-    folder = dataset / f".unfinished-{secrets.token_hex(4)}"
-    try:
-        folder.mkdir()
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
 def _put_in_place(unfinished: _CaseFiles, final: _CaseFiles, earlier: Path) -> Iterator[None]:
     """Move the finished files to where they belong; undone if anything then fails.
 
@@ -327,10 +321,12 @@ def _put_in_place(unfinished: _CaseFiles, final: _CaseFiles, earlier: Path) -> I
         for source, target in moves:
             made += [parent for parent in target.parents if not parent.exists()]
             target.parent.mkdir(parents=True, exist_ok=True)
-            # Claims the name, so that two exports at the same time never meet in one case.
-            target.touch(exist_ok=False)
+            _claim(source, target)
             begun.append((source, target))
-            source.replace(target)
+            if source.exists() and target.samefile(source):
+                source.unlink()
+            else:
+                source.replace(target)
         yield
     except BaseException:
         for source, target in reversed(begun):
@@ -342,6 +338,22 @@ def _put_in_place(unfinished: _CaseFiles, final: _CaseFiles, earlier: Path) -> I
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
         raise
+
+
+def _claim(source: Path, target: Path) -> None:
+    """Take a name that is free, so that two exports at the same time never meet in one case.
+
+    A second name of the finished file, where there can be one: a kill then leaves no empty file.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):
+        target.touch(exist_ok=False)
 
 
 def _complete_dataset(dataset: Path, layout: str, record: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.disk import not_written
 from CovidLungQuantLib.models.files import NOT_A_MODEL_ERRORS, read_torch
 from CovidLungQuantLib.models.network import LesionNetwork
 from CovidLungQuantLib.training.config import (
@@ -51,18 +52,29 @@ def save_checkpoint(
     scheduler: Scheduler,
     next_epoch: int,
 ) -> None:
-    """Write beside, then rename, so that a kill never leaves half a checkpoint."""
+    """Write beside, then rename, so that a kill never leaves half a checkpoint.
+
+    Raises:
+        BadInputError: it cannot be written there.
+        OutOfResourcesError: the disk is full.
+    """
     partial = run_folder / f"{CHECKPOINT_FILE_NAME}.partial"
-    torch.save(
-        {
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
-            "next_epoch": next_epoch,
-        },
-        partial,
-    )
-    partial.replace(run_folder / CHECKPOINT_FILE_NAME)
+    try:
+        torch.save(
+            {
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "next_epoch": next_epoch,
+            },
+            partial,
+        )
+        partial.replace(run_folder / CHECKPOINT_FILE_NAME)
+    except (OSError, RuntimeError) as error:
+        # torch does not say why it could not write.
+        raise not_written(partial, CHECKPOINT_FILE_NAME) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def resume(

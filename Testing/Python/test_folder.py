@@ -14,6 +14,7 @@ from small_chest import a_quantification
 
 from CovidLungQuantLib.errors import BadInputError, Cancelled, OutOfResourcesError
 from CovidLungQuantLib.outputs import folder as folder_module
+from CovidLungQuantLib.outputs import replacing
 from CovidLungQuantLib.outputs.folder import check_output_folder, write_results
 
 FILES = ["measurements.csv", "report.html", "result.json", "segmentation.seg.nrrd"]
@@ -186,8 +187,10 @@ def test_a_disk_that_fails_is_explained_and_leaves_no_trace(
 def test_a_failed_rename_puts_the_earlier_results_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    """Where the system cannot exchange two names."""
     out = tmp_path / "out"
     write_results(out, a_quantification())
+    monkeypatch.setattr(replacing, "exchange", lambda one, other: False)
     rename = Path.rename
 
     def failing(self: Path, target: Path) -> Path:
@@ -201,3 +204,156 @@ def test_a_failed_rename_puts_the_earlier_results_back(
         write_results(out, a_quantification(), overwrite=True)
     assert names_in(tmp_path) == ["out"]
     assert names_in(out) == FILES
+
+
+def test_two_folders_exchange_their_names(tmp_path: Path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    if not replacing.exchange(tmp_path / "a", tmp_path / "b"):
+        pytest.skip("not on this system or file system")
+    assert (names_in(tmp_path / "a"), names_in(tmp_path / "b")) == (["b"], ["a"])
+    with pytest.raises(OSError):
+        replacing.exchange(tmp_path / "a", tmp_path / "missing")
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_results_are_replaced_with_and_without_an_exchange(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+):
+    if not can_exchange:
+        monkeypatch.setattr(replacing, "exchange", lambda one, other: False)
+    out = tmp_path / "out"
+    write_results(out, a_quantification())
+    write_results(out, a_quantification(model_name="another model"), overwrite=True)
+    assert b"another model" in (out / "report.html").read_bytes()
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_a_failed_exchange_leaves_the_earlier_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def failing(one: Path, other: Path) -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    out = tmp_path / "out"
+    write_results(out, a_quantification())
+    monkeypatch.setattr(replacing, "exchange", failing)
+    with pytest.raises(BadInputError, match="cannot be written"):
+        write_results(out, a_quantification(model_name="x"), overwrite=True)
+    assert names_in(tmp_path) == ["out"]
+    assert b"a model" in (out / "report.html").read_bytes()
+
+
+def a_leftover(folder: Path, kind: str, *files: str) -> Path:
+    left = folder.with_name(f".{folder.name}.{kind}-0123abcd")
+    left.mkdir()
+    for name in files:
+        (left / name).write_text(name)
+    return left
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path):
+    out = tmp_path / "out"
+    left = a_leftover(out, "unfinished", "result.json", ".unfinished-enhanced.nrrd")
+    (left / ".covidlungquant-x1").mkdir()
+    (left / ".covidlungquant-x1" / "ct.nrrd").touch()
+    write_results(out, a_quantification())
+    a_leftover(out, "unfinished", *FILES)
+    a_leftover(out, "earlier", *FILES).rename(tmp_path / ".out.earlier-11111111")
+    write_results(out, a_quantification(), overwrite=True)
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_a_result_set_aside_by_a_killed_run_is_put_back(tmp_path: Path):
+    """Also before a run that may not replace it, and where an empty folder has the name."""
+    out = tmp_path / "out"
+    for make_empty in (False, True):
+        write_results(out, a_quantification(), overwrite=True)
+        out.rename(tmp_path / ".out.earlier-0123abcd")
+        a_leftover(out, "unfinished", "result.json")
+        if make_empty:
+            out.mkdir()
+        with pytest.raises(BadInputError, match="already holds results"):
+            check_output_folder(out)
+        assert names_in(out) == FILES
+        assert names_in(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".out.unfinished-0123abc",
+        ".out.unfinished-0123ABCD",
+        ".out.unfinished-0123abcd.bak",
+        "out.unfinished-0123abcd",
+        ".outer.unfinished-0123abcd",
+        ".out.backup-0123abcd",
+    ],
+)
+def test_a_folder_of_another_name_is_never_removed(tmp_path: Path, name: str):
+    (tmp_path / name).mkdir()
+    write_results(tmp_path / "out", a_quantification())
+    assert names_in(tmp_path) == sorted(["out", name])
+
+
+def test_a_folder_with_anything_else_in_it_is_never_removed(tmp_path: Path):
+    left = a_leftover(tmp_path / "out", "unfinished", "result.json", "my notes.txt")
+    write_results(tmp_path / "out", a_quantification())
+    assert names_in(left) == ["my notes.txt", "result.json"]
+
+
+def test_a_link_or_a_file_of_that_name_is_never_removed(tmp_path: Path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "result.json").write_text("keep")
+    (tmp_path / ".out.unfinished-0123abcd").symlink_to(tmp_path / "mine")
+    (tmp_path / ".out.unfinished-0123abce").write_text("keep")
+    write_results(tmp_path / "out", a_quantification())
+    assert len(names_in(tmp_path)) == 4
+    assert (tmp_path / "mine" / "result.json").read_text() == "keep"
+
+
+def test_what_another_run_is_writing_is_left_alone(tmp_path: Path):
+    out = tmp_path / "out"
+    with folder_module.filled_folder(out) as unfinished:
+        (unfinished / "result.json").write_text("still being written")
+        check_output_folder(out)
+        replacing.recover(out, FILES)
+        assert names_in(unfinished) == ["result.json"]
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_without_locks_only_what_is_old_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(replacing, "_locked", lambda path: replacing.NO_LOCKS)
+    left = a_leftover(tmp_path / "out", "unfinished", "result.json")
+    check_output_folder(tmp_path / "out")
+    assert left.is_dir()
+    two_days_ago = left.stat().st_mtime - 2 * 24 * 3600
+    os.utime(left, (two_days_ago, two_days_ago))
+    write_results(tmp_path / "out", a_quantification())
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_all_is_on_the_disk_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    steps: list[str] = []
+    sync, exchange = replacing._sync, replacing.exchange
+    monkeypatch.setattr(replacing, "_sync", lambda path: steps.append(path.name) or sync(path))
+    monkeypatch.setattr(
+        replacing, "exchange", lambda one, other: steps.append("exchange") or exchange(one, other)
+    )
+    write_results(tmp_path / "out", a_quantification())
+    steps.clear()
+    write_results(tmp_path / "out", a_quantification(), overwrite=True)
+    before = steps[: steps.index("exchange")]
+    assert sorted(before)[1:] == FILES and before[-1].startswith(".out.unfinished-")
+    assert steps[-1] == tmp_path.name
+
+
+@pytest.mark.parametrize("length", [201, 240, 255])
+def test_a_folder_may_have_a_long_name(tmp_path: Path, length: int):
+    out = tmp_path / ("x" * length)
+    write_results(out, a_quantification())
+    write_results(out, a_quantification(), overwrite=True)
+    assert names_in(tmp_path) == [out.name]
