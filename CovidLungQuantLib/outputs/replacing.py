@@ -136,8 +136,10 @@ def exchange(one: Path, other: Path) -> bool:
 
 def _exchange_call(one: bytes, other: bytes) -> int | None:
     """What the system's call returned; None where there is none."""
+    # As a text of its own: a type checker would only look at its own system.
+    system = str(sys.platform)
     try:
-        if sys.platform.startswith("linux"):
+        if system.startswith("linux"):
             call = ctypes.CDLL(None, use_errno=True).renameat2
             call.argtypes = [
                 ctypes.c_int,
@@ -147,7 +149,7 @@ def _exchange_call(one: bytes, other: bytes) -> int | None:
                 ctypes.c_uint,
             ]
             return int(call(_AT_FDCWD_LINUX, one, _AT_FDCWD_LINUX, other, _RENAME_EXCHANGE_LINUX))
-        if sys.platform == "darwin":
+        if system == "darwin":
             call = ctypes.CDLL(None, use_errno=True).renamex_np
             call.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint]
             return int(call(one, other, _RENAME_SWAP_MACOS))

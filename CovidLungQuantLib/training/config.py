@@ -78,7 +78,7 @@ def read_config(path: Path) -> TrainingConfig:
         BadInputError: the file is none.
     """
     try:
-        values: dict[str, Any] = read_json(path)
+        values: dict[str, Any] = read_json(path, nan_allowed=True)
         augmentation: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in values["augmentation"].items()

@@ -16,7 +16,10 @@ BRACKETS = re.compile(r"[\[\]{}]")
 
 
 def read_json(
-    path: Path | str, what: str = "file", limit: int = LARGEST_TEXT_BYTES
+    path: Path | str,
+    what: str = "file",
+    limit: int = LARGEST_TEXT_BYTES,
+    nan_allowed: bool = False,
 ) -> dict[str, Any]:
     """Read a JSON file that holds an object.
 
@@ -24,12 +27,13 @@ def read_json(
         path: of the file.
         what: how messages call it.
         limit: bytes it may have.
+        nan_allowed: whether numbers may be NaN, as Python writes it.
 
     Raises:
         BadInputError: it is no regular file, too large, or no sound JSON object.
     """
     path = Path(path)
-    return parse_json(read_text(path, what, limit), path.name)
+    return parse_json(read_text(path, what, limit), path.name, nan_allowed)
 
 
 def parse_json(text: str, file_name: str, nan_allowed: bool = False) -> dict[str, Any]:

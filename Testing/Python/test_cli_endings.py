@@ -269,7 +269,7 @@ def test_options_of_no_sense_are_refused(line: str, part: str, refused: Callable
         ("ct.nrrd", "not a folder"),
         ("table.csv/out", "Nothing can be written"),
         ("cases", "not a folder"),  # A link to a folder.
-        ("n" * 250, "too long"),
+        ("n" * 256, "too long"),
         ("n" * 300 + "/out", "too long"),
         ("/proc/out", None),
     ],

@@ -556,7 +556,7 @@ def test_an_unexpected_failure_is_said_and_leaves_the_scene(
     def fail(*arguments: Any, **options: Any) -> None:
         raise ZeroDivisionError("a fault")
 
-    monkeypatch.setattr(pipeline, "measure", fail)
+    monkeypatch.setattr(pipeline, "measure_lungs", fail)
     before = scene_state()
     press(panel.ui.segmentButton)
     (message,) = errors(stand_in)
