@@ -551,7 +551,7 @@ def test_segment_writes_the_very_label_map_of_quantify(ct_path: Path, tmp_path: 
     assert KIND_CHOICES["density"] in result["notes"][-1]
 
 
-NEW_COMMAND = '''
+NEW_COMMAND = """
 from CovidLungQuantLib.cli.options import add_debug_option
 
 def add_parser(commands):
@@ -561,7 +561,7 @@ def add_parser(commands):
 
 def run(chosen):
     print("hello")
-'''
+"""
 
 
 def test_a_new_command_is_one_file(

@@ -48,6 +48,7 @@ SYNTAXES = (
 # Its tag and its representation or length; only one begins so.
 PIXEL_DATA = re.compile(rb"\xe0\x7f\x10\x00(O[BW]\0\0.{4}|.{4})", re.DOTALL)
 DAMAGED_AT = 3
+LONGEST_META = 400
 ELEMENTS = (
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "PixelSpacing",
@@ -165,15 +166,14 @@ def _strange_value(
 
 
 def _inflated(content: bytes) -> tuple[bytes, bytes]:
-    """What comes before the deflated part of a file, and that part; all and none if there is none."""
+    """The undeflated head of a file and its inflated rest; none where it is not deflated."""
+    if DeflatedExplicitVRLittleEndian.encode() not in content[:LONGEST_META]:
+        return content, b""
     try:
-        meta = pydicom.filereader.read_file_meta_info(io.BytesIO(content))
-        if meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
-            return content, b""
         # The group length counts from behind its own element of 12 bytes.
-        at = 132 + 12 + meta.FileMetaInformationGroupLength
-        return content[:at], zlib.decompress(content[at:], -zlib.MAX_WBITS)
-    except Exception:  # whatever a damaged file does to another reader
+        at = 132 + 12 + struct.unpack_from("<I", content, 132 + 8)[0]
+        return content[:at], zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[at:], 1 << 20)
+    except (struct.error, zlib.error):
         return content, b""
 
 
@@ -207,7 +207,9 @@ def _grafted(original: bytes, content: bytes) -> bytes:
 def _is_as_stated(seed: Seed, path: Path, after: CTVolume) -> bool:
     """Whether another reader, pydicom, finds the same in the files as they are now."""
     try:
-        read = [_parsed(path.with_name(name).read_bytes()) for name in (seed.file_name, *seed.beside)]
+        read = [
+            _parsed(path.with_name(name).read_bytes()) for name in (seed.file_name, *seed.beside)
+        ]
         geometry = after.geometry
         normal = geometry.direction[:, 2]
         read.sort(key=lambda item: float(np.array(item.ImagePositionPatient, float) @ normal))

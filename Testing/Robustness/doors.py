@@ -30,6 +30,7 @@ from CovidLungQuantLib.vetting.stored_image import RAW
 from Testing.Robustness.dicom_door import dicom_door
 from Testing.Robustness.door import IN_BARE_VOXELS, OTHER, SAME, Door, Seed
 from Testing.Robustness.model_door import model_door
+from Testing.Robustness.segmentation_door import segmentation_door
 
 SHAPE = (12, 16, 20)
 NIFTI_VOXELS_AT = 352
@@ -47,6 +48,7 @@ def all_doors() -> dict[str, Door]:
         Door("json", _json_seeds(), anything_read),
         dicom_door(),
         model_door(),
+        segmentation_door(),
     )
     return {door.name: door for door in doors}
 
