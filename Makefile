@@ -20,12 +20,12 @@ WORKERS ?= auto
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
 	--numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 
-.PHONY: help demo test test-quick lint cmake-lists checks-page bench train screenshot tutorial \
+.PHONY: help demo test test-quick fuzz lint cmake-lists checks-page bench train screenshot tutorial \
 	system-packages clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -2
-	@echo "Also: make test-quick, lint, cmake-lists, checks-page, bench, train, screenshot, tutorial, clean."
+	@echo "Also: make test-quick, fuzz, lint, cmake-lists, checks-page, bench, train, screenshot, tutorial, clean."
 
 demo: $(DEMO_ENVIRONMENT) $(if $(filter $(PHANTOM),$(CT)),$(PHANTOM))
 	$(BIN)/covidlungquant segment "$(CT)" --output $(DEMO_OUTPUT) --scene --overwrite
@@ -38,6 +38,10 @@ test: $(TEST_ENVIRONMENT)
 # What needs neither patience nor real scans.
 test-quick: $(TEST_ENVIRONMENT)
 	$(PYTEST) -m "not slow and not real_data"
+
+# Thousands of damaged files at every door.
+fuzz: $(TEST_ENVIRONMENT)
+	$(BIN)/python -m Testing.Robustness.fuzz --count 2000
 
 lint: $(TEST_ENVIRONMENT)
 	$(BIN)/ruff check .

@@ -86,7 +86,8 @@ def read_torch(data: bytes) -> Any:
     """Read what `torch.save` wrote; plain values and tensors only, and no more than the bytes hold.
 
     Raises:
-        ValueError: the archive unpacks to more than it is; torch itself packs nothing.
+        ValueError: a checksum within the archive differs, or it unpacks to more than it is; torch
+            itself packs nothing.
         Exception: one of `NOT_A_MODEL_ERRORS`.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -94,6 +95,9 @@ def read_torch(data: bytes) -> Any:
             raise ValueError("compressed")
         if sum(entry.file_size for entry in archive.infolist()) > len(data):
             raise ValueError("larger inside than outside")
+        # torch does not look at the checksums in its archives.
+        if archive.testzip() is not None:
+            raise ValueError("checksum")
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 

@@ -61,6 +61,21 @@ def test_a_changed_byte_is_noticed(model_file):
         load_model(str(model_file))
 
 
+def test_a_changed_byte_is_noticed_without_a_checksum_file(model_file):
+    """The archive has checksums of its own, which torch does not look at."""
+    model_file.with_name(f"small{CHECKSUM_SUFFIX}").unlink()
+    load_model(str(model_file))
+    content = bytearray(model_file.read_bytes())
+    with zipfile.ZipFile(model_file) as archive:
+        entries = [item for item in archive.infolist() if "/data/" in item.filename]
+        weights = archive.read(max(entries, key=lambda item: item.file_size))
+    # The lowest bits of a weight.
+    content[content.index(weights)] ^= 1
+    model_file.write_bytes(content)
+    with pytest.raises(BadInputError, match="not a model of this software"):
+        load_model(str(model_file))
+
+
 def test_an_unknown_name_lists_the_models_there_are():
     with pytest.raises(BadInputError, match=DEFAULT_MODEL_NAME):
         load_model("no-such-model")

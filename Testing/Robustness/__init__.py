@@ -2,6 +2,6 @@
 
     python -m Testing.Robustness.fuzz --count 2000
 
-A door is a `doors.Door`: a few small valid files, what reads one, and what a change may do.
+A door is a `door.Door`: a few small valid files, what reads one, and what a change may do.
 Another door is added to the list in `doors.all_doors`.
 """

@@ -6,7 +6,7 @@ import gzip
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,44 +27,15 @@ from CovidLungQuantLib.training.nnunet import nnunet_case
 from CovidLungQuantLib.vetting import vet_image
 from CovidLungQuantLib.vetting.payload import GZIP_START
 from CovidLungQuantLib.vetting.stored_image import RAW
+from Testing.Robustness.dicom_door import dicom_door
+from Testing.Robustness.door import IN_BARE_VOXELS, OTHER, SAME, Door, Seed
+from Testing.Robustness.model_door import model_door
+from Testing.Robustness.segmentation_door import segmentation_door
 
 SHAPE = (12, 16, 20)
 NIFTI_VOXELS_AT = 352
 # Data type, slope and intercept of a NIfTI header: what they change is what they say.
 NIFTI_VALUE_FIELDS = ((70, 72), (112, 120))
-
-
-@dataclass(frozen=True)
-class Seed:
-    """A small valid file, and what reads it.
-
-    Attributes:
-        file_name: it must have; the reader may ask for it.
-        content: of the file.
-        read: given its path, returns what is compared.
-        beside: other files that it needs in its folder, by name; they stay whole.
-    """
-
-    file_name: str
-    content: bytes
-    read: Callable[[Path], Any]
-    beside: Mapping[str, bytes] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Door:
-    """A way into the program.
-
-    Attributes:
-        name: for the command line.
-        seeds: valid files.
-        is_same: whether what was read of a damaged file may stand: given the seed, the path of the
-            damaged file, what was read of the valid one and of the damaged one.
-    """
-
-    name: str
-    seeds: Sequence[Seed]
-    is_same: Callable[[Seed, Path, Any, Any], bool]
 
 
 def all_doors() -> dict[str, Door]:
@@ -75,21 +46,23 @@ def all_doors() -> dict[str, Door]:
         Door("metaimage", _image_seeds((".mha", ".mhd")), same_voxels),
         Door("tables", _table_seeds(), anything_read),
         Door("json", _json_seeds(), anything_read),
+        dicom_door(),
+        model_door(),
+        segmentation_door(),
     )
     return {door.name: door for door in doors}
 
 
-def anything_read(seed: Seed, path: Path, before: Any, after: Any) -> bool:
+def anything_read(seed: Seed, path: Path, before: Any, after: Any) -> str:
     """Text is its own content: whatever is read from it stands, if it is read without harm."""
-    return True
+    return SAME
 
 
-def same_voxels(seed: Seed, path: Path, before: np.ndarray, after: np.ndarray) -> bool:
+def same_voxels(seed: Seed, path: Path, before: np.ndarray, after: np.ndarray) -> str:
     """Same voxels, but where the damage lies in unpacked voxels or in what tells their value."""
     if _equal(before, after):
-        return True
+        return SAME
     original, content = _unpacked(seed.content), _unpacked(path.read_bytes())
-    is_explained = False
     if _has_bare_voxels(path):
         # What the valid header makes of the voxels that are there now.
         at = _voxels_at(original, path)
@@ -99,9 +72,11 @@ def same_voxels(seed: Seed, path: Path, before: np.ndarray, after: np.ndarray) -
                 header[start:end] = content[start:end]
         there = path.with_name(path.name.removesuffix(".gz"))
         there.write_bytes(header + content[at - len(original) :])
-        is_explained = _equal(seed.read(there), after)
+        if _equal(seed.read(there), after):
+            return IN_BARE_VOXELS
     # Else the type said otherwise: the same bytes in the same places.
-    return is_explained or (before.shape == after.shape and before.tobytes() == after.tobytes())
+    is_same = before.shape == after.shape and before.tobytes() == after.tobytes()
+    return SAME if is_same else OTHER
 
 
 def _has_bare_voxels(path: Path) -> bool:

@@ -23,13 +23,19 @@ from typing import Any
 import numpy as np
 
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
-from Testing.Robustness.damage import damaged_content
-from Testing.Robustness.doors import Door, Seed, all_doors
+from Testing.Robustness.door import (
+    DIED,
+    FINE,
+    NO_MEMORY,
+    NO_SENTENCE,
+    OTHER,
+    REFUSED,
+    UNEXPECTED,
+    Door,
+    Seed,
+)
+from Testing.Robustness.doors import all_doors
 
-SAME, REFUSED, NO_MEMORY = "same", "refused", "too little memory"
-OTHER, UNEXPECTED, NO_SENTENCE = "OTHER VOXELS", "TRACEBACK", "NOT ONE SENTENCE"
-DIED = "DIED OR HUNG"
-FINE = (SAME, REFUSED, NO_MEMORY)
 SECONDS_AN_INPUT = 20
 MOST_MEMORY_BYTES = 8 << 30
 LONGEST_SENTENCE = 700
@@ -69,7 +75,8 @@ def outcomes(door: Door, seed: int, first: int, count: int, folder: Path) -> Ite
         if which not in valid:
             valid[which] = _read_valid(example, home)
         rng = np.random.default_rng([seed, zlib.crc32(door.name.encode()), index])
-        path.write_bytes(damaged_content(example.content, rng))
+        for name, content in example.damaged(rng).items():
+            (home / name).write_bytes(content)
         yield _outcome(door, example, index, path, valid[which])
 
 
@@ -85,9 +92,8 @@ def _read_valid(example: Seed, home: Path) -> Any:
 def _outcome(door: Door, example: Seed, index: int, path: Path, before: Any) -> Outcome:
     try:
         after = example.read(path)
-        if door.is_same(example, path, before, after):
-            return Outcome(index, SAME)
-        return Outcome(index, OTHER, example.file_name)
+        kind = door.judge(example, path, before, after)
+        return Outcome(index, kind, example.file_name if kind == OTHER else "")
     except (BadInputError, OutOfResourcesError) as error:
         kind = REFUSED if isinstance(error, BadInputError) else NO_MEMORY
         return Outcome(index, kind if is_one_sentence(str(error)) else NO_SENTENCE, str(error))
