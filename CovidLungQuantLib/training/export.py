@@ -143,10 +143,7 @@ def export_training_case(
                 **_origin(reader, provenance),
                 **changes,
                 "ct_voxels_sha256": voxels_sha256,
-                "ct_file": final.ct.relative_to(dataset).as_posix(),
-                "ct_file_sha256": _file_sha256(unfinished.ct),
-                "labels_file": final.labels.relative_to(dataset).as_posix(),
-                "labels_file_sha256": _file_sha256(unfinished.labels),
+                **_written(unfinished, final, dataset),
             }
             _write_record(unfinished.record, record)
             earlier = dataset / EARLIER_FOLDER_NAME / f"{name}_version_{version - 1}"
@@ -175,6 +172,16 @@ def _origin(reader: str | None, provenance: Provenance | None) -> dict[str, str]
         "model_sha256": (provenance and provenance.model_sha256) or "",
         "kinds": str((provenance and provenance.options.get("kinds")) or ""),
         "software_version": __version__,
+    }
+
+
+def _written(unfinished: _CaseFiles, final: _CaseFiles, dataset: Path) -> dict[str, str]:
+    """Columns of the manifest that say where the files will lie and what is in them."""
+    return {
+        "ct_file": final.ct.relative_to(dataset).as_posix(),
+        "ct_file_sha256": _file_sha256(unfinished.ct),
+        "labels_file": final.labels.relative_to(dataset).as_posix(),
+        "labels_file_sha256": _file_sha256(unfinished.labels),
     }
 
 
