@@ -125,8 +125,6 @@ def export_training_case(
         raise _already_there(present)
     name = present or _next_name(dataset, layout, rows)
     version = 1 + sum(row[CASE_COLUMN] == name for row in rows)
-    groups = {row[CASE_COLUMN]: row[PATIENT_COLUMN] for row in rows}
-    fellow = same_patient_as or name
     made = [folder for folder in (dataset, *dataset.parents) if not folder.exists()]
     # A hidden folder in the dataset; its cases lie too deep to be taken for the dataset's.
     hidden = dataset / "case"
@@ -139,7 +137,7 @@ def export_training_case(
             record = {
                 CASE_COLUMN: name,
                 "version": version,
-                PATIENT_COLUMN: groups.get(fellow, fellow),
+                PATIENT_COLUMN: _patient_of(rows, same_patient_as or name),
                 **_origin(reader, provenance),
                 **changes,
                 "ct_voxels_sha256": voxels_sha256,
@@ -173,6 +171,11 @@ def _origin(reader: str | None, provenance: Provenance | None) -> dict[str, str]
         "kinds": str((provenance and provenance.options.get("kinds")) or ""),
         "software_version": __version__,
     }
+
+
+def _patient_of(rows: list[dict[str, str]], case: str) -> str:
+    """The patient group of a case; its own name where the manifest does not hold it yet."""
+    return {row[CASE_COLUMN]: row[PATIENT_COLUMN] for row in rows}.get(case, case)
 
 
 def _written(unfinished: _CaseFiles, final: _CaseFiles, dataset: Path) -> dict[str, str]:
