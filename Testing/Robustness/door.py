@@ -70,8 +70,8 @@ class Door:
     Attributes:
         name: for the command line.
         seeds: valid files.
-        judge: tells which of `READ` it is, or `OTHER`: given the seed, the path of the damaged file,
-            what was read of the valid one and of the damaged one.
+        judge: tells which of `READ` it is, or `OTHER`: given the seed, the path of the
+            damaged file, what was read of the valid one and of the damaged one.
     """
 
     name: str
