@@ -157,6 +157,11 @@ WARNINGS: dict[str, tuple[WarningCode, ...]] = {
             "segment_outside_volume", "a part of a segment lies outside the scan", "look at it"
         ),
         WarningCode(
+            "voxels_without_segment",
+            "the file holds voxels that are of none of its segments",
+            "look whether its segments are whole",
+        ),
+        WarningCode(
             "segmentation_resampled",
             "the segmentation lies on other voxels than the volume",
             "draw on the volume's own voxels to lose nothing",

@@ -117,14 +117,24 @@ def _labels_of_segments(
     shape = file.layers.shape[:3]
     masks = {label.value: np.zeros(shape, dtype=bool) for label in LABELS}
     found: set[int] = set()
+    nameless = file.layers != BACKGROUND_VALUE
     for segment in file.segments:
         mask = file.layers[..., segment.layer] == segment.value
+        nameless[..., segment.layer] &= ~mask
         label = label_of_segment(segment.segment_id, segment.terminology, segment.name)
         if label is not None:
             found.add(label.value)
             masks[label.value] |= mask
         elif mask.any():
             warnings.append(ignored_segment(segment.name))
+    if nameless.any():
+        warnings.append(
+            ScanWarning(
+                "voxels_without_segment",
+                f"{file.file_name} holds {int(nameless.sum())} voxels that are of none of its "
+                "segments and were left out; look whether its segments are whole.",
+            )
+        )
     if lungs_needed and NORMAL_LUNG.value not in found:
         raise BadInputError(
             f'{file.file_name} has no segment "{NORMAL_LUNG.name}", without which extents cannot '

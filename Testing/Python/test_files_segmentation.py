@@ -190,6 +190,20 @@ def test_overlap_missing_and_unknown_segments_are_said(tmp_path: Path):
     assert "Nodule" in warnings[0].message and "2 voxels" in warnings[2].message
 
 
+def test_voxels_of_no_segment_are_said(tmp_path: Path):
+    """A segment's value was changed to one that no voxel has."""
+    path = tmp_path / "a.seg.nrrd"
+    write_segmentation(path, a_label_map(), UPRIGHT)
+    path.write_bytes(path.read_bytes().replace(b"LabelValue:=1\n", b"LabelValue:=9\n"))
+
+    labels, warnings = read_segmentation(path, UPRIGHT)
+
+    lost = int((a_label_map() == 1).sum())
+    assert not (labels == 1).any()
+    assert [warning.code for warning in warnings] == ["voxels_without_segment"]
+    assert f"holds {lost} voxels that are of none" in warnings[0].message
+
+
 def test_a_segmentation_without_normal_lung_is_refused(tmp_path: Path):
     image = with_segments(an_image(a_label_map(), UPRIGHT), [{"ID": "GGO", "LabelValue": "2"}])
     sitk.WriteImage(image, str(tmp_path / "a.seg.nrrd"))
