@@ -225,6 +225,23 @@ WARNINGS: dict[str, tuple[WarningCode, ...]] = {
             "not_enhanced", "the scan could not be enhanced; the rest is whole", "see the message"
         ),
     ),
+    "The DICOM results": (
+        WarningCode(
+            "dicom_slice_thickness",
+            "the series states no slice thickness; the results give the distance of its slices",
+            "nothing, unless the slices are thinner than their distance",
+        ),
+        WarningCode(
+            "dicom_frame_of_reference",
+            "the series names no frame of reference; the results have one of their own",
+            "do not expect viewers to lay them over other series",
+        ),
+        WarningCode(
+            "dicom_patient_and_study",
+            "the headers of patient and study are missing or were mended",
+            "check them before the results go into an archive",
+        ),
+    ),
     "The computer": (
         WarningCode("smaller_batches", "memory was short and was used in smaller parts", "nothing"),
         WarningCode("cpu_fallback", "the GPU ran out of memory; the CPU was used", "nothing"),
