@@ -238,8 +238,8 @@ WARNINGS: dict[str, tuple[WarningCode, ...]] = {
         ),
         WarningCode(
             "dicom_patient_and_study",
-            "the headers of patient and study are missing or were mended",
-            "check them before the results go into an archive",
+            "headers of patient or study hold values that DICOM does not allow; they are left out",
+            "check the results before they go into an archive",
         ),
     ),
     "The computer": (
