@@ -471,3 +471,10 @@ def test_a_legacy_converted_enhanced_ct_is_read(tmp_path: Path) -> None:
     enhanced.save_as(tmp_path / "enhanced.dcm")
     ct = read_ct(tmp_path / "enhanced.dcm")
     np.testing.assert_array_equal(ct.hu, hu)
+
+
+def test_directions_that_are_not_at_right_angles_are_refused(tmp_path: Path) -> None:
+    """Their cross product has length 1 all the same."""
+    write_series(tmp_path, chest_hu(), ImageOrientationPatient=[1.0, 1.5, 0.0, 0.0, 1.0, 0.0])
+    with pytest.raises(BadInputError, match="does not say where its slices lie"):
+        read_ct(tmp_path)
