@@ -21,6 +21,7 @@ from pydicom.uid import (
 )
 
 from CovidLungQuantLib.ct import list_series, read_ct, read_ct_and_files
+from CovidLungQuantLib.errors import BadInputError
 from Testing.Python.dicom_series import (
     INTERCEPT,
     ORIGIN_MM,
