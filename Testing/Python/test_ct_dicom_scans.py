@@ -21,6 +21,7 @@ from pydicom.uid import (
 )
 
 from CovidLungQuantLib.ct import list_series, read_ct, read_ct_and_files
+from CovidLungQuantLib.errors import BadInputError
 from Testing.Python.dicom_series import (
     INTERCEPT,
     ORIGIN_MM,
@@ -471,3 +472,10 @@ def test_a_legacy_converted_enhanced_ct_is_read(tmp_path: Path) -> None:
     enhanced.save_as(tmp_path / "enhanced.dcm")
     ct = read_ct(tmp_path / "enhanced.dcm")
     np.testing.assert_array_equal(ct.hu, hu)
+
+
+def test_directions_that_are_not_at_right_angles_are_refused(tmp_path: Path) -> None:
+    """Their cross product has length 1 all the same."""
+    write_series(tmp_path, chest_hu(), ImageOrientationPatient=[1.0, 1.5, 0.0, 0.0, 1.0, 0.0])
+    with pytest.raises(BadInputError, match="does not say where its slices lie"):
+        read_ct(tmp_path)

@@ -93,6 +93,8 @@ NAMES = {tag: name for name, (tag, _) in TAGS.items()}
 
 SAME_ORIENTATION = 1e-3
 SAME_SPACING_MM = 1e-4
+# Rounded cosines may be this far from unit vectors at right angles.
+COSINE_TOLERANCE = 1e-2
 LARGEST_SIDE = 8192
 MOST_FRAMES = 20_000
 
@@ -220,6 +222,10 @@ class SliceHeader:
         if cosines.size != 6 or np.abs(cosines).max() > 2.0:
             return None
         row, column = cosines[:3], cosines[3:]
+        # Skewed vectors can have a normal of length 1, too.
+        products = np.array([row @ row - 1.0, column @ column - 1.0, row @ column])
+        if np.abs(products).max() > COSINE_TOLERANCE:
+            return None
         normal = np.cross(row, column)
         length = np.linalg.norm(normal)
         if abs(length - 1.0) > SAME_ORIENTATION:
