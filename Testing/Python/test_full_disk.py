@@ -140,7 +140,7 @@ def test_the_command_line_knows_a_full_disk_wherever_it_shows(
 
     monkeypatch.setattr("CovidLungQuantLib.cli.phantom.run", full)
     assert main(["phantom", "-o", str(tmp_path / "a.nrrd")]) == 3
-    assert "The disk is full; free some space" in capsys.readouterr().err
+    assert "The disk is full, so nothing was written; free" in capsys.readouterr().err
 
 
 def test_text_that_cannot_be_replaced_leaves_no_part(

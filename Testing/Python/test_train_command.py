@@ -152,8 +152,9 @@ except SystemExit:
 assert "torch" not in sys.modules
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    environment["PYTHONIOENCODING"] = "utf-8"
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8"
     )
     assert done.returncode == 0, done.stderr
     assert all(
