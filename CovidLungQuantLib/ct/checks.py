@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from CovidLungQuantLib.ct.contrast import looks_contrast_enhanced
@@ -82,7 +84,7 @@ def check_ct(hu_array: np.ndarray, geometry: Geometry, name: str = "CT") -> CTVo
     ]
     if looks_contrast_enhanced(upright.hu, upright.geometry.spacing_mm):
         warnings.append(contrast_warning("blood is as bright as contrast medium makes it"))
-    return CTVolume(hu, geometry, name, tuple(warnings))
+    return replace(ct, warnings=tuple(warnings))
 
 
 def check_geometry(geometry: Geometry, name: str) -> None:

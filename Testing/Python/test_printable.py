@@ -12,8 +12,10 @@ from small_chest import a_ct, a_label_map
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.cli.printing import aligned, print_files, print_warnings
 from CovidLungQuantLib.cli.progress_bar import LineProgress
+from CovidLungQuantLib.ct.checks import check_ct
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.images import write_image
+from CovidLungQuantLib.phantom import chest_phantom
 from CovidLungQuantLib.printable import printable
 
 CLEAR_SCREEN = "\x1b[2J"
@@ -74,3 +76,8 @@ def test_the_command_prints_no_escape_of_a_file_name(
         main(["measure", str(scan), labels, "-o", "x", CLEAR_SCREEN])
     said = capsys.readouterr()
     assert all(line.isprintable() for line in (said.out + said.err).split("\n"))
+
+
+def test_the_name_of_a_scan_moves_no_cursor():
+    ct = chest_phantom((40, 72, 88), (4.6, 4.6, 7.5)).ct
+    assert check_ct(ct.hu, ct.geometry, "a\x1b[2Jb").name == r"a\x1b[2Jb"
