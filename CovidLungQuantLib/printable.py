@@ -21,6 +21,17 @@ def printable(text: str) -> str:
     return "".join(map(_shown, text))
 
 
+def masked(text: str) -> str:
+    """The text with a question mark for every letter that is not printable."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """Text of which a message shows both ends where it is too long."""
+    half = most // 2 - 1
+    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
+
+
 def _shown(character: str) -> str:
     if character in _JOINERS or unicodedata.category(character) not in _ESCAPED_CATEGORIES:
         return character

@@ -12,8 +12,8 @@ import os
 import stat
 from pathlib import Path
 
-from CovidLungQuantLib.cli.explaining import shortened
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.printable import shortened
 
 LONGEST_TEXT = 4096
 # Beyond this a text file, such as a table, is none.

@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from CovidLungQuantLib.errors import BadInputError, CovidLungQuantError, OutOfResourcesError
+from CovidLungQuantLib.files.disk import DISK_FULL_ERRORS
+from CovidLungQuantLib.printable import masked, shortened
 
 PROGRAM = "covidlungquant"
-DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
 def explain(error: BaseException) -> int:
@@ -64,7 +65,7 @@ def on_one_line(text: str) -> str:
     """Text with a blank for each line's end and nothing that a terminal would obey."""
     parts = (part.strip() for part in text.splitlines())
     line = " ".join(part for part in parts if part)
-    return "".join(letter if letter.isprintable() else "?" for letter in line)
+    return masked(line)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -89,9 +90,3 @@ def _of_the_system(error: OSError) -> CovidLungQuantError:
         f"{what} cannot be read or written ({error.strerror}); check that it is there and that you "
         "may use it."
     )
-
-
-def shortened(text: str, most: int = 80) -> str:
-    """Text of which a message shows both ends where it is too long."""
-    half = most // 2 - 1
-    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"

@@ -17,6 +17,7 @@ from CovidLungQuantLib.measures.change import Change, changes
 from CovidLungQuantLib.measures.measurements import LOBE_REGIONS
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
 from CovidLungQuantLib.vetting import read_json
+from CovidLungQuantLib.vetting.problems import NOT_AS_WRITTEN_ERRORS
 
 # Extents change with the depth of inspiration alone; beyond this the reader is told.
 LARGEST_LUNG_CHANGE_PERCENT = 20.0
@@ -29,16 +30,6 @@ _PROVENANCE_TEXTS = (
     "model_sha256",
     "lobe_model_name",
     "lobe_model_sha256",
-)
-_NO_RESULT_ERRORS = (
-    BadInputError,
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
 )
 CHANGE_NOTES: tuple[str, ...] = (
     "A change is the later value minus the earlier one; changes of extents are percentage points "
@@ -179,7 +170,7 @@ def read_time_point(folder: Path, day: float | None = None) -> TimePoint:
             provenance=_provenance(result["provenance"]),
             warnings=tuple(_text(warning["message"]) for warning in result["warnings"]),
         )
-    except _NO_RESULT_ERRORS as error:
+    except NOT_AS_WRITTEN_ERRORS as error:
         raise BadInputError(
             f"{Path(folder).name} holds no result of this software ({RESULT_FILE}); give folders "
             "that segment or measure wrote."

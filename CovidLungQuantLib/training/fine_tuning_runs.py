@@ -18,6 +18,7 @@ from CovidLungQuantLib.models.registry import MODEL_SUFFIX, user_models_folder
 from CovidLungQuantLib.progress import ProgressCallback
 from CovidLungQuantLib.training.curves import LOG_FILE_NAME
 from CovidLungQuantLib.vetting import damaged, parse_json, read_json, read_text
+from CovidLungQuantLib.vetting.problems import NOT_AS_WRITTEN_ERRORS
 
 RUNS_FOLDER_NAME = "fine-tuning"
 PLAN_FILE_NAME = "plan.json"
@@ -37,18 +38,6 @@ STARTING, TRAINING, COMPARING = "starting", "training", "comparing"
 DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
 FINAL_STATES = (DONE, FAILED, CANCELLED)
 STATES = (STARTING, TRAINING, COMPARING, *FINAL_STATES)
-
-# What reading a file that was cut or changed may raise.
-DAMAGED_FILE_ERRORS = (
-    BadInputError,
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
-)
 
 # What the comparison puts side by side; the table beside it holds every figure.
 COMPARED = ("lesion_dice", "ggo_dice", "high_opacity_dice", "lung_dice")
@@ -145,7 +134,7 @@ class FineTuning:
         try:
             state, message, exit_code = self._state()
             losses = self._losses()
-        except DAMAGED_FILE_ERRORS as error:
+        except NOT_AS_WRITTEN_ERRORS as error:
             raise _damaged(self.run_folder) from error
         if state == DONE:
             model_file = Path(plan.models_folder) / f"{plan.name}{MODEL_SUFFIX}"
@@ -267,14 +256,6 @@ def status_lines() -> list[str]:
             continue
         lines.append(f"{run.plan.name:<30} {100 * status.fraction:3.0f} %  {_message(status)}")
     return lines or ["No model was fine-tuned here."]
-
-
-def _is_running(run: FineTuning, name: str) -> bool:
-    """Whether a run is of this name and not over; not where its files are damaged."""
-    try:
-        return run.plan.name == name and not run.status().is_over
-    except BadInputError:
-        return False
 
 
 def _is_plan(values: dict[str, Any]) -> bool:

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.printable import masked, shortened
 
-LONGEST_NAME_SHOWN = 80
+# What reading a file of ours that was cut or changed since may raise.
+NOT_AS_WRITTEN_ERRORS = (
+    BadInputError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 
 class UnreadableFileError(BadInputError):
@@ -25,8 +36,4 @@ def damaged(file_name: str, reason: str) -> UnreadableFileError:
 
 def shown(text: str) -> str:
     """Return text from outside as a message may show it: printable and not too long."""
-    printable = "".join(letter if letter.isprintable() else "?" for letter in text)
-    if len(printable) <= LONGEST_NAME_SHOWN:
-        return printable
-    half = LONGEST_NAME_SHOWN // 2 - 1
-    return f"{printable[:half]}…{printable[-half:]}"
+    return shortened(masked(text))
