@@ -9,7 +9,7 @@ darker than any lung and holds no vessel. Arrays are (z, y, x) and upright.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -84,18 +84,23 @@ def check_lungs(hu: np.ndarray, lungs: np.ndarray, spacing_mm: Spacing) -> tuple
         lungs: uint8 (z, y, x), `LEFT_LUNG_VALUE` and `RIGHT_LUNG_VALUE`.
         spacing_mm: voxel size (x, y, z).
     """
-    grid = CoarseGrid.of(hu.shape, spacing_mm, COARSE_IN_PLANE_MM, COARSE_SLICE_MM)
+    whole = CoarseGrid.of(hu.shape, spacing_mm, COARSE_IN_PLANE_MM, COARSE_SLICE_MM)
+    room = _lungs_and_behind(lungs, whole)
+    hu, lungs = hu[room], lungs[room]
+    grid = replace(whole, fine_shape=hu.shape)
     bone = grid.reduce_to_maximum(hu) > BONE_ABOVE_HU
+    both = np.zeros(grid.shape, bool)
     warnings = []
     for value, region in (
         (RIGHT_LUNG_VALUE, RIGHT_LUNG_REGION),
         (LEFT_LUNG_VALUE, LEFT_LUNG_REGION),
     ):
         lung = grid.reduce(lungs == value) >= 0.5
+        both |= lung
         shape = lung_shape(lung, bone, grid.spacing_mm)
         if shape is not None and (warning := _warning(shape, region)) is not None:
             warnings.append(warning)
-    gas_ml = largest_gas_ml(grid.reduce(hu), grid.reduce(lungs > 0) >= 0.5, grid.spacing_mm)
+    gas_ml = largest_gas_ml(grid.reduce(hu), both, grid.spacing_mm)
     if gas_ml >= SMALLEST_GAS_ML:
         warnings.append(
             ScanWarning(
@@ -105,6 +110,20 @@ def check_lungs(hu: np.ndarray, lungs: np.ndarray, spacing_mm: Spacing) -> tuple
             )
         )
     return tuple(warnings)
+
+
+def _lungs_and_behind(lungs: np.ndarray, grid: CoarseGrid) -> tuple[slice, slice, slice]:
+    """All slices, from the lungs' front backwards and between their sides, in whole blocks."""
+    rows, columns = (np.flatnonzero(lungs.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+    if not rows.size:
+        return (slice(None),) * 3
+    _, height, width = grid.factors
+    first_row = int(rows[0]) // height * height
+    first_column, end = (
+        int(columns[0]) // width * width,
+        -(-(int(columns[-1]) + 1) // width) * width,
+    )
+    return slice(None), slice(first_row, None), slice(first_column, end)
 
 
 def lung_shape(lung: np.ndarray, bone: np.ndarray, spacing_mm: Spacing) -> LungShape | None:

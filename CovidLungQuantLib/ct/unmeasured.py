@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
-from CovidLungQuantLib.ct.field_of_view import PADDING_BELOW_HU
+from CovidLungQuantLib.ct.field_of_view import PADDING_BELOW_HU, connected_to_edge
 from CovidLungQuantLib.ct.orientation import orient_like, orientation_of
 from CovidLungQuantLib.ct.volume import Geometry
 from CovidLungQuantLib.errors import BadInputError
@@ -51,6 +50,4 @@ def _count_within(is_nan: np.ndarray) -> int:
     count = int(np.count_nonzero(is_nan))
     if count == 0 or count > LARGEST_UNMEASURED_SHARE * is_nan.size:
         return count
-    regions, _ = ndimage.label(is_nan)
-    at_edge = np.unique(np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]]))
-    return count - int(np.count_nonzero(np.isin(regions[is_nan], at_edge)))
+    return count - int(np.count_nonzero(connected_to_edge(is_nan)))
