@@ -46,6 +46,8 @@ covid02 and covid03 look like one patient and are kept in one fold: 13 scans of 
 scans without COVID-19 were shown to every network as they are, as lung without lesion, and with
 painted lesions; they are not cases of the cross-validation. Trained partly on non-commercial data, the weights are for **non-commercial research use only**.
 The figures below come from these recovered scans, not from original DICOM.
+The copies of covid08…13 that they were made with have since been rebuilt with finer grey values and all
+lung slices; with those the figures of these cases come out otherwise and have not been made anew.
 """
 
 LIMITS_SECTION = """## Limits
