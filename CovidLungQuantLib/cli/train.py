@@ -85,6 +85,15 @@ def _add_start_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        type=given_path,
+        metavar="DATASET",
+        help="another training set, such as single slices, all of which is trained on and none is "
+        "left out by --fold; may be given several times",
+    )
+    parser.add_argument(
         "--healthy",
         action="append",
         default=[],
@@ -124,6 +133,7 @@ def run(chosen: argparse.Namespace) -> None:
         device=chosen.device,
         start_from=chosen.start_from,
         imagenet=chosen.imagenet,
+        also=chosen.also,
         healthy=chosen.healthy,
         unlabelled=chosen.unlabelled,
         teachers=chosen.teacher,

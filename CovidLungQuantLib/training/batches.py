@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 
 
 class CaseVariants:
-    """Training cases; each scan in several variants.
+    """Training cases; each scan in several variants, cases of a single slice by themselves.
 
     Thin-slice scans come in every way their slices can be grouped, healthy scans as they are and
     with painted lesions.
@@ -49,13 +49,17 @@ class CaseVariants:
         healthy: Sequence[HealthyScan] = (),
         painted_variants: int = 0,
         seed: int = 0,
+        single_slice_share: float = 0.0,
     ) -> None:
+        self.single_slices = [training_case(scan, network) for scan in scans if len(scan.hu) == 1]
+        self.single_slice_share = single_slice_share
         self.variants: list[list[TrainingCase]] = [
             [
                 training_case(scan, network, first_slice)
                 for first_slice in range(slices_per_group(scan.spacing_mm[2], network))
             ]
             for scan in scans
+            if len(scan.hu) > 1
         ]
         for index, scan in enumerate(healthy):
             random = np.random.default_rng([seed, index])
@@ -65,7 +69,9 @@ class CaseVariants:
             )
 
     def draw(self, random: np.random.Generator) -> TrainingCase:
-        """One case, every scan as likely as any other."""
+        """One case, every scan as likely as any other, and so every single slice among its like."""
+        if not self.variants or (self.single_slices and random.random() < self.single_slice_share):
+            return self.single_slices[random.integers(len(self.single_slices))]
         variants = self.variants[random.integers(len(self.variants))]
         return variants[random.integers(len(variants))]
 

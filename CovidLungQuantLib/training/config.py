@@ -42,6 +42,8 @@ class TrainingConfig:
             that train all, so as not to undo what it has learned alone; 1 in the paper.
         painted_variants: how many times lesions are painted into each healthy scan.
         lesion_share: chance that a sample is drawn around a lesion.
+        single_slice_share: chance that a sample is one of the cases of a single slice, where there
+            are any; they may be many more than the scans.
         seed: of everything random.
     """
 
@@ -63,6 +65,7 @@ class TrainingConfig:
     main_branch_rate: float = 1.0
     painted_variants: int = 4
     lesion_share: float = 0.7
+    single_slice_share: float = 0.25
     seed: int = 0
 
 

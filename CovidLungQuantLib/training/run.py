@@ -45,6 +45,7 @@ def train_on_dataset(
     device: str = "auto",
     start_from: str | None = None,
     imagenet: Path | None = None,
+    also: Sequence[Path] = (),
     healthy: Sequence[Path] = (),
     unlabelled: Sequence[Path] = (),
     teachers: Sequence[str] = (),
@@ -65,6 +66,7 @@ def train_on_dataset(
         start_from: name or file of a model to go on from, or of one that fits the main branch,
             whose epochs alone are then left out.
         imagenet: DenseNet-121 weights to start the dense block from.
+        also: further datasets, every case of which is trained on, whatever the fold.
         healthy: scans without lesions, to learn from as they are and with painted lesions.
         unlabelled, teachers: scans without labels, and names or files of the models whose mean
             probabilities stand in for them.
@@ -97,7 +99,10 @@ def train_on_dataset(
         raise BadInputError("No case is left to train on; use fewer folds or add cases.")
     device = choose_device(device)
     network = train(
-        [read_case(dataset, name) for name in names],
+        [
+            *(read_case(dataset, name) for name in names),
+            *(read_case(other, name) for other in also for name in case_names(other)),
+        ],
         config,
         output,
         [read_case(dataset, name) for name in watched],

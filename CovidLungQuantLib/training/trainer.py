@@ -123,6 +123,7 @@ def train(
         healthy_scans,
         config.painted_variants,
         config.seed,
+        config.single_slice_share,
     )
     with Curves(run_folder if workers.first else None) as curves:
         for epoch in range(first_epoch, config.epochs):
