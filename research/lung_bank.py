@@ -1,0 +1,118 @@
+"""Scans with known lungs on the grid of the lung network: what it learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from CovidLungQuantLib.anatomy.lung_network import (
+    AIRWAY_CLASS,
+    GAS_CLASS,
+    LUNG_CLASSES,
+    LUNG_NETWORK_CLASSES,
+    onto_grid,
+)
+from CovidLungQuantLib.anatomy.lungs import segment_lungs, split_left_right
+from CovidLungQuantLib.ct import lps_oriented, orient_like, read_ct
+from CovidLungQuantLib.files.images import read_label_file
+from CovidLungQuantLib.files.names import CASE_CT_FILE, CASE_LABELS_FILE
+from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE, UNKNOWN_LUNG_VALUE
+
+CONTOURS_FILE = "lungs_left1_right2_tumour3.nrrd"
+TUMOUR_VALUE = 3
+# Air of the body that is no lung and no airway, and this far from both, lies in stomach or bowel.
+GAS_HU = -500
+SMALLEST_GAS_SHARE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class LungScan:
+    """A scan on the grid of the network.
+
+    Attributes:
+        name: of its folder.
+        hu: int16 (z, y, x).
+        shares: uint8 (LUNG_NETWORK_CLASSES, z, y, x), share of each class × 255.
+        known: bool (z, y, x), where lung or not is known.
+        body: bool (z, y, x).
+    """
+
+    name: str
+    hu: Tensor
+    shares: Tensor
+    known: Tensor
+    body: Tensor
+
+
+def read_lung_scan(folder: Path, cache: Path | None = None) -> LungScan:
+    """Read a scan with a reader's lungs, or, where there are none, with those the threshold finds.
+
+    Args:
+        folder: a case of a training set, a scan with contours of both lungs, or a scan alone.
+        cache: folder to keep the result in.
+    """
+    file = None if cache is None else cache / f"{folder.name}.pt"
+    if file is not None and file.exists():
+        return LungScan(folder.name, **torch.load(file, weights_only=True))
+    scan = _prepared(folder)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        values = {"hu": scan.hu, "shares": scan.shares, "known": scan.known, "body": scan.body}
+        torch.save(values, file)
+    return scan
+
+
+def _prepared(folder: Path) -> LungScan:
+    ct_file = folder / CASE_CT_FILE
+    ct, orientation = lps_oriented(read_ct(ct_file if ct_file.exists() else folder))
+    spacing_mm = ct.geometry.spacing_mm
+    anatomy = segment_lungs(ct.hu, spacing_mm)
+    lungs, known = anatomy.lungs, np.ones(ct.hu.shape, bool)
+    if (folder / CASE_LABELS_FILE).exists():
+        labels = read_label_file(folder / CASE_LABELS_FILE).layers[..., 0]
+        labels = orient_like(labels, orientation)
+        known = labels != UNKNOWN_LUNG_VALUE
+        lungs = split_left_right((labels > 0) & known, spacing_mm)
+    elif (folder / CONTOURS_FILE).exists():
+        contours = orient_like(read_label_file(folder / CONTOURS_FILE).layers[..., 0], orientation)
+        known = contours != TUMOUR_VALUE
+        lungs = np.where(known, contours, 0).astype(np.uint8)
+    classes = {
+        LEFT_LUNG_VALUE: lungs == LEFT_LUNG_VALUE,
+        RIGHT_LUNG_VALUE: lungs == RIGHT_LUNG_VALUE,
+        AIRWAY_CLASS: anatomy.airways & (lungs == 0),
+    }
+    shares = torch.zeros(LUNG_NETWORK_CLASSES, *onto_grid(lungs, spacing_mm).shape)
+    for value, mask in classes.items():
+        shares[value] = onto_grid(mask, spacing_mm)
+    hu = onto_grid(ct.hu, spacing_mm)
+    body = onto_grid(anatomy.body, spacing_mm) > 0.5
+    taken = torch.nn.functional.max_pool3d(shares.sum(0)[None], 3, 1, 1)[0]
+    shares[GAS_CLASS] = ((hu < GAS_HU) & body & (taken < SMALLEST_GAS_SHARE)).float()
+    shares[0] = 1 - shares.sum(0).clamp(0, 1)
+    return LungScan(
+        folder.name,
+        hu.round().to(torch.int16),
+        (shares * 255).round().to(torch.uint8),
+        onto_grid(known, spacing_mm) > 0.99,
+        body,
+    )
+
+
+def lungs_of_shares(shares: Tensor) -> Tensor:
+    """Share of either lung, float 0…1, from (classes, z, y, x)."""
+    return shares[list(LUNG_CLASSES)].sum(0)
+
+
+def scan_folders(folders: Sequence[Path]) -> list[Path]:
+    """Every folder given, or, of a folder of scans, each of its scans."""
+    found: list[Path] = []
+    for folder in folders:
+        inside = sorted(file.parent for file in folder.glob(f"*/{CASE_CT_FILE}"))
+        found += inside or [folder]
+    return found

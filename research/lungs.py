@@ -1,0 +1,173 @@
+"""`python -m research.lungs SCANS … -o RUN --fold 0`: trains the lung network.
+
+SCANS are folders of scans, or of folders of scans (`lung_bank.py` says which). A killed run goes on
+from its checkpoint; the same run with another configuration or other scans is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from CovidLungQuantLib.anatomy.lung_network import (
+    LUNG_CLASSES,
+    PNEUMOTHORAX_CLASS,
+    ChestNetwork,
+    LungNetworkConfig,
+    hu_windows,
+)
+from CovidLungQuantLib.cli.options import add_same_patient_option
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.training.data import fold_names
+from CovidLungQuantLib.training.schedule import one_cycle
+from research.lung_bank import LungScan, read_lung_scan, scan_folders
+from research.lung_samples import LungSample, LungSampleConfig, LungSamples
+
+CHECKPOINT_FILE = "checkpoint.pt"
+CONFIG_FILE = "config.json"
+CHECKPOINT_STEPS = 100
+
+
+@dataclass(frozen=True)
+class LungTrainingConfig:
+    """Every choice of a training run.
+
+    Attributes:
+        steps: of the optimiser; `batch` samples each.
+        learning_rate: highest of the one-cycle schedule.
+        entropy_weight: of the cross-entropy beside soft Dice.
+        seed: of everything random.
+    """
+
+    steps: int = 3000
+    batch: int = 2
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    entropy_weight: float = 4.0
+    seed: int = 0
+    network: LungNetworkConfig = field(default_factory=LungNetworkConfig)
+    samples: LungSampleConfig = field(default_factory=LungSampleConfig)
+
+
+def lung_loss(logits: Tensor, sample: LungSample, entropy_weight: float) -> Tensor:
+    """Cross-entropy and soft Dice of one sample where the truth is known.
+
+    Args:
+        logits: (classes, z, y, x).
+        sample: what was drawn.
+        entropy_weight: of the cross-entropy.
+    """
+    known = sample.known[None]
+    entropy = -(sample.shares * logits.log_softmax(0) * known).sum() / known.sum().clamp_min(1)
+    found, true = logits.softmax(0) * known, sample.shares * known
+    losses = []
+    for value in (*LUNG_CLASSES, PNEUMOTHORAX_CLASS):
+        if true[value].sum() > 100:
+            common = (found[value] * true[value]).sum()
+            losses.append(1 - 2 * common / (found[value] + true[value]).sum())
+    dice = torch.stack(losses).mean() if losses else entropy.new_zeros(())
+    return entropy_weight * entropy + dice
+
+
+def train(scans: Sequence[LungScan], config: LungTrainingConfig, run: Path) -> ChestNetwork:
+    """Train, or go on training, in the folder `run`.
+
+    Raises:
+        BadInputError: the folder holds a run of other options or scans.
+    """
+    torch.manual_seed(config.seed)
+    network = ChestNetwork(config.network)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    claim(run, config, scans)
+    first = resume(run, network, optimizer)
+    samples = LungSamples(scans, config.samples, config.seed)
+    order = range(first * config.batch, config.steps * config.batch)
+    loader = DataLoader(samples, batch_size=None, sampler=order, num_workers=1, prefetch_factor=4)
+    drawn = iter(loader)
+    losses: list[float] = []
+    for step in range(first, config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * one_cycle(step / config.steps)
+        optimizer.zero_grad()
+        for _ in range(config.batch):
+            sample = LungSample(*next(drawn))
+            windows = hu_windows(sample.hu[None]).contiguous(memory_format=torch.channels_last_3d)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                logits = network(windows)
+            loss = lung_loss(logits[0].float(), sample, config.entropy_weight)
+            (loss / config.batch).backward()
+            losses.append(float(loss.detach()))
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == config.steps:
+            save_checkpoint(run, network, optimizer, step + 1)
+            print(f"step {step + 1} of {config.steps}: loss {np.mean(losses):.4f}", flush=True)
+            losses = []
+    return network.eval()
+
+
+def claim(run: Path, config: LungTrainingConfig, scans: Sequence[LungScan]) -> None:
+    """Write what the run is of; raises BadInputError where the folder holds another."""
+    values = {**asdict(config), "scans": [scan.name for scan in scans]}
+    text = json.dumps(values, indent=2)
+    file = run / CONFIG_FILE
+    if file.exists() and file.read_text(encoding="utf-8") != text:
+        raise BadInputError(f"{run.name} holds a run of other options or scans; choose another.")
+    run.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+
+
+def save_checkpoint(
+    run: Path, network: ChestNetwork, optimizer: torch.optim.Optimizer, steps: int
+) -> None:
+    """Write beside, then rename, so that a kill never leaves half a checkpoint."""
+    unfinished = run / f".{CHECKPOINT_FILE}"
+    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "steps": steps}
+    torch.save(state, unfinished)
+    unfinished.replace(run / CHECKPOINT_FILE)
+
+
+def resume(run: Path, network: ChestNetwork, optimizer: torch.optim.Optimizer | None = None) -> int:
+    """Load the checkpoint, where there is one; returns how many steps it has behind it."""
+    file = run / CHECKPOINT_FILE
+    if not file.exists():
+        return 0
+    state = torch.load(file, weights_only=True)
+    network.load_state_dict(state["network"])
+    if optimizer is not None:
+        optimizer.load_state_dict(state["optimizer"])
+    return int(state["steps"])
+
+
+def main() -> None:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(description="Train the lung network.")
+    parser.add_argument("scans", type=Path, nargs="+")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="run folder")
+    parser.add_argument("--cache", type=Path, help="folder for the scans on the network's grid")
+    parser.add_argument("--steps", type=int, default=LungTrainingConfig.steps)
+    parser.add_argument("--fold", type=int, help="leave out the scans of this fold, from 0")
+    parser.add_argument("--folds", type=int, default=3)
+    add_same_patient_option(parser)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    folders = {folder.name: folder for folder in scan_folders(arguments.scans)}
+    names = sorted(folders)
+    if arguments.fold is not None:
+        names, _ = fold_names(names, arguments.fold, arguments.folds, arguments.same_patient)
+    scans = [read_lung_scan(folders[name], arguments.cache) for name in names]
+    train(scans, LungTrainingConfig(steps=arguments.steps), arguments.output)
+
+
+if __name__ == "__main__":
+    main()
