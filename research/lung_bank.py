@@ -17,7 +17,7 @@ from CovidLungQuantLib.anatomy.lung_network import (
     LUNG_NETWORK_CLASSES,
     onto_grid,
 )
-from CovidLungQuantLib.anatomy.lungs import segment_lungs, split_left_right
+from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs, split_left_right
 from CovidLungQuantLib.ct import lps_oriented, orient_like, read_ct
 from CovidLungQuantLib.files.images import read_label_file
 from CovidLungQuantLib.files.names import CASE_CT_FILE, CASE_LABELS_FILE
@@ -67,7 +67,27 @@ def read_lung_scan(folder: Path, cache: Path | None = None) -> LungScan:
     return scan
 
 
-def _prepared(folder: Path) -> LungScan:
+@dataclass(frozen=True, eq=False)
+class KnownLungs:
+    """A scan upright on its own grid, arrays (z, y, x).
+
+    Attributes:
+        hu: int16.
+        lungs: uint8, left and right lung: a reader's, or those the threshold finds.
+        known: bool, where lung or not is known.
+        anatomy: what the threshold finds.
+        spacing_mm: voxel size (x, y, z).
+    """
+
+    hu: np.ndarray
+    lungs: np.ndarray
+    known: np.ndarray
+    anatomy: LungAnatomy
+    spacing_mm: tuple[float, float, float]
+
+
+def known_lungs(folder: Path) -> KnownLungs:
+    """Read a scan with its lungs; `folder` as in `read_lung_scan`."""
     ct_file = folder / CASE_CT_FILE
     ct, orientation = lps_oriented(read_ct(ct_file if ct_file.exists() else folder))
     spacing_mm = ct.geometry.spacing_mm
@@ -82,6 +102,12 @@ def _prepared(folder: Path) -> LungScan:
         contours = orient_like(read_label_file(folder / CONTOURS_FILE).layers[..., 0], orientation)
         known = contours != TUMOUR_VALUE
         lungs = np.where(known, contours, 0).astype(np.uint8)
+    return KnownLungs(ct.hu, lungs, known, anatomy, spacing_mm)
+
+
+def _prepared(folder: Path) -> LungScan:
+    scan = known_lungs(folder)
+    lungs, anatomy, spacing_mm = scan.lungs, scan.anatomy, scan.spacing_mm
     classes = {
         LEFT_LUNG_VALUE: lungs == LEFT_LUNG_VALUE,
         RIGHT_LUNG_VALUE: lungs == RIGHT_LUNG_VALUE,
@@ -90,7 +116,7 @@ def _prepared(folder: Path) -> LungScan:
     shares = torch.zeros(LUNG_NETWORK_CLASSES, *onto_grid(lungs, spacing_mm).shape)
     for value, mask in classes.items():
         shares[value] = onto_grid(mask, spacing_mm)
-    hu = onto_grid(ct.hu, spacing_mm)
+    hu = onto_grid(scan.hu, spacing_mm)
     body = onto_grid(anatomy.body, spacing_mm) > 0.5
     taken = torch.nn.functional.max_pool3d(shares.sum(0)[None], 3, 1, 1)[0]
     shares[GAS_CLASS] = ((hu < GAS_HU) & body & (taken < SMALLEST_GAS_SHARE)).float()
@@ -99,7 +125,7 @@ def _prepared(folder: Path) -> LungScan:
         folder.name,
         hu.round().to(torch.int16),
         (shares * 255).round().to(torch.uint8),
-        onto_grid(known, spacing_mm) > 0.99,
+        onto_grid(scan.known, spacing_mm) > 0.99,
         body,
     )
 

@@ -1,0 +1,145 @@
+"""The one rule that joins the lungs found by their air with those the network sees.
+
+Where both agree on the large scale, the border found by HU on the scan's own grid stands. Where
+they differ by a part that is thick and large, the network decides: lung without air is taken in,
+and gas, chest wall or a pneumothorax that passed for lung is taken out. What is thinner than
+`THICKNESS_MM` is a matter of borders, not of lungs, and left alone. Arrays are (z, y, x), upright.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch.nn import functional
+
+from CovidLungQuantLib.anatomy.lung_network import (
+    GRID_MM,
+    LUNG_CLASSES,
+    onto_grid,
+)
+from CovidLungQuantLib.anatomy.morphology import bounding_box, dilate, erode
+from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+
+Spacing = tuple[float, float, float]
+
+CELL_MM = (GRID_MM, GRID_MM, GRID_MM)
+CELL_ML = GRID_MM**3 / 1000.0
+# Differences thinner than this, or smaller than these volumes, are left to the border by HU.
+THICKNESS_MM = 12.0
+SMALLEST_ADDED_ML = 30.0
+SMALLEST_REMOVED_ML = 5.0
+# The network must be this sure, on average, of a part it takes in or out.
+SURE_SHARE = 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class JoinedLungs:
+    """Lungs on which threshold and network agree.
+
+    Attributes:
+        lungs: uint8 (z, y, x), `LEFT_LUNG_VALUE` and `RIGHT_LUNG_VALUE`.
+        added: bool (z, y, x), lung that only the network saw.
+        removed: uint8 (z, y, x), what only the threshold took for lung: the network's class + 1,
+            so that `ELSEWHERE_CLASS` is not 0.
+    """
+
+    lungs: np.ndarray
+    added: np.ndarray
+    removed: np.ndarray
+
+
+def join_lungs(
+    lungs: np.ndarray, airways: np.ndarray, shares: np.ndarray, spacing_mm: Spacing
+) -> JoinedLungs:
+    """Join the lungs found by their air with those of the network.
+
+    Args:
+        lungs: uint8 (z, y, x), from `lungs.segment_lungs`.
+        airways: bool (z, y, x); never lung.
+        shares: from `lung_network.class_shares` of the same scan.
+        spacing_mm: voxel size (x, y, z).
+    """
+    seen = shares[list(LUNG_CLASSES)].sum(axis=0)
+    found = onto_grid(lungs > 0, spacing_mm).numpy()
+    in_airways = onto_grid(airways, spacing_mm).numpy() > 0.5
+    more = _large_parts((seen > 0.5) & (found < 0.5) & ~in_airways, seen, SMALLEST_ADDED_ML)
+    less = _large_parts((seen < 0.5) & (found > 0.5), 1 - seen, SMALLEST_REMOVED_ML)
+    joined = lungs.copy()
+    added = _on_scan(more, seen, lungs.shape) & (lungs == 0) & ~airways
+    joined[added] = _sides(shares, added)[added]
+    gone = _on_scan(less, 1 - seen, lungs.shape) & (lungs > 0)
+    removed = np.zeros_like(lungs)
+    removed[gone] = _most_likely_other(shares, gone)[gone] + 1
+    joined[gone] = 0
+    return JoinedLungs(joined, added, removed)
+
+
+def _large_parts(differs: np.ndarray, sure: np.ndarray, smallest_ml: float) -> np.ndarray:
+    """Parts of a difference that are thick, large and of which the network is sure."""
+    core = dilate(erode(differs, THICKNESS_MM / 2, CELL_MM), THICKNESS_MM / 2, CELL_MM) & differs
+    parts, count = ndimage.label(core)
+    if count == 0:
+        return core
+    sizes_ml = np.bincount(parts.ravel(), minlength=count + 1) * CELL_ML
+    means = ndimage.mean(sure, parts, np.arange(count + 1))
+    kept = (sizes_ml >= smallest_ml) & (means >= SURE_SHARE)
+    kept[0] = False
+    return kept[parts]
+
+
+def _on_scan(parts: np.ndarray, share: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Parts of the grid on the voxels of the scan, with the border where `share` is a half."""
+    result = np.zeros(shape, bool)
+    if not parts.any():
+        return result
+    reach = ndimage.binary_dilation(parts, np.ones((3, 3, 3)))
+    soft = torch.from_numpy(np.where(reach, share, 0.0).astype(np.float32))
+    box = bounding_box(reach, (1, 1, 1))
+    inside = tuple(
+        slice(part.start * size // cells, -(-part.stop * size // cells))
+        for part, size, cells in zip(box, shape, parts.shape, strict=True)
+    )
+    places = [
+        (torch.arange(part.start, part.stop) + 0.5) / size * 2 - 1
+        for part, size in zip(inside, shape, strict=True)
+    ]
+    for index, z in enumerate(places[0]):
+        plane = torch.stack(
+            torch.broadcast_tensors(places[2][None, :], places[1][:, None], z), dim=-1
+        )
+        values = functional.grid_sample(
+            soft[None, None], plane[None, None], padding_mode="border", align_corners=False
+        )
+        result[inside][index] = values[0, 0, 0].numpy() > 0.5
+    return result
+
+
+def _sides(shares: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """The lung each voxel more likely belongs to, uint8 on the scan's grid."""
+    side = np.where(
+        shares[LEFT_LUNG_VALUE] > shares[RIGHT_LUNG_VALUE], LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+    ).astype(np.uint8)
+    return _nearest_cells(side, where.shape)
+
+
+def _most_likely_other(shares: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """The class, other than lung, each voxel most likely belongs to, uint8 on the scan's grid."""
+    others = shares.copy()
+    others[list(LUNG_CLASSES)] = -1.0
+    return _nearest_cells(others.argmax(axis=0).astype(np.uint8), where.shape)
+
+
+def _nearest_cells(cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    indices = [
+        (np.arange(size) * count) // size for size, count in zip(shape, cells.shape, strict=True)
+    ]
+    return cells[np.ix_(*indices)]
+
+
+def removed_ml(joined: JoinedLungs, network_class: int, spacing_mm: Spacing) -> float:
+    """Millilitres taken out of the lungs for being of one class, such as `GAS_CLASS`."""
+    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
+    return float((joined.removed == network_class + 1).sum()) * voxel_ml

@@ -1,0 +1,132 @@
+"""The rule that joins lungs found by their air with those of the network, on boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from CovidLungQuantLib.anatomy.lung_agreement import JoinedLungs, join_lungs, removed_ml
+from CovidLungQuantLib.anatomy.lung_network import (
+    ELSEWHERE_CLASS,
+    GAS_CLASS,
+    GRID_MM,
+    LUNG_NETWORK_CLASSES,
+    PNEUMOTHORAX_CLASS,
+)
+from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+
+# Half the size of the grid's cells: two voxels a cell along each axis.
+SPACING_MM = (GRID_MM / 2,) * 3
+VOXEL_ML = (GRID_MM / 2) ** 3 / 1000
+CELLS = (32, 32, 48)
+RIGHT = np.s_[4:28, 6:26, 4:20]
+LEFT = np.s_[4:28, 6:26, 28:44]
+
+
+def classes() -> np.ndarray:
+    """Two lungs as the network sees them, a class for each cell."""
+    cells = np.zeros(CELLS, np.uint8)
+    cells[RIGHT] = RIGHT_LUNG_VALUE
+    cells[LEFT] = LEFT_LUNG_VALUE
+    return cells
+
+
+def shares_of(cells: np.ndarray) -> np.ndarray:
+    values = np.arange(LUNG_NETWORK_CLASSES)[:, None, None, None]
+    return (cells[None] == values).astype(np.float32)
+
+
+def on_scan(cells: np.ndarray) -> np.ndarray:
+    return np.kron(cells, np.ones((2, 2, 2), np.uint8))
+
+
+def joined(found: np.ndarray, seen: np.ndarray) -> JoinedLungs:
+    lungs = on_scan(found)
+    return join_lungs(lungs, np.zeros(lungs.shape, bool), shares_of(seen), SPACING_MM)
+
+
+def test_where_both_agree_nothing_is_changed():
+    result = joined(classes(), classes())
+    np.testing.assert_array_equal(result.lungs, on_scan(classes()))
+    assert not result.added.any() and not result.removed.any()
+
+
+def test_a_thin_difference_is_left_to_the_border():
+    wide = classes()
+    wide[RIGHT[0], 26:28, RIGHT[2]] = RIGHT_LUNG_VALUE
+    for found, seen in ((classes(), wide), (wide, classes())):
+        result = joined(found, seen)
+        np.testing.assert_array_equal(result.lungs, on_scan(found))
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_dense_lung_that_only_the_network_sees_is_taken_in_on_its_side(side):
+    box, value = (RIGHT, RIGHT_LUNG_VALUE) if side == "right" else (LEFT, LEFT_LUNG_VALUE)
+    found = classes()
+    found[box[0], 14:26, box[2]] = 0
+    result = joined(found, classes())
+    assert set(np.unique(result.lungs[result.added])) == {value}
+    lost_ml = 24 * 12 * 16 * GRID_MM**3 / 1000
+    assert result.added.sum() * VOXEL_ML == pytest.approx(lost_ml, rel=0.06)
+    # Nothing outside of the lung, nothing lost.
+    assert not result.lungs[on_scan(classes()) == 0].any()
+    assert (result.lungs[on_scan(found) > 0] == on_scan(found)[on_scan(found) > 0]).all()
+
+
+def test_a_whole_lung_that_only_the_network_sees_is_taken_in():
+    found = np.where(classes() == LEFT_LUNG_VALUE, 0, classes())
+    result = joined(found, classes())
+    whole = on_scan(classes()) == LEFT_LUNG_VALUE
+    assert (result.lungs[whole] == LEFT_LUNG_VALUE).mean() > 0.97
+
+
+@pytest.mark.parametrize("what", [GAS_CLASS, PNEUMOTHORAX_CLASS, ELSEWHERE_CLASS])
+def test_what_is_no_lung_is_taken_out_and_named(what):
+    seen = classes()
+    seen[4:12, 6:16, 30:40] = what
+    result = joined(classes(), seen)
+    taken_ml = 8 * 10 * 10 * GRID_MM**3 / 1000
+    assert removed_ml(result, what, SPACING_MM) == pytest.approx(taken_ml, rel=0.12)
+    assert (result.removed > 0).sum() * VOXEL_ML == pytest.approx(
+        removed_ml(result, what, SPACING_MM), rel=1e-6
+    )
+    assert not result.lungs[result.removed > 0].any()
+    assert not result.added.any()
+
+
+def test_small_parts_and_doubtful_ones_are_left_alone():
+    small = classes()
+    small[10:14, 10:14, 32:35] = GAS_CLASS
+    result = joined(classes(), small)
+    assert not result.removed.any()
+    shares = shares_of(classes())
+    doubtful = np.s_[4:12, 6:16, 30:40]
+    shares[(LEFT_LUNG_VALUE, *doubtful)], shares[(GAS_CLASS, *doubtful)] = 0.4, 0.6
+    lungs = on_scan(classes())
+    assert not join_lungs(lungs, lungs > 2, shares, SPACING_MM).removed.any()
+    shares[(LEFT_LUNG_VALUE, *doubtful)], shares[(GAS_CLASS, *doubtful)] = 0.1, 0.9
+    assert join_lungs(lungs, lungs > 2, shares, SPACING_MM).removed.any()
+
+
+def test_airways_are_never_taken_in():
+    found = classes()
+    found[RIGHT[0], 14:26, RIGHT[2]] = 0
+    airways = np.zeros(on_scan(found).shape, bool)
+    airways[:, 36:44, 16:24] = True
+    lungs = on_scan(found)
+    result = join_lungs(lungs, airways, shares_of(classes()), SPACING_MM)
+    assert result.added.any()
+    assert not result.lungs[airways & (lungs == 0)].any()
+
+
+def test_the_border_of_what_is_taken_in_lies_where_the_network_is_undecided():
+    found = classes()
+    found[RIGHT[0], 14:26, RIGHT[2]] = 0
+    shares = shares_of(classes())
+    # The last row is three quarters lung: its border lies a quarter of a cell further in.
+    shares[RIGHT_LUNG_VALUE, RIGHT[0], 25, RIGHT[2]] = 0.75
+    shares[0, RIGHT[0], 25, RIGHT[2]] = 0.25
+    full = joined(found, classes())
+    partly = join_lungs(on_scan(found), np.zeros(on_scan(found).shape, bool), shares, SPACING_MM)
+    assert partly.added.sum() <= full.added.sum()
+    assert not (partly.added & ~full.added).any()

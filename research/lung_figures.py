@@ -1,0 +1,168 @@
+"""`python -m research.lung_figures RUN SCANS … -o TABLE.csv`: what the lung network is worth.
+
+Each scan as it is and with its lungs made dense: from behind and from below by stated shares, and
+one lung whole. For each, the lungs by threshold alone, and joined with those of the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from CovidLungQuantLib.anatomy.lung_agreement import join_lungs
+from CovidLungQuantLib.anatomy.lung_network import ChestNetwork, LungNetworkConfig, class_shares
+from CovidLungQuantLib.anatomy.lungs import segment_lungs
+from CovidLungQuantLib.cli.options import add_same_patient_option
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.labels import LEFT_LUNG_VALUE
+from CovidLungQuantLib.training.data import fold_names
+from research.lung_bank import known_lungs, scan_folders
+from research.lungs import resume
+from research.tables import write_rows
+
+COLUMNS = (
+    "scan",
+    "change",
+    "truth_ml",
+    "threshold_ml",
+    "joined_ml",
+    "threshold_dice",
+    "joined_dice",
+    "added_ml",
+    "removed_ml",
+    "wrong_side_ml",
+    "dense_percent",
+    "threshold_dense_percent",
+    "joined_dense_percent",
+)
+SHARES_PERCENT = (20, 45, 70)
+BEHIND, BELOW, WHITE = "behind", "below", "white left lung"
+CHANGES = (
+    ("as it is", "", 0),
+    *(
+        (f"{share} % from {side}", side, share)
+        for side in (BEHIND, BELOW)
+        for share in SHARES_PERCENT
+    ),
+    (WHITE, WHITE, 0),
+)
+DENSE_HU = 30.0
+DENSE_NOISE_HU = 15.0
+FRONT_MM = 5.0
+DENSE_ABOVE_HU = -300
+Spacing = tuple[float, float, float]
+
+
+def made_dense(
+    hu: np.ndarray, lungs: np.ndarray, spacing_mm: Spacing, where: str, share_percent: float
+) -> np.ndarray:
+    """A scan whose lungs are as dense as tissue in a part of them; int16 (z, y, x).
+
+    Args:
+        hu: int16 (z, y, x), upright.
+        lungs: uint8, left and right lung.
+        spacing_mm: voxel size (x, y, z).
+        where: `BEHIND`, `BELOW` or `WHITE`.
+        share_percent: of the lungs; of no matter for `WHITE`.
+    """
+    z, y = (
+        np.arange(size)[shape] * step
+        for size, step, shape in zip(
+            hu.shape[:2],
+            (spacing_mm[2], spacing_mm[1]),
+            (np.s_[:, None, None], np.s_[None, :, None]),
+            strict=True,
+        )
+    )
+    inside = lungs > 0
+    if where == WHITE:
+        amount = (lungs == LEFT_LUNG_VALUE).astype(np.float32)
+    else:
+        field_mm = np.broadcast_to(y - 0.2 * z if where == BEHIND else 0.2 * y - z, hu.shape)
+        front_mm = np.quantile(field_mm[inside], 1 - share_percent / 100)
+        amount = inside / (1 + np.exp(np.clip((front_mm - field_mm) / FRONT_MM, -30, 30)))
+    noise = np.random.default_rng(0).normal(0.0, DENSE_NOISE_HU, hu.shape)
+    dense = np.maximum(hu, DENSE_HU + noise)
+    return np.rint(hu + amount * (dense - hu)).astype(np.int16)
+
+
+def figures_of_scan(folder: Path, network: ChestNetwork) -> Iterator[dict[str, Any]]:
+    """A row for every change of a scan."""
+    scan = known_lungs(folder)
+    spacing_mm, truth, known = scan.spacing_mm, scan.lungs, scan.known
+    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
+    # What is dense in a healthy lung as well (vessels) is not what is looked for.
+    for name, where, share in CHANGES:
+        hu = made_dense(scan.hu, truth, spacing_mm, where, share) if where else scan.hu
+        try:
+            anatomy = segment_lungs(hu, spacing_mm)
+            lungs, airways = anatomy.lungs, anatomy.airways
+        except BadInputError:
+            lungs, airways = np.zeros(hu.shape, np.uint8), np.zeros(hu.shape, bool)
+        joined = join_lungs(lungs, airways, class_shares(hu, spacing_mm, network), spacing_mm)
+        dense = ndimage.uniform_filter(hu.astype(np.float32), 3) > DENSE_ABOVE_HU
+        yield {
+            "scan": folder.name,
+            "change": name,
+            "truth_ml": _ml(truth > 0, voxel_ml),
+            "threshold_ml": _ml((lungs > 0) & known, voxel_ml),
+            "joined_ml": _ml((joined.lungs > 0) & known, voxel_ml),
+            "threshold_dice": _dice(lungs, truth, known),
+            "joined_dice": _dice(joined.lungs, truth, known),
+            "added_ml": _ml(joined.added & known, voxel_ml),
+            "removed_ml": _ml((joined.removed > 0) & known, voxel_ml),
+            "wrong_side_ml": _ml(
+                (joined.lungs > 0) & (truth > 0) & (joined.lungs != truth), voxel_ml
+            ),
+            "dense_percent": _percent(dense, truth, known),
+            "threshold_dense_percent": _percent(dense, lungs, known),
+            "joined_dense_percent": _percent(dense, joined.lungs, known),
+        }
+
+
+def _ml(mask: np.ndarray, voxel_ml: float) -> float:
+    return round(float(mask.sum()) * voxel_ml, 1)
+
+
+def _dice(lungs: np.ndarray, truth: np.ndarray, known: np.ndarray) -> float:
+    found, true = (lungs > 0) & known, (truth > 0) & known
+    return round(2 * float((found & true).sum()) / max(1.0, float(found.sum() + true.sum())), 4)
+
+
+def _percent(dense: np.ndarray, lungs: np.ndarray, known: np.ndarray) -> float:
+    inside = (lungs > 0) & known
+    return round(100 * float((dense & inside).sum()) / max(1.0, float(inside.sum())), 2)
+
+
+def main() -> None:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(description="Judge the lung network on scans.")
+    parser.add_argument("run", type=Path, help="run folder of `research.lungs`")
+    parser.add_argument("scans", type=Path, nargs="+")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="table to write (CSV)")
+    parser.add_argument("--fold", type=int, help="only the scans this fold left out")
+    parser.add_argument("--folds", type=int, default=3)
+    add_same_patient_option(parser)
+    arguments = parser.parse_args()
+    network = ChestNetwork(LungNetworkConfig())
+    print(f"{resume(arguments.run, network)} steps")
+    network.eval()
+    folders = {folder.name: folder for folder in scan_folders(arguments.scans)}
+    names = sorted(folders)
+    if arguments.fold is not None:
+        _, names = fold_names(names, arguments.fold, arguments.folds, arguments.same_patient)
+    rows = []
+    for name in names:
+        for row in figures_of_scan(folders[name], network):
+            print(*row.values(), flush=True)
+            rows.append(row)
+    write_rows(arguments.output, list(COLUMNS), rows)
+
+
+if __name__ == "__main__":
+    main()
