@@ -24,8 +24,10 @@ from CovidLungQuantLib.anatomy.lung_network import (
     LungNetworkConfig,
     hu_windows,
 )
+from CovidLungQuantLib.anatomy.lung_weights import save_lung_model
 from CovidLungQuantLib.cli.options import add_same_patient_option
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.models.registry import MODEL_SUFFIX
 from CovidLungQuantLib.training.data import fold_names
 from CovidLungQuantLib.training.schedule import one_cycle
 from research.lung_bank import LungScan, read_lung_scan, scan_folders
@@ -166,7 +168,9 @@ def main() -> None:
     if arguments.fold is not None:
         names, _ = fold_names(names, arguments.fold, arguments.folds, arguments.same_patient)
     scans = [read_lung_scan(folders[name], arguments.cache) for name in names]
-    train(scans, LungTrainingConfig(steps=arguments.steps), arguments.output)
+    network = train(scans, LungTrainingConfig(steps=arguments.steps), arguments.output)
+    model_file = arguments.output / f"{arguments.output.name}{MODEL_SUFFIX}"
+    print(save_lung_model(model_file, network), model_file)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,10 @@ LUNG_NETWORK_CLASSES = 6
 # One channel shows air to bone, one the differences between fat, water and muscle.
 HU_WINDOWS = ((-1024.0, 400.0), (-200.0, 200.0))
 # The finest level has half the resolution of the grid, and is halved three times.
-GRID_STEP = 16
+LEVELS = 4
+GRID_STEP = 2**LEVELS
 NORM_GROUPS = 4
+LARGEST_CHANNELS = 1024
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,21 @@ class LungNetworkConfig:
     """
 
     channels: tuple[int, int, int, int] = (16, 32, 64, 96)
+
+
+def check_lung_config(config: LungNetworkConfig) -> None:
+    """Refuse values that no lung network has, before one is built.
+
+    Raises:
+        ValueError: a value is no whole number, or out of bounds.
+    """
+    channels = config.channels
+    if len(channels) != LEVELS or not all(type(value) is int for value in channels):
+        raise ValueError(f"{channels} are not {LEVELS} whole numbers")
+    if not all(NORM_GROUPS <= value <= LARGEST_CHANNELS for value in channels) or any(
+        value % NORM_GROUPS for value in channels
+    ):
+        raise ValueError(f"{channels} are out of bounds")
 
 
 class ChestNetwork(nn.Module):

@@ -16,6 +16,9 @@ from CovidLungQuantLib.anatomy.lung_network import (
     hu_windows,
     onto_grid,
 )
+from CovidLungQuantLib.anatomy.lung_weights import FORMAT_NAME, load_lung_model, save_lung_model
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.models.files import save_with_checksum
 
 SMALL = LungNetworkConfig(channels=(4, 4, 8, 8))
 
@@ -61,3 +64,33 @@ def test_every_cell_is_shared_out_among_the_classes_on_any_shape(shape):
     assert shares.shape == (LUNG_NETWORK_CLASSES, *grid_shape(shape, (2.0, 2.0, 4.0)))
     np.testing.assert_allclose(shares.sum(axis=0), 1.0, atol=1e-5)
     np.testing.assert_array_equal(shares, class_shares(hu, (2.0, 2.0, 4.0), network))
+
+
+def test_a_saved_network_answers_as_before(tmp_path):
+    torch.manual_seed(0)
+    network = ChestNetwork(SMALL).eval()
+    sha256 = save_lung_model(tmp_path / "lungs.pt", network)
+    assert (tmp_path / "lungs.pt.sha256").read_text().split()[0] == sha256
+    loaded = load_lung_model(tmp_path / "lungs.pt")
+    assert loaded.config == SMALL and not loaded.training
+    hu = np.random.default_rng(0).integers(-1000, 200, (17, 48, 64)).astype(np.int16)
+    np.testing.assert_allclose(
+        class_shares(hu, (2.0, 2.0, 4.0), loaded),
+        class_shares(hu, (2.0, 2.0, 4.0), network),
+        atol=0.01,
+    )
+
+
+@pytest.mark.parametrize(
+    "channels", [(4, 4, 8), (4, 4, 8, 6), (4, 4, 8, 4096), (4, 4, 8, 8.0), (0, 4, 8, 8), "abcd"]
+)
+def test_a_file_of_another_network_is_refused(tmp_path, channels):
+    network = ChestNetwork(SMALL)
+    content = {
+        "format": FORMAT_NAME,
+        "network_config": {"channels": channels},
+        "weights": network.state_dict(),
+    }
+    save_with_checksum(tmp_path / "other.pt", content)
+    with pytest.raises(BadInputError, match=r"other\.pt"):
+        load_lung_model(tmp_path / "other.pt")
