@@ -96,7 +96,6 @@ def figures_of_scan(folder: Path, network: ChestNetwork) -> Iterator[dict[str, A
     scan = known_lungs(folder)
     spacing_mm, truth, known = scan.spacing_mm, scan.lungs, scan.known
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
-    # What is dense in a healthy lung as well (vessels) is not what is looked for.
     for name, where, share in CHANGES:
         hu = made_dense(scan.hu, truth, spacing_mm, where, share) if where else scan.hu
         try:

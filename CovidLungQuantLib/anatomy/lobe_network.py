@@ -14,6 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from CovidLungQuantLib.anatomy.network_blocks import (
+    LARGEST_CHANNELS,
+    NORM_GROUPS,
+    check_sizes,
+    convolution_block,
+    twice,
+)
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 
 Shape = tuple[int, int, int]
@@ -25,9 +32,7 @@ USUAL_SIZE_MM = (280.0, 180.0, 130.0)
 INPUT_CHANNELS = 7
 # Halved three times on the way down.
 GRID_STEP = 8
-NORM_GROUPS = 4
 LARGEST_GRID = 256
-LARGEST_CHANNELS = 1024
 
 
 @dataclass(frozen=True)
@@ -49,14 +54,8 @@ def check_lobe_config(config: LobeNetworkConfig) -> None:
     Raises:
         ValueError: a value is no whole number, or out of bounds.
     """
-    for values, step, highest in (
-        (config.grid, GRID_STEP, LARGEST_GRID),
-        (config.channels, NORM_GROUPS, LARGEST_CHANNELS),
-    ):
-        if len(values) != 3 or not all(type(value) is int for value in values):
-            raise ValueError(f"{values} are not three whole numbers")
-        if not all(step <= value <= highest and value % step == 0 for value in values):
-            raise ValueError(f"{values} are out of bounds")
+    check_sizes(config.grid, 3, GRID_STEP, LARGEST_GRID)
+    check_sizes(config.channels, 3, NORM_GROUPS, LARGEST_CHANNELS)
 
 
 class LungNetwork(nn.Module):
@@ -66,11 +65,11 @@ class LungNetwork(nn.Module):
         super().__init__()
         fine, middle, coarse = config.channels
         self.enter = nn.Conv3d(INPUT_CHANNELS, fine, 4, stride=2, padding=1)
-        self.fine_down = _Block(fine, fine)
-        self.middle_down = _Block(fine, middle)
-        self.coarse = _Block(middle, coarse)
-        self.middle_up = _Block(coarse + middle, middle)
-        self.fine_up = _Block(middle + fine, fine)
+        self.fine_down = convolution_block(fine, fine)
+        self.middle_down = convolution_block(fine, middle)
+        self.coarse = convolution_block(middle, coarse)
+        self.middle_up = convolution_block(coarse + middle, middle)
+        self.fine_up = convolution_block(middle + fine, fine)
         self.leave = nn.Conv3d(fine, fissures, 1)
 
     def forward(self, occupancy: Tensor, size_mm: Tensor) -> Tensor:
@@ -86,9 +85,9 @@ class LungNetwork(nn.Module):
         fine = self.fine_down(self.enter(_with_place_and_size(occupancy, size_mm)))
         middle = self.middle_down(functional.avg_pool3d(fine, 2))
         deep = self.coarse(functional.avg_pool3d(middle, 2))
-        middle = self.middle_up(torch.cat([_twice(deep), middle], dim=1))
-        fine = self.fine_up(torch.cat([_twice(middle), fine], dim=1))
-        return _twice(self.leave(fine))
+        middle = self.middle_up(torch.cat([twice(deep), middle], dim=1))
+        fine = self.fine_up(torch.cat([twice(middle), fine], dim=1))
+        return twice(self.leave(fine))
 
 
 class LobeNetwork(nn.Module):
@@ -119,18 +118,6 @@ def occupancy_on_grid(lung: np.ndarray, grid: Shape) -> Tensor:
     return functional.interpolate(voxels[None, None], size=grid, mode="area")[0, 0]
 
 
-class _Block(nn.Sequential):
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__(
-            nn.Conv3d(channels_in, channels_out, 3, padding=1, bias=False),
-            nn.GroupNorm(NORM_GROUPS, channels_out),
-            nn.LeakyReLU(0.1),
-            nn.Conv3d(channels_out, channels_out, 3, padding=1, bias=False),
-            nn.GroupNorm(NORM_GROUPS, channels_out),
-            nn.LeakyReLU(0.1),
-        )
-
-
 def _with_place_and_size(occupancy: Tensor, size_mm: Tensor) -> Tensor:
     """Seven channels: lung, the place in the box along each axis, the size along each axis."""
     batch, *grid = occupancy.shape
@@ -139,7 +126,3 @@ def _with_place_and_size(occupancy: Tensor, size_mm: Tensor) -> Tensor:
     relative = torch.log(size_mm / size_mm.new_tensor(USUAL_SIZE_MM))
     size = relative[:, :, None, None, None].expand(-1, -1, *grid)
     return torch.cat([occupancy[:, None], place, size], dim=1)
-
-
-def _twice(maps: Tensor) -> Tensor:
-    return functional.interpolate(maps, scale_factor=2, mode="trilinear", align_corners=False)

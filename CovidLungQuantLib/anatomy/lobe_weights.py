@@ -5,16 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from CovidLungQuantLib.anatomy.lobe_network import LobeNetwork, LobeNetworkConfig, check_lobe_config
-from CovidLungQuantLib.models.files import (
-    NOT_A_MODEL_ERRORS,
-    filled_network,
-    load_checked,
-    not_a_model,
-    save_with_checksum,
-    weights_of,
-)
+from CovidLungQuantLib.models.files import load_network, save_in_half_precision
 from CovidLungQuantLib.models.registry import MODELS_FOLDER, SHIPPED_SHA256
 
 FORMAT_NAME = "covidlungquant-lobes-1"
@@ -44,25 +38,18 @@ def load_lobe_model(path: Path) -> LobeNetwork:
         BadInputError: checksum mismatch, not a lobe network of this software, or weights that are
             not finite.
     """
-    content, _ = load_checked(path, FORMAT_NAME)
-    try:
-        values = content["network_config"]
-        config = LobeNetworkConfig(**{key: tuple(values[key]) for key in values})
-        check_lobe_config(config)
-        weights = content["weights"]
-    except NOT_A_MODEL_ERRORS as error:
-        raise not_a_model(path) from error
-    return filled_network(lambda: LobeNetwork(config), weights, path)
+    return load_network(path, FORMAT_NAME, _config_of, LobeNetwork)
 
 
 def save_lobe_model(path: Path, network: LobeNetwork) -> str:
-    """Write a model file and its checksum; returns the SHA-256."""
-    return save_with_checksum(
-        path,
-        {
-            "format": FORMAT_NAME,
-            "network_config": asdict(network.config),
-            # Half precision moves no fissure by a visible amount.
-            "weights": {key: value.half() for key, value in weights_of(network).items()},
-        },
-    )
+    """Write a model file and its checksum; returns the SHA-256.
+
+    Half precision moves no fissure by a visible amount.
+    """
+    return save_in_half_precision(path, FORMAT_NAME, asdict(network.config), network)
+
+
+def _config_of(values: Any) -> LobeNetworkConfig:
+    config = LobeNetworkConfig(**{key: tuple(values[key]) for key in values})
+    check_lobe_config(config)
+    return config

@@ -69,10 +69,10 @@ def join_lungs(
     less = _large_parts((seen < 0.5) & (found > 0.5), 1 - seen, SMALLEST_REMOVED_ML)
     joined = lungs.copy()
     added = _on_scan(more, seen, lungs.shape) & (lungs == 0) & ~airways
-    joined[added] = _sides(shares, added)[added]
+    joined[added] = _sides(shares, lungs.shape)[added]
     gone = _on_scan(less, 1 - seen, lungs.shape) & (lungs > 0)
     removed = np.zeros_like(lungs)
-    removed[gone] = _most_likely_other(shares, gone)[gone] + 1
+    removed[gone] = _most_likely_other(shares, lungs.shape)[gone] + 1
     joined[gone] = 0
     return JoinedLungs(joined, added, removed)
 
@@ -117,19 +117,19 @@ def _on_scan(parts: np.ndarray, share: np.ndarray, shape: tuple[int, ...]) -> np
     return result
 
 
-def _sides(shares: np.ndarray, where: np.ndarray) -> np.ndarray:
+def _sides(shares: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The lung each voxel more likely belongs to, uint8 on the scan's grid."""
     side = np.where(
         shares[LEFT_LUNG_VALUE] > shares[RIGHT_LUNG_VALUE], LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
     ).astype(np.uint8)
-    return _nearest_cells(side, where.shape)
+    return _nearest_cells(side, shape)
 
 
-def _most_likely_other(shares: np.ndarray, where: np.ndarray) -> np.ndarray:
+def _most_likely_other(shares: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The class, other than lung, each voxel most likely belongs to, uint8 on the scan's grid."""
     others = shares.copy()
     others[list(LUNG_CLASSES)] = -1.0
-    return _nearest_cells(others.argmax(axis=0).astype(np.uint8), where.shape)
+    return _nearest_cells(others.argmax(axis=0).astype(np.uint8), shape)
 
 
 def _nearest_cells(cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -14,6 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from CovidLungQuantLib.anatomy.network_blocks import (
+    LARGEST_CHANNELS,
+    NORM_GROUPS,
+    check_sizes,
+    convolution_block,
+    twice,
+)
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 
 Shape = tuple[int, int, int]
@@ -33,8 +40,6 @@ HU_WINDOWS = ((-1024.0, 400.0), (-200.0, 200.0))
 # The finest level has half the resolution of the grid, and is halved three times.
 LEVELS = 4
 GRID_STEP = 2**LEVELS
-NORM_GROUPS = 4
-LARGEST_CHANNELS = 1024
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,7 @@ def check_lung_config(config: LungNetworkConfig) -> None:
     Raises:
         ValueError: a value is no whole number, or out of bounds.
     """
-    channels = config.channels
-    if len(channels) != LEVELS or not all(type(value) is int for value in channels):
-        raise ValueError(f"{channels} are not {LEVELS} whole numbers")
-    if not all(NORM_GROUPS <= value <= LARGEST_CHANNELS for value in channels) or any(
-        value % NORM_GROUPS for value in channels
-    ):
-        raise ValueError(f"{channels} are out of bounds")
+    check_sizes(config.channels, LEVELS, NORM_GROUPS, LARGEST_CHANNELS)
 
 
 class ChestNetwork(nn.Module):
@@ -71,12 +70,13 @@ class ChestNetwork(nn.Module):
         self.config = config
         first, *deeper = config.channels
         self.enter = nn.Conv3d(len(HU_WINDOWS), first, 4, stride=2, padding=1)
-        self.first = _block(first, first)
+        self.first = convolution_block(first, first)
         self.down = nn.ModuleList(
-            _block(above, width) for above, width in zip(config.channels[:-1], deeper, strict=True)
+            convolution_block(above, width)
+            for above, width in zip(config.channels[:-1], deeper, strict=True)
         )
         self.up = nn.ModuleList(
-            _block(below + width, width)
+            convolution_block(below + width, width)
             for below, width in zip(deeper[::-1], config.channels[-2::-1], strict=True)
         )
         self.leave = nn.ConvTranspose3d(first, LUNG_NETWORK_CLASSES, 2, stride=2)
@@ -92,7 +92,7 @@ class ChestNetwork(nn.Module):
             seen.append(block(functional.avg_pool3d(seen[-1], 2)))
         features = seen.pop()
         for block in self.up:
-            larger = functional.interpolate(features, scale_factor=2, mode="trilinear")
+            larger = twice(features)
             features = block(torch.cat([larger, seen.pop()], dim=1))
         return self.leave(features)
 
@@ -136,17 +136,6 @@ def _resized_plane(plane: Tensor, size: tuple[int, int]) -> Tensor:
 def _resized_depth(planes: Tensor, depth: int) -> Tensor:
     columns = planes.reshape(len(planes), -1)
     return _resized_plane(columns, (depth, columns.shape[1])).reshape(depth, *planes.shape[1:])
-
-
-def _block(channels_in: int, channels_out: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv3d(channels_in, channels_out, 3, padding=1, bias=False),
-        nn.GroupNorm(NORM_GROUPS, channels_out),
-        nn.LeakyReLU(0.1),
-        nn.Conv3d(channels_out, channels_out, 3, padding=1, bias=False),
-        nn.GroupNorm(NORM_GROUPS, channels_out),
-        nn.LeakyReLU(0.1),
-    )
 
 
 @torch.inference_mode()

@@ -41,6 +41,7 @@ NOT_A_MODEL_ERRORS = (
 # The shipped models have 1 to 6 MB.
 LARGEST_MODEL_BYTES = 1_000_000_000
 
+Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module | LesionNetwork)
 
 
@@ -131,6 +132,43 @@ def filled_network(build: Callable[[], Network], weights: Any, path: Path) -> Ne
     network.load_state_dict(plain)
     network.eval()
     return network
+
+
+def load_network(
+    path: Path,
+    format_name: str,
+    config_of: Callable[[Any], Config],
+    build: Callable[[Config], Network],
+) -> Network:
+    """Load a network from a file of its own format; on the CPU, ready for inference.
+
+    Args:
+        path: the .pt file.
+        format_name: what its entry "format" must be.
+        config_of: makes and checks a configuration from the values in the file.
+        build: makes the network of a configuration.
+
+    Raises:
+        BadInputError: checksum mismatch, not a model of this format, or weights that are not
+            finite.
+    """
+    content, _ = load_checked(path, format_name)
+    try:
+        config = config_of(content["network_config"])
+        weights = content["weights"]
+    except NOT_A_MODEL_ERRORS as error:
+        raise not_a_model(path) from error
+    return filled_network(lambda: build(config), weights, path)
+
+
+def save_in_half_precision(
+    path: Path, format_name: str, network_config: dict[str, Any], network: nn.Module
+) -> str:
+    """Write what `load_network` reads, and its checksum; returns the SHA-256."""
+    weights = {key: value.half() for key, value in weights_of(network).items()}
+    return save_with_checksum(
+        path, {"format": format_name, "network_config": network_config, "weights": weights}
+    )
 
 
 def _bytes_of(path: Path) -> bytes:

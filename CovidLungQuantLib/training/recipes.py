@@ -113,24 +113,19 @@ def _unet_attention() -> TrainingConfig:
 
 def _unet_varied() -> TrainingConfig:
     """The U-Net for twice as long on samples changed further: for scans of other kinds."""
-    from CovidLungQuantLib.training.augmentation import AugmentationConfig
-
     unet = _unet()
-    return replace(
-        unet,
-        augmentation=AugmentationConfig(
-            rotation_degrees=20.0,
-            scale_range=(0.75, 1.3),
-            hu_gain=0.15,
-            hu_shift=0.04,
-            noise=0.04,
-            sharpness=1.0,
-            thickness=0.5,
-            contrast=0.3,
-            lesion_fade=unet.augmentation.lesion_fade,
-        ),
-        epochs=110,
+    further = replace(
+        unet.augmentation,
+        rotation_degrees=20.0,
+        scale_range=(0.75, 1.3),
+        hu_gain=0.15,
+        hu_shift=0.04,
+        noise=0.04,
+        sharpness=1.0,
+        thickness=0.5,
+        contrast=0.3,
     )
+    return replace(unet, augmentation=further, epochs=110)
 
 
 # The first is the default.

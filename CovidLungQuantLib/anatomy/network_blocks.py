@@ -1,0 +1,37 @@
+"""What the 3D networks of this room are built from, and what their sizes may be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+NORM_GROUPS = 4
+LARGEST_CHANNELS = 1024
+
+
+def convolution_block(channels_in: int, channels_out: int) -> nn.Sequential:
+    """Two convolutions of 3×3×3, each normalised and rectified."""
+    return nn.Sequential(
+        nn.Conv3d(channels_in, channels_out, 3, padding=1, bias=False),
+        nn.GroupNorm(NORM_GROUPS, channels_out),
+        nn.LeakyReLU(0.1),
+        nn.Conv3d(channels_out, channels_out, 3, padding=1, bias=False),
+        nn.GroupNorm(NORM_GROUPS, channels_out),
+        nn.LeakyReLU(0.1),
+    )
+
+
+def twice(maps: Tensor) -> Tensor:
+    """Maps (batch, channels, z, y, x) with twice the cells along each axis, linear between them."""
+    return functional.interpolate(maps, scale_factor=2, mode="trilinear", align_corners=False)
+
+
+def check_sizes(values: Sequence[object], count: int, step: int, highest: int) -> None:
+    """Refuse what are not `count` multiples of `step` up to `highest`; raises ValueError."""
+    numbers = [value for value in values if type(value) is int]
+    if len(values) != count or len(numbers) != count:
+        raise ValueError(f"{values} are not {count} whole numbers")
+    if not all(step <= value <= highest and value % step == 0 for value in numbers):
+        raise ValueError(f"{values} are out of bounds")
