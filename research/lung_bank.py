@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,12 @@ from CovidLungQuantLib.anatomy.lung_network import (
     onto_grid,
 )
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs, split_left_right
+from CovidLungQuantLib.cli.options import add_same_patient_option
 from CovidLungQuantLib.ct import lps_oriented, orient_like, read_ct
 from CovidLungQuantLib.files.images import read_label_file
 from CovidLungQuantLib.files.names import CASE_CT_FILE, CASE_LABELS_FILE
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE, UNKNOWN_LUNG_VALUE
+from CovidLungQuantLib.training.data import fold_names
 
 CONTOURS_FILE = "lungs_left1_right2_tumour3.nrrd"
 TUMOUR_VALUE = 3
@@ -142,3 +145,20 @@ def scan_folders(folders: Sequence[Path]) -> list[Path]:
         inside = sorted(file.parent for file in folder.glob(f"*/{CASE_CT_FILE}"))
         found += inside or [folder]
     return found
+
+
+def add_scan_options(parser: argparse.ArgumentParser) -> None:
+    """Options of a command that works on the scans of a fold."""
+    parser.add_argument("scans", type=Path, nargs="+", help="scans, or folders of scans")
+    parser.add_argument("--fold", type=int, help="the fold whose scans are left out, from 0")
+    parser.add_argument("--folds", type=int, default=3)
+    add_same_patient_option(parser)
+
+
+def chosen_scans(arguments: argparse.Namespace) -> tuple[list[Path], list[Path]]:
+    """Folders of the scans to learn from and of those left out; without a fold, all are both."""
+    folders = {folder.name: folder for folder in scan_folders(arguments.scans)}
+    names = left_out = sorted(folders)
+    if arguments.fold is not None:
+        names, left_out = fold_names(names, arguments.fold, arguments.folds, arguments.same_patient)
+    return [folders[name] for name in names], [folders[name] for name in left_out]

@@ -1,4 +1,4 @@
-"""`python -m research.lung_figures RUN SCANS … -o TABLE.csv`: what the lung network is worth.
+"""`python -m research.lung_figures MODEL SCANS … -o TABLE.csv`: what the lung network is worth.
 
 Each scan as it is and with its lungs made dense: from behind and from below by stated shares, and
 one lung whole. For each, the lungs by threshold alone, and joined with those of the network.
@@ -15,14 +15,12 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.lung_agreement import join_lungs
-from CovidLungQuantLib.anatomy.lung_network import ChestNetwork, LungNetworkConfig, class_shares
+from CovidLungQuantLib.anatomy.lung_network import ChestNetwork, class_shares
+from CovidLungQuantLib.anatomy.lung_weights import load_lung_model
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
-from CovidLungQuantLib.cli.options import add_same_patient_option
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE
-from CovidLungQuantLib.training.data import fold_names
-from research.lung_bank import known_lungs, scan_folders
-from research.lungs import resume
+from research.lung_bank import add_scan_options, chosen_scans, known_lungs
 from research.tables import write_rows
 
 COLUMNS = (
@@ -141,23 +139,15 @@ def _percent(dense: np.ndarray, lungs: np.ndarray, known: np.ndarray) -> float:
 def main() -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(description="Judge the lung network on scans.")
-    parser.add_argument("run", type=Path, help="run folder of `research.lungs`")
-    parser.add_argument("scans", type=Path, nargs="+")
+    parser.add_argument("model", type=Path, help="model file in the run folder of `research.lungs`")
     parser.add_argument("-o", "--output", type=Path, required=True, help="table to write (CSV)")
-    parser.add_argument("--fold", type=int, help="only the scans this fold left out")
-    parser.add_argument("--folds", type=int, default=3)
-    add_same_patient_option(parser)
+    add_scan_options(parser)
     arguments = parser.parse_args()
-    network = ChestNetwork(LungNetworkConfig())
-    print(f"{resume(arguments.run, network)} steps")
-    network.eval()
-    folders = {folder.name: folder for folder in scan_folders(arguments.scans)}
-    names = sorted(folders)
-    if arguments.fold is not None:
-        _, names = fold_names(names, arguments.fold, arguments.folds, arguments.same_patient)
+    network = load_lung_model(arguments.model)
+    _, judged = chosen_scans(arguments)
     rows = []
-    for name in names:
-        for row in figures_of_scan(folders[name], network):
+    for folder in judged:
+        for row in figures_of_scan(folder, network):
             print(*row.values(), flush=True)
             rows.append(row)
     write_rows(arguments.output, list(COLUMNS), rows)

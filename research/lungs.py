@@ -7,7 +7,6 @@ from its checkpoint; the same run with another configuration or other scans is r
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,16 +24,12 @@ from CovidLungQuantLib.anatomy.lung_network import (
     hu_windows,
 )
 from CovidLungQuantLib.anatomy.lung_weights import save_lung_model
-from CovidLungQuantLib.cli.options import add_same_patient_option
-from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.models.registry import MODEL_SUFFIX
-from CovidLungQuantLib.training.data import fold_names
+from CovidLungQuantLib.training.run_folder import claim_run_folder, resume, save_checkpoint
 from CovidLungQuantLib.training.schedule import one_cycle
-from research.lung_bank import LungScan, read_lung_scan, scan_folders
+from research.lung_bank import LungScan, add_scan_options, chosen_scans, read_lung_scan
 from research.lung_samples import LungSample, LungSampleConfig, LungSamples
 
-CHECKPOINT_FILE = "checkpoint.pt"
-CONFIG_FILE = "config.json"
 CHECKPOINT_STEPS = 100
 
 
@@ -90,16 +85,17 @@ def train(scans: Sequence[LungScan], config: LungTrainingConfig, run: Path) -> C
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    claim(run, config, scans)
-    first = resume(run, network, optimizer)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: one_cycle(step / config.steps)
+    )
+    claim_run_folder(run, asdict(config), {"lungs": [scan.name for scan in scans]})
+    first = resume(run, network, optimizer, scheduler)
     samples = LungSamples(scans, config.samples, config.seed)
     order = range(first * config.batch, config.steps * config.batch)
     loader = DataLoader(samples, batch_size=None, sampler=order, num_workers=1, prefetch_factor=4)
     drawn = iter(loader)
     losses: list[float] = []
     for step in range(first, config.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * one_cycle(step / config.steps)
         optimizer.zero_grad()
         for _ in range(config.batch):
             sample = LungSample(*next(drawn))
@@ -111,63 +107,25 @@ def train(scans: Sequence[LungScan], config: LungTrainingConfig, run: Path) -> C
             losses.append(float(loss.detach()))
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
+        scheduler.step()
         if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == config.steps:
-            save_checkpoint(run, network, optimizer, step + 1)
+            save_checkpoint(run, network, optimizer, scheduler, step + 1)
             print(f"step {step + 1} of {config.steps}: loss {np.mean(losses):.4f}", flush=True)
             losses = []
     return network.eval()
 
 
-def claim(run: Path, config: LungTrainingConfig, scans: Sequence[LungScan]) -> None:
-    """Write what the run is of; raises BadInputError where the folder holds another."""
-    values = {**asdict(config), "scans": [scan.name for scan in scans]}
-    text = json.dumps(values, indent=2)
-    file = run / CONFIG_FILE
-    if file.exists() and file.read_text(encoding="utf-8") != text:
-        raise BadInputError(f"{run.name} holds a run of other options or scans; choose another.")
-    run.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
-
-
-def save_checkpoint(
-    run: Path, network: ChestNetwork, optimizer: torch.optim.Optimizer, steps: int
-) -> None:
-    """Write beside, then rename, so that a kill never leaves half a checkpoint."""
-    unfinished = run / f".{CHECKPOINT_FILE}"
-    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "steps": steps}
-    torch.save(state, unfinished)
-    unfinished.replace(run / CHECKPOINT_FILE)
-
-
-def resume(run: Path, network: ChestNetwork, optimizer: torch.optim.Optimizer | None = None) -> int:
-    """Load the checkpoint, where there is one; returns how many steps it has behind it."""
-    file = run / CHECKPOINT_FILE
-    if not file.exists():
-        return 0
-    state = torch.load(file, weights_only=True)
-    network.load_state_dict(state["network"])
-    if optimizer is not None:
-        optimizer.load_state_dict(state["optimizer"])
-    return int(state["steps"])
-
-
 def main() -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(description="Train the lung network.")
-    parser.add_argument("scans", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder")
     parser.add_argument("--cache", type=Path, help="folder for the scans on the network's grid")
     parser.add_argument("--steps", type=int, default=LungTrainingConfig.steps)
-    parser.add_argument("--fold", type=int, help="leave out the scans of this fold, from 0")
-    parser.add_argument("--folds", type=int, default=3)
-    add_same_patient_option(parser)
+    add_scan_options(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    folders = {folder.name: folder for folder in scan_folders(arguments.scans)}
-    names = sorted(folders)
-    if arguments.fold is not None:
-        names, _ = fold_names(names, arguments.fold, arguments.folds, arguments.same_patient)
-    scans = [read_lung_scan(folders[name], arguments.cache) for name in names]
+    learned_from, _ = chosen_scans(arguments)
+    scans = [read_lung_scan(folder, arguments.cache) for folder in learned_from]
     network = train(scans, LungTrainingConfig(steps=arguments.steps), arguments.output)
     model_file = arguments.output / f"{arguments.output.name}{MODEL_SUFFIX}"
     print(save_lung_model(model_file, network), model_file)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.disk import not_written
@@ -15,8 +17,6 @@ from CovidLungQuantLib.models.network import LesionNetwork
 from CovidLungQuantLib.training.config import (
     CONFIG_FILE_NAME,
     SCANS_KEY,
-    TrainingConfig,
-    training_values,
 )
 from CovidLungQuantLib.training.schedule import Scheduler
 
@@ -24,15 +24,15 @@ CHECKPOINT_FILE_NAME = "checkpoint.pt"
 
 
 def claim_run_folder(
-    run_folder: Path, config: TrainingConfig, names: Mapping[str, Sequence[str]]
+    run_folder: Path, config_values: Mapping[str, Any], names: Mapping[str, Sequence[str]]
 ) -> None:
-    """Write the configuration and the names of the scans by what they are for.
+    """Write the values of a configuration and the names of the scans by what they are for.
 
     Raises:
         BadInputError: the folder holds a run of other options or scans.
     """
     config_file = run_folder / CONFIG_FILE_NAME
-    values = {**training_values(config), SCANS_KEY: names}
+    values = {**config_values, SCANS_KEY: names}
     text = json.dumps(values, indent=2, ensure_ascii=False)
     if (run_folder / CHECKPOINT_FILE_NAME).exists() and config_file.read_text(
         encoding="utf-8"
@@ -47,7 +47,7 @@ def claim_run_folder(
 
 def save_checkpoint(
     run_folder: Path,
-    network: LesionNetwork,
+    network: nn.Module | LesionNetwork,
     optimizer: torch.optim.Optimizer,
     scheduler: Scheduler,
     next_epoch: int,
@@ -79,7 +79,7 @@ def save_checkpoint(
 
 def resume(
     run_folder: Path,
-    network: LesionNetwork,
+    network: nn.Module | LesionNetwork,
     optimizer: torch.optim.Optimizer,
     scheduler: Scheduler,
 ) -> int:

@@ -19,7 +19,7 @@ from CovidLungQuantLib.lesions.networks import architecture_name, build_network
 from CovidLungQuantLib.models.network import LesionNetwork
 from CovidLungQuantLib.training.batches import CaseVariants, draw_slices, draw_windows
 from CovidLungQuantLib.training.checks import ONE_CYCLE, PLATEAU, check_training
-from CovidLungQuantLib.training.config import TrainingConfig
+from CovidLungQuantLib.training.config import TrainingConfig, training_values
 from CovidLungQuantLib.training.curves import Curves
 from CovidLungQuantLib.training.data import (
     AnnotatedScan,
@@ -110,7 +110,7 @@ def train(
             "healthy": [scan.name for scan in healthy_scans],
             "unlabelled": [scan.name for scan in taught_scans],
         }
-        claim_run_folder(run_folder, config, names)
+        claim_run_folder(run_folder, training_values(config), names)
     network.to(workers.device)
     optimizer = make_optimizer(network, config)
     scheduler: Any = make_scheduler(optimizer, config)

@@ -19,10 +19,11 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 from CovidLungQuantLib.phantom import chest_phantom
+from CovidLungQuantLib.training.run_folder import save_checkpoint
 from research.dense_disease import paint_dense_disease, paint_gas, paint_pneumothorax
 from research.lung_bank import LungScan, lungs_of_shares, read_lung_scan, scan_folders
 from research.lung_samples import LungSample, LungSampleConfig, LungSamples
-from research.lungs import LungTrainingConfig, lung_loss, resume, train
+from research.lungs import LungTrainingConfig, lung_loss, train
 
 SMALL_SAMPLES = LungSampleConfig(depths=(32,), height=48, width=64)
 SMALL_TRAINING = LungTrainingConfig(
@@ -132,17 +133,16 @@ def test_nothing_is_learned_where_nothing_is_known(scan):
 def test_a_killed_training_goes_on_to_the_same_network(scan, tmp_path, monkeypatch):
     straight = train([scan], SMALL_TRAINING, tmp_path / "straight")
     monkeypatch.setattr("research.lungs.CHECKPOINT_STEPS", 1)
-    real_save = resume.__globals__["save_checkpoint"]
 
-    def killed_at_two(run, network, optimizer, steps):
-        real_save(run, network, optimizer, steps)
+    def killed_at_two(run, network, optimizer, scheduler, steps):
+        save_checkpoint(run, network, optimizer, scheduler, steps)
         if steps == 2:
             raise KeyboardInterrupt
 
     monkeypatch.setattr("research.lungs.save_checkpoint", killed_at_two)
     with pytest.raises(KeyboardInterrupt):
         train([scan], SMALL_TRAINING, tmp_path / "killed")
-    monkeypatch.setattr("research.lungs.save_checkpoint", real_save)
+    monkeypatch.setattr("research.lungs.save_checkpoint", save_checkpoint)
     gone_on = train([scan], SMALL_TRAINING, tmp_path / "killed")
     for key, value in straight.state_dict().items():
         assert torch.equal(value, gone_on.state_dict()[key]), key
