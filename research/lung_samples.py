@@ -46,7 +46,7 @@ class LungSampleConfig:
     scale: float = 0.2
     shear: float = 0.04
     bend_mm: float = 6.0
-    dense_share: float = 0.4
+    dense_share: float = 0.45
     faint_share: float = 0.2
     gas_share: float = 0.4
     pneumothorax_share: float = 0.12
