@@ -20,6 +20,7 @@ from CovidLungQuantLib.anatomy.lobe_fitting import fit_lobes_to_lungs
 from CovidLungQuantLib.anatomy.lobe_weights import LOBE_MODEL_FILE, shipped_lobe_model_sha256
 from CovidLungQuantLib.anatomy.lobes import LobeSegmentation, lobes_from_lungs, segment_lobes
 from CovidLungQuantLib.anatomy.lost_lung import check_lungs
+from CovidLungQuantLib.anatomy.lung_weights import LUNG_MODEL_FILE, shipped_lung_model_sha256
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs, split_left_right
 from CovidLungQuantLib.anatomy.segments import divide_into_segments
 from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, orient_like, restore_orientation
@@ -160,6 +161,7 @@ def quantify(
             *kinds.warnings,
             *extras.warnings,
         ),
+        lung_decisions=restored(anatomy.decisions, orientation),
         provenance=_provenance(model, lesions.device, options, lobes, timings),
     )
 
@@ -331,6 +333,8 @@ def _provenance(
             "lobes": options.lobes if lobes is None else GIVEN_LOBES,
         },
         timings_s=timings,
+        lung_model_name=LUNG_MODEL_FILE.stem,
+        lung_model_sha256=shipped_lung_model_sha256(),
         **_lobe_model(lobes, options.lobes),
     )
 

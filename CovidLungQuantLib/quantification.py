@@ -52,8 +52,8 @@ class Options:
 class Provenance:
     """What made a result; every field is written next to the numbers.
 
-    `model_sha256` is None where no network ran (measuring only). `lobe_model_name` and
-    `lobe_model_sha256` are None where the lobes were given or not looked for.
+    `model_sha256` and `lung_model_sha256` are None where no network ran (measuring only).
+    `lobe_model_name` and `lobe_model_sha256` are None where the lobes were given or not looked for.
     """
 
     software_version: str
@@ -62,6 +62,8 @@ class Provenance:
     device: str | None
     options: dict[str, str | float | bool | None]
     timings_s: dict[str, float]
+    lung_model_name: str | None = None
+    lung_model_sha256: str | None = None
     lobe_model_name: str | None = None
     lobe_model_sha256: str | None = None
 
@@ -89,6 +91,8 @@ class Quantification:
         segments: uint8 (z, y, x), values of `labels.LUNG_SEGMENTS`, likewise.
         airways_and_vessels: uint8 (z, y, x), values of `labels.AIRWAYS_AND_VESSELS`, vessels inside
             the lungs only; None where not looked for.
+        lung_decisions: uint8 (z, y, x), where the lung network decided against the threshold,
+            values of `JoinedLungs.decisions`; None where it did nowhere, or did not run.
         enhancement: arrays on the scan's own grid; None where not asked for, or impossible, which
             a warning then says.
         warnings: of the scan and of the run.
@@ -105,6 +109,7 @@ class Quantification:
     segments: np.ndarray | None = None
     airways_and_vessels: np.ndarray | None = None
     enhancement: Enhancement | None = None
+    lung_decisions: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -126,6 +126,36 @@ WARNINGS: dict[str, tuple[WarningCode, ...]] = {
         ),
         WarningCode("lungs_cut", "the scan ends within the lungs", "trust percentages only"),
         WarningCode(
+            "airless_lung_counted",
+            "lung without air counts as lung and as high opacity",
+            "see in the report whether it is lung",
+        ),
+        WarningCode(
+            "fluid_counted_as_lung",
+            "what looks like a pleural effusion counts as lung and as high opacity",
+            "take it out if it is not to count, then measure again",
+        ),
+        WarningCode(
+            "gas_left_out",
+            "what looks like gas of stomach or bowel is not counted as lung",
+            "see that it is no lung",
+        ),
+        WarningCode(
+            "pneumothorax_left_out",
+            "what looks like a pneumothorax is not counted as lung",
+            "see that it is no lung",
+        ),
+        WarningCode(
+            "tissue_left_out",
+            "dense parts that the lungs had reached into are not counted as lung",
+            "see that they are no lung",
+        ),
+        WarningCode(
+            "airway_left_out",
+            "large airways that the lungs had reached into are not counted as lung",
+            "see that they are no lung",
+        ),
+        WarningCode(
             "dense_lung_lost",
             "dense lung or effusion is not counted as lung, it seems",
             "add what is lung by hand, then measure again",

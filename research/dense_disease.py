@@ -107,7 +107,7 @@ def _field(kind: str, lungs: Tensor, inside: Tensor, random: np.random.Generator
 
 
 def _mean_around(mask: Tensor, size: int) -> Tensor:
-    """Share of the mask in a cube of `size` cells about each cell; one axis at a time, for speed."""
+    """Share of the mask in a cube of `size` cells about each cell; fast, axis by axis."""
     shares = mask.float()[None]
     for axis in range(3):
         cube = [size if at == axis else 1 for at in range(3)]

@@ -18,7 +18,8 @@ from CovidLungQuantLib.anatomy.lung_network import (
     LUNG_NETWORK_CLASSES,
     onto_grid,
 )
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs, split_left_right
+from CovidLungQuantLib.anatomy.sides import split_left_right
+from CovidLungQuantLib.anatomy.threshold_lungs import BodyAndAir, find_body_and_air
 from CovidLungQuantLib.cli.options import add_same_patient_option
 from CovidLungQuantLib.ct import lps_oriented, orient_like, read_ct
 from CovidLungQuantLib.files.images import read_label_file
@@ -85,7 +86,7 @@ class KnownLungs:
     hu: np.ndarray
     lungs: np.ndarray
     known: np.ndarray
-    anatomy: LungAnatomy
+    anatomy: BodyAndAir
     spacing_mm: tuple[float, float, float]
 
 
@@ -94,7 +95,7 @@ def known_lungs(folder: Path) -> KnownLungs:
     ct_file = folder / CASE_CT_FILE
     ct, orientation = lps_oriented(read_ct(ct_file if ct_file.exists() else folder))
     spacing_mm = ct.geometry.spacing_mm
-    anatomy = segment_lungs(ct.hu, spacing_mm)
+    anatomy = find_body_and_air(ct.hu, spacing_mm)
     lungs, known = anatomy.lungs, np.ones(ct.hu.shape, bool)
     if (folder / CASE_LABELS_FILE).exists():
         labels = read_label_file(folder / CASE_LABELS_FILE).layers[..., 0]

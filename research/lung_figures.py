@@ -17,8 +17,7 @@ from scipy import ndimage
 from CovidLungQuantLib.anatomy.lung_agreement import join_lungs
 from CovidLungQuantLib.anatomy.lung_network import ChestNetwork, class_shares
 from CovidLungQuantLib.anatomy.lung_weights import load_lung_model
-from CovidLungQuantLib.anatomy.lungs import segment_lungs
-from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.anatomy.threshold_lungs import find_body_and_air
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE
 from research.lung_bank import add_scan_options, chosen_scans, known_lungs
 from research.tables import write_rows
@@ -96,12 +95,9 @@ def figures_of_scan(folder: Path, network: ChestNetwork) -> Iterator[dict[str, A
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     for name, where, share in CHANGES:
         hu = made_dense(scan.hu, truth, spacing_mm, where, share) if where else scan.hu
-        try:
-            anatomy = segment_lungs(hu, spacing_mm)
-            lungs, airways = anatomy.lungs, anatomy.airways
-        except BadInputError:
-            lungs, airways = np.zeros(hu.shape, np.uint8), np.zeros(hu.shape, bool)
-        joined = join_lungs(lungs, airways, class_shares(hu, spacing_mm, network), spacing_mm)
+        found = find_body_and_air(hu, spacing_mm)
+        lungs = found.lungs
+        joined = join_lungs(lungs, found.airways, class_shares(hu, spacing_mm, network), spacing_mm)
         dense = ndimage.uniform_filter(hu.astype(np.float32), 3) > DENSE_ABOVE_HU
         yield {
             "scan": folder.name,

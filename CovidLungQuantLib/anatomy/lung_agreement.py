@@ -16,6 +16,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from CovidLungQuantLib.anatomy.lung_network import (
+    CELL_ML,
     GRID_MM,
     LUNG_CLASSES,
     onto_grid,
@@ -26,13 +27,15 @@ from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 Spacing = tuple[float, float, float]
 
 CELL_MM = (GRID_MM, GRID_MM, GRID_MM)
-CELL_ML = GRID_MM**3 / 1000.0
 # Differences thinner than this, or smaller than these volumes, are left to the border by HU.
 THICKNESS_MM = 12.0
 SMALLEST_ADDED_ML = 30.0
 SMALLEST_REMOVED_ML = 5.0
 # The network must be this sure, on average, of a part it takes in or out.
 SURE_SHARE = 0.8
+# Values of `JoinedLungs.decisions`.
+COUNTED_AIRLESS = 1
+LEFT_OUT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,12 @@ class JoinedLungs:
     added: np.ndarray
     removed: np.ndarray
 
+    @property
+    def decisions(self) -> np.ndarray | None:
+        """Where the network decided, uint8: `COUNTED_AIRLESS`, `LEFT_OUT` or 0; None if nowhere."""
+        decisions = np.where(self.removed > 0, LEFT_OUT, self.added * COUNTED_AIRLESS)
+        return decisions.astype(np.uint8) if decisions.any() else None
+
 
 def join_lungs(
     lungs: np.ndarray, airways: np.ndarray, shares: np.ndarray, spacing_mm: Spacing
@@ -57,7 +66,7 @@ def join_lungs(
     """Join the lungs found by their air with those of the network.
 
     Args:
-        lungs: uint8 (z, y, x), from `lungs.segment_lungs`.
+        lungs: uint8 (z, y, x), from `threshold_lungs.find_body_and_air`.
         airways: bool (z, y, x); never lung.
         shares: from `lung_network.class_shares` of the same scan.
         spacing_mm: voxel size (x, y, z).

@@ -27,6 +27,7 @@ Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 
 GRID_MM = 3.0
+CELL_ML = GRID_MM**3 / 1000.0
 # Classes of the network's answer; lungs have the values they have everywhere.
 ELSEWHERE_CLASS = 0
 AIRWAY_CLASS = 3

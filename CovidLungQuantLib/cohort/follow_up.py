@@ -28,6 +28,8 @@ _PROVENANCE_TEXTS = (
     "software_version",
     "model_name",
     "model_sha256",
+    "lung_model_name",
+    "lung_model_sha256",
     "lobe_model_name",
     "lobe_model_sha256",
 )
@@ -237,6 +239,7 @@ def _differences(time_points: Sequence[TimePoint]) -> list[str]:
     for title, key in (
         ("software versions", "software_version"),
         ("models", "model_sha256"),
+        ("models of the lungs", "lung_model_sha256"),
         ("models of the lobes", "lobe_model_sha256"),
     ):
         shown = "model_name" if key == "model_sha256" else key

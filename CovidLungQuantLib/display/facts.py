@@ -80,12 +80,22 @@ def _model_facts(provenance: Provenance) -> list[tuple[str, str]]:
     facts = [
         ("Model", provenance.model_name or DASH),
         ("Model SHA-256", provenance.model_sha256 or DASH),
+        ("Lungs", _lungs_text(provenance)),
         ("GGO and high opacity", f"told apart {kinds}"),
         ("Device", provenance.device or DASH),
     ]
     if provenance.changed_voxels:
         facts.append(("Corrected by hand", f"{provenance.changed_voxels} voxels changed"))
     return facts
+
+
+def _lungs_text(provenance: Provenance) -> str:
+    if provenance.lung_model_name is None:
+        return "by their air"
+    return (
+        f"by their air, joined with what the model {provenance.lung_model_name} sees, "
+        f"SHA-256 {provenance.lung_model_sha256}"
+    )
 
 
 def _lobes_text(provenance: Provenance) -> str:

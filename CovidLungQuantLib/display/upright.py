@@ -26,6 +26,7 @@ class UprightScan:
         lobes: lobe map, None without lobes.
         segments: map of the 20 regions, None without lobes.
         enhanced_hu: the enhanced scan, None where it was not enhanced.
+        lung_decisions: where the lung network decided, None where it did nowhere.
         geometry: of these arrays.
         box: what pictures show, the lungs with a margin.
     """
@@ -35,6 +36,7 @@ class UprightScan:
     lobes: np.ndarray | None
     segments: np.ndarray | None
     enhanced_hu: np.ndarray | None
+    lung_decisions: np.ndarray | None
     geometry: Geometry
     box: tuple[slice, slice, slice]
 
@@ -44,16 +46,25 @@ class UprightScan:
         ct, orientation = lps_oriented(quantification.ct)
         labels = orient_like(quantification.labels, orientation)
         enhancement = quantification.enhancement
-        lobes, segments, enhanced_hu = (
+        lobes, segments, enhanced_hu, lung_decisions = (
             None if array is None else orient_like(array, orientation)
             for array in (
                 quantification.lobes,
                 quantification.segments,
                 None if enhancement is None else enhancement.enhanced_hu,
+                quantification.lung_decisions,
             )
         )
-        box = box_around_lungs(labels, ct.geometry.spacing_mm, MARGIN_MM)
-        return cls(ct.hu, labels, lobes, segments, enhanced_hu, ct.geometry, box)
+        return cls(
+            hu=ct.hu,
+            labels=labels,
+            lobes=lobes,
+            segments=segments,
+            enhanced_hu=enhanced_hu,
+            lung_decisions=lung_decisions,
+            geometry=ct.geometry,
+            box=box_around_lungs(labels, ct.geometry.spacing_mm, MARGIN_MM),
+        )
 
     def axial(self, array: np.ndarray, z: int) -> np.ndarray:
         """Return an axial plane of one of the arrays, (row, column), the front on top."""

@@ -26,7 +26,7 @@ from CovidLungQuantLib.labels import (
     NORMAL_LUNG,
     is_lesion,
 )
-from CovidLungQuantLib.lesions.consolidation import dense_lung_beside_lesions
+from CovidLungQuantLib.lesions.consolidation import DENSE_HU, dense_lung_beside_lesions
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel
 from CovidLungQuantLib.lesions.networks.blocks import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
@@ -177,6 +177,9 @@ def finished_labels(
     labels = reconcile(network_labels, anatomy, spacing_mm)
     overlooked = dense_lung_beside_lesions(hu, anatomy.lungs > 0, is_lesion(labels), spacing_mm)
     labels[overlooked] = HIGH_OPACITY.value
+    if anatomy.decisions is not None:
+        # Lung without air is high opacity, whatever the network made of it.
+        labels[anatomy.airless & (hu > DENSE_HU)] = HIGH_OPACITY.value
     return labels
 
 

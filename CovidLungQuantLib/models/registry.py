@@ -17,7 +17,7 @@ MODEL_SUFFIX = ".pt"
 CHECKSUM_SUFFIX = ".pt.sha256"
 DEFAULT_MODEL_NAME = "convlstm-attention-4"
 USER_MODELS_VARIABLE = "COVIDLUNGQUANT_MODELS"
-# SHA-256 of every shipped model's .pt file, the network for the lobes included.
+# SHA-256 of every shipped model's .pt file, the networks for lungs and lobes included.
 SHIPPED_SHA256 = {
     "convlstm-attention-4": "16a13b91812a93f86ef0573a8a2d44dd79d7364daca14877468f25abcdd930c4",
     "unet-1": "f517bdc94a1153552003e2be61fdb6318498a5d2cfe6bf78cea016c71d72e54d",

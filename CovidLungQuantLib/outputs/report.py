@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from CovidLungQuantLib.display.colors import CT_SCORE_COLORS, INK, REGION_SCORE_COLORS
+from CovidLungQuantLib.display.colors import (
+    COUNTED_AIRLESS_COLOR,
+    CT_SCORE_COLORS,
+    INK,
+    LEFT_OUT_COLOR,
+    REGION_SCORE_COLORS,
+)
 from CovidLungQuantLib.display.enhancement import (
     WINDOWS_SHOWN,
     enhancement_facts,
@@ -22,7 +28,7 @@ from CovidLungQuantLib.display.numbers import true_minus
 from CovidLungQuantLib.display.pictures import choose_axial_slices
 from CovidLungQuantLib.display.severity import score_facts
 from CovidLungQuantLib.display.upright import UprightScan
-from CovidLungQuantLib.display.windows import lung_window_text
+from CovidLungQuantLib.display.windows import lung_window_text, tissue_window_text
 from CovidLungQuantLib.labels import (
     APPROXIMATION,
     BOTH_LUNGS_REGION,
@@ -55,7 +61,12 @@ from CovidLungQuantLib.measures.volumes import label_histograms
 from CovidLungQuantLib.pages.charts import density_scale, hu_histogram, lobe_chart
 from CovidLungQuantLib.pages.drawings import Svg
 from CovidLungQuantLib.pages.rendering import render_page
-from CovidLungQuantLib.pages.report_pictures import density_pictures, enhanced_views, label_views
+from CovidLungQuantLib.pages.report_pictures import (
+    decision_views,
+    density_pictures,
+    enhanced_views,
+    label_views,
+)
 from CovidLungQuantLib.pages.severity_planes import (
     PLANES_OF_LUNG,
     planes_by_ct_score,
@@ -89,6 +100,9 @@ def report_html(quantification: Quantification) -> str:
         views=label_views(scan, axial_slices),
         density_pictures=density_pictures(scan, axial_slices),
         density_scale=density_scale(),
+        decisions=(
+            None if scan.lung_decisions is None else decision_views(scan, scan.lung_decisions)
+        ),
         enhanced=_enhanced(quantification.enhancement, scan, axial_slices),
         histogram=_histogram(quantification),
         provenance=provenance_facts(quantification),
@@ -127,7 +141,10 @@ def _shared_facts() -> dict[str, Any]:
         "CT_SCORE_COLORS": CT_SCORE_COLORS,
         "REGION_SCORE_COLORS": REGION_SCORE_COLORS,
         "ink": INK,
+        "counted_airless_color": COUNTED_AIRLESS_COLOR,
+        "left_out_color": LEFT_OUT_COLOR,
         "lung_window": lung_window_text(),
+        "tissue_window": tissue_window_text(),
         "bin_width_hu": BIN_WIDTH_HU,
     }
 

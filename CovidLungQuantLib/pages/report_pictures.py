@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from CovidLungQuantLib.display.colors import COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR
 from CovidLungQuantLib.display.density import density_colors, density_picture
 from CovidLungQuantLib.display.pictures import (
     choose_coronal_plane,
@@ -13,13 +14,17 @@ from CovidLungQuantLib.display.pictures import (
     encode_labels_png,
     encode_palette_png,
     enhanced_grey,
+    window_grey,
 )
 from CovidLungQuantLib.display.upright import UprightScan
+from CovidLungQuantLib.display.windows import TISSUE_WINDOW_LEVEL_HU, TISSUE_WINDOW_WIDTH_HU
 from CovidLungQuantLib.labels import is_lesion, is_lung
 from CovidLungQuantLib.pages.drawings import Plane, Svg
 
 DENSITY_AXIAL_PICTURES = 3
 ENHANCED_AXIAL_PICTURES = 2
+# By the values of `JoinedLungs.decisions`.
+DECISION_COLORS = [(*COUNTED_AIRLESS_COLOR, 0.5), (*LEFT_OUT_COLOR, 0.5)]
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,34 @@ def enhanced_views(
     )
 
 
+def decision_views(scan: UprightScan, decisions: np.ndarray) -> Views:
+    """Return the planes with most of what the lung network decided, in a window for tissue.
+
+    Args:
+        scan: what to draw.
+        decisions: upright (z, y, x), see `JoinedLungs.decisions`; not all 0.
+    """
+    decided = decisions > 0
+    z = int(np.count_nonzero(decided, axis=(1, 2)).argmax())
+    y = int(np.count_nonzero(decided, axis=(0, 2)).argmax())
+    return Views(
+        (
+            _decided(
+                Plane.axial(scan, z),
+                scan.axial(scan.hu, z),
+                scan.axial(decisions, z),
+                f"Axial slice {z + 1} of {len(decisions)} counted upwards, {scan.height_text(z)}",
+            ),
+        ),
+        _decided(
+            Plane.coronal(scan, y),
+            scan.coronal(scan.hu, y),
+            scan.coronal(decisions, y),
+            f"Coronal plane {y + 1} of {decisions.shape[1]} counted from front to back",
+        ),
+    )
+
+
 def _with_most_lesion(scan: UprightScan, axial_slices: list[int], count: int) -> list[int]:
     """The slices with most lesion among those given, from the head down."""
     by_area = sorted(axial_slices, key=lambda z: int(np.count_nonzero(is_lesion(scan.labels[z]))))
@@ -152,6 +185,17 @@ def _labelled(plane: Plane, hu: np.ndarray, labels: np.ndarray, caption: str) ->
 def _by_density(plane: Plane, label: str, hu: np.ndarray, lesion: np.ndarray) -> Svg:
     overlay = encode_palette_png(density_picture(hu, lesion), density_colors())
     return plane.svg(label, plane.ct_again() + plane.overlay(overlay))
+
+
+def _decided(plane: Plane, hu: np.ndarray, decisions: np.ndarray, caption: str) -> Pair:
+    grey = window_grey(hu, TISSUE_WINDOW_LEVEL_HU, TISSUE_WINDOW_WIDTH_HU)
+    tissue = plane.picture(encode_grey_png(grey))
+    overlay = encode_palette_png(decisions, DECISION_COLORS)
+    return Pair(
+        plane.svg("CT, soft tissue", tissue),
+        plane.svg("CT with what was decided", tissue + plane.overlay(overlay)),
+        caption,
+    )
 
 
 def _enhanced(plane: Plane, grey: np.ndarray, caption: str) -> Pair:

@@ -7,14 +7,17 @@ import pytest
 import torch
 from small_model import small_model
 
+from CovidLungQuantLib.anatomy.lung_agreement import COUNTED_AIRLESS, LEFT_OUT
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError, Cancelled, OutOfResourcesError
+from CovidLungQuantLib.labels import GGO
 from CovidLungQuantLib.lesions import inference
 from CovidLungQuantLib.lesions.inference import (
     LESION_MARGIN,
     LESION_REACH_MM,
     choose_device,
     decide_labels,
+    finished_labels,
     lesion_probabilities,
     reconcile,
     segment_lesions,
@@ -209,6 +212,25 @@ def test_the_joining_rule_voxel_by_voxel():
     labels = reconcile(network, LungAnatomy(lungs, body, airways, ()), (1.0, 1.0, 1.0))
     expected = [0] * 5 + [1] * 3 + [2, 3] + [1] * 5 + [3, 0, 0, 3, 3] + [0] * 10
     assert labels.flatten().tolist() == expected
+
+
+def test_lung_without_air_is_high_opacity_whatever_the_network_says():
+    shape = (1, 9, 30)
+    lungs = np.ones(shape, np.uint8)
+    decisions = np.zeros(shape, np.uint8)
+    decisions[..., 5:15] = COUNTED_AIRLESS
+    decisions[..., 20:25] = LEFT_OUT
+    hu = np.full(shape, -850, np.int16)
+    hu[..., 5:25] = 40
+    hu[..., 10] = -700  # a bronchus
+    network = np.zeros(shape, np.uint8)
+    network[..., 12:18] = GGO.value
+    nothing = np.zeros(shape, bool)
+    anatomy = LungAnatomy(lungs, ~nothing, nothing, (), decisions)
+    # Voxels so large that no part of the lungs is wide enough to be dense by itself.
+    labels = finished_labels(network, hu, anatomy, (30.0, 30.0, 30.0))
+    expected = [1] * 5 + [3] * 5 + [1] + [3] * 4 + [2] * 3 + [1] * 12
+    assert labels[0, 4].tolist() == expected
 
 
 def test_labels_are_decided_between_three_then_by_the_kind_of_lesion():

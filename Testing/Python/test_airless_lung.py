@@ -1,0 +1,91 @@
+"""Lung without air: how much, on which side, and whether it looks like fluid."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from CovidLungQuantLib.anatomy.airless_lung import airless_lungs, airless_warning
+from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+
+SPACING_MM = (1.5, 1.5, 3.0)
+VOXEL_ML = 1.5 * 1.5 * 3.0 / 1000
+SHAPE = (40, 80, 120)
+RIGHT = np.s_[4:36, 10:70, 10:50]
+LEFT = np.s_[4:36, 10:70, 70:110]
+BEHIND = np.s_[4:36, 50:70, 10:50]
+BEFORE = np.s_[4:36, 10:30, 10:50]
+BEHIND_ML = 32 * 20 * 40 * VOXEL_ML
+
+
+def a_chest() -> tuple[np.ndarray, np.ndarray]:
+    """HU of two lungs in tissue, and the lungs."""
+    hu = np.full(SHAPE, 40, np.int16)
+    lungs = np.zeros(SHAPE, np.uint8)
+    for part, value in ((RIGHT, RIGHT_LUNG_VALUE), (LEFT, LEFT_LUNG_VALUE)):
+        hu[part] = -850
+        lungs[part] = value
+    return hu, lungs
+
+
+def airless_in(place: tuple[slice, ...]) -> np.ndarray:
+    airless = np.zeros(SHAPE, bool)
+    airless[place] = True
+    return airless
+
+
+def noise(place: tuple[slice, ...], sd_hu: float) -> np.ndarray:
+    return np.random.default_rng(0).normal(0.0, sd_hu, airless_in(place)[place].shape)
+
+
+def test_thin_even_and_behind_is_fluid_in_spite_of_noise():
+    hu, lungs = a_chest()
+    hu[BEHIND] = np.rint(8 + noise(BEHIND, 25.0))
+    (found,) = airless_lungs(hu, airless_in(BEHIND), lungs, SPACING_MM)
+    assert found.region == "right lung"
+    assert found.volume_ml == pytest.approx(BEHIND_ML)
+    assert found.median_hu == pytest.approx(8, abs=1)
+    assert found.looks_like_fluid
+    warning = airless_warning(found)
+    assert warning.code == "fluid_counted_as_lung"
+    assert warning.message.startswith(f"{BEHIND_ML:.0f} mL of the right lung hold no air")
+    assert "(8 HU)" in warning.message and "effusion" in warning.message
+
+
+@pytest.mark.parametrize(
+    ("place", "level_hu", "bronchi"),
+    [(BEHIND, 45, False), (BEFORE, 8, False), (BEHIND, 8, True)],
+    ids=["as dense as tissue", "in front", "with bronchi"],
+)
+def test_anything_else_is_not_told_apart(place, level_hu, bronchi):
+    hu, lungs = a_chest()
+    hu[place] = level_hu
+    if bronchi:
+        hu[place][:, ::6] = -700
+    (found,) = airless_lungs(hu, airless_in(place), lungs, SPACING_MM)
+    assert not found.looks_like_fluid
+    warning = airless_warning(found)
+    assert warning.code == "airless_lung_counted"
+    assert "not told apart" in warning.message
+
+
+def test_each_lung_is_measured_by_itself_and_little_is_not_told():
+    hu, lungs = a_chest()
+    both = np.s_[4:36, 60:70, 10:110]
+    hu[both] = 50
+    found = airless_lungs(hu, airless_in(both) & (lungs > 0), lungs, SPACING_MM)
+    assert [part.region for part in found] == ["right lung", "left lung"]
+    assert [part.volume_ml for part in found] == [pytest.approx(32 * 10 * 40 * VOXEL_ML)] * 2
+    little = airless_in(np.s_[4:14, 60:70, 10:20])
+    assert airless_lungs(hu, little, lungs, SPACING_MM) == ()
+
+
+def test_a_part_too_small_to_judge_is_counted_but_not_named():
+    hu, lungs = a_chest()
+    small = np.s_[4:20, 60:70, 10:25]
+    hu[small] = 8
+    (found,) = airless_lungs(hu, airless_in(small), lungs, SPACING_MM)
+    assert math.isnan(found.median_hu)
+    assert not found.looks_like_fluid
