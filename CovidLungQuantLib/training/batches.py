@@ -22,6 +22,7 @@ from CovidLungQuantLib.training.data import (
     draw_slice,
     training_case,
 )
+from CovidLungQuantLib.training.synthetic_lesions import LesionRanges
 
 
 class Batch(NamedTuple):
@@ -50,6 +51,7 @@ class CaseVariants:
         painted_variants: int = 0,
         seed: int = 0,
         single_slice_share: float = 0.0,
+        ranges: LesionRanges | None = None,
     ) -> None:
         self.single_slices = [training_case(scan, network) for scan in scans if len(scan.hu) == 1]
         self.single_slice_share = single_slice_share
@@ -63,7 +65,7 @@ class CaseVariants:
         ]
         for index, scan in enumerate(healthy):
             random = np.random.default_rng([seed, index])
-            painted = [scan.painted(random) for _ in range(painted_variants)]
+            painted = [scan.painted(random, ranges) for _ in range(painted_variants)]
             self.variants.append(
                 [training_case(variant, network) for variant in (scan.annotated(), *painted)]
             )

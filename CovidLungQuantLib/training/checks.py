@@ -36,7 +36,7 @@ _NOT_NEGATIVE = (
     "branch_weight",
     "main_branch_rate",
 )
-_SHARES = ("rmi_weight", "lesion_share", "single_slice_share")
+_SHARES = ("rmi_weight", "dense_share", "motion_share", "lesion_share", "single_slice_share")
 
 
 def check_training(config: TrainingConfig) -> None:

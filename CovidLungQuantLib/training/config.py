@@ -41,6 +41,8 @@ class TrainingConfig:
         main_branch_rate: the main branch's learning rate as a share of the others', in the epochs
             that train all, so as not to undo what it has learned alone; 1 in the paper.
         painted_variants: how many times lesions are painted into each healthy scan.
+        dense_share: share of the painted scans with lung without air, too.
+        motion_share: share of the painted scans whose lower lungs are smeared by breathing.
         lesion_share: chance that a sample is drawn around a lesion.
         single_slice_share: chance that a sample is one of the cases of a single slice, where there
             are any; they may be many more than the scans.
@@ -64,6 +66,8 @@ class TrainingConfig:
     main_branch_epochs: int = 0
     main_branch_rate: float = 1.0
     painted_variants: int = 4
+    dense_share: float = 0.0
+    motion_share: float = 0.0
     lesion_share: float = 0.7
     single_slice_share: float = 0.25
     seed: int = 0

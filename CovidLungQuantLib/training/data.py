@@ -47,7 +47,7 @@ from CovidLungQuantLib.measures.structures import LUNG, structure_mask
 from CovidLungQuantLib.models.network import LesionNetworkConfig
 from CovidLungQuantLib.training.dataset import case_names, patient_groups
 from CovidLungQuantLib.training.nnunet import is_nnunet_dataset, nnunet_case
-from CovidLungQuantLib.training.synthetic_lesions import paint_lesions
+from CovidLungQuantLib.training.synthetic_lesions import LesionRanges, paint_lesions
 
 # What a target channel is the share of: the four classes, lesion of unknown class, and voxels of
 # which lung or not is unknown.
@@ -126,9 +126,13 @@ class HealthyScan:
         labels = np.where(self.lungs > 0, NORMAL_LUNG.value, 0).astype(np.uint8)
         return AnnotatedScan(self.name, self.hu, labels, self.spacing_mm)
 
-    def painted(self, random: np.random.Generator) -> AnnotatedScan:
+    def painted(
+        self, random: np.random.Generator, ranges: LesionRanges | None = None
+    ) -> AnnotatedScan:
         """The scan with lesions of its own."""
-        hu, labels = paint_lesions(self.hu, self.lungs, self.airways, self.spacing_mm, random)
+        hu, labels = paint_lesions(
+            self.hu, self.lungs, self.airways, self.spacing_mm, random, ranges
+        )
         return AnnotatedScan(self.name, hu, labels, self.spacing_mm)
 
 

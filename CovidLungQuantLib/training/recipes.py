@@ -112,7 +112,10 @@ def _unet_attention() -> TrainingConfig:
 
 
 def _unet_varied() -> TrainingConfig:
-    """The U-Net for twice as long on samples changed further: for scans of other kinds."""
+    """The U-Net for twice as long on samples changed further: for scans of other kinds.
+
+    Some of them have lung without air or a smeared diaphragm.
+    """
     unet = _unet()
     further = replace(
         unet.augmentation,
@@ -125,7 +128,14 @@ def _unet_varied() -> TrainingConfig:
         thickness=0.5,
         contrast=0.3,
     )
-    return replace(unet, augmentation=further, epochs=110)
+    return replace(
+        unet,
+        augmentation=further,
+        epochs=110,
+        painted_variants=8,
+        dense_share=0.3,
+        motion_share=0.3,
+    )
 
 
 # The first is the default.

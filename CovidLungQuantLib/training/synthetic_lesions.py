@@ -13,9 +13,8 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG
-
-# Shapes are drawn on a grid of about this spacing and interpolated.
-SHAPE_GRID_MM = 3.0
+from CovidLungQuantLib.training.shape_grid import ShapeGrid, soft_step
+from CovidLungQuantLib.training.synthetic_dense_lung import paint_dense_lung, smear_lower_lungs
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,8 @@ class LesionRanges:
         unevenness: how much that density varies within a lesion, as SD of its share.
         core_chance: share of lesions with a core of consolidation.
         core_hu: density of the core.
+        dense_chance: share of scans with lung without air besides.
+        motion_chance: share of scans whose lower lungs are smeared by breathing.
     """
 
     count: tuple[int, int] = (1, 14)
@@ -46,6 +47,8 @@ class LesionRanges:
     unevenness: tuple[float, float] = (0.05, 0.35)
     core_chance: float = 0.4
     core_hu: tuple[float, float] = (-150.0, 50.0)
+    dense_chance: float = 0.0
+    motion_chance: float = 0.0
 
 
 def paint_lesions(
@@ -60,7 +63,7 @@ def paint_lesions(
 
     Args:
         hu: int16 (z, y, x), upright; lungs without lesions.
-        lungs: (z, y, x), above 0 inside the lungs.
+        lungs: uint8 (z, y, x), `LEFT_LUNG_VALUE` and `RIGHT_LUNG_VALUE` inside the lungs.
         airways: bool (z, y, x), left as they are.
         spacing_mm: voxel size (x, y, z).
         random: source of randomness.
@@ -70,12 +73,9 @@ def paint_lesions(
         int16 (z, y, x) and uint8 (z, y, x), values of `labels.py`.
     """
     ranges = ranges or LesionRanges()
-    steps = [max(1, round(SHAPE_GRID_MM / spacing)) for spacing in reversed(spacing_mm)]
-    coarse_lungs = lungs[:: steps[0], :: steps[1], :: steps[2]] > 0
-    grid_mm = np.array(
-        [step * spacing for step, spacing in zip(steps, reversed(spacing_mm), strict=True)]
-    )
-    depth_mm, inwards = _depth(coarse_lungs, grid_mm)
+    grid = ShapeGrid.of(hu.shape, spacing_mm)
+    coarse_lungs = grid.reduced(lungs)
+    depth_mm, inwards = _depth(coarse_lungs, grid.spacing_mm)
     chances = _placement(coarse_lungs, depth_mm, ranges)
     diseased = hu.astype(np.float32)
     labels = np.where(lungs > 0, NORMAL_LUNG.value, 0).astype(np.uint8)
@@ -84,10 +84,15 @@ def paint_lesions(
         centre = np.unravel_index(random.choice(chances.size, p=chances.ravel()), chances.shape)
         z, y, x = centre
         field, edge = _lesion_field(
-            coarse_lungs.shape, centre, inwards[:, z, y, x], grid_mm, random, ranges
+            coarse_lungs.shape, centre, inwards[:, z, y, x], grid.spacing_mm, random, ranges
         )
-        _paint(diseased, labels, field, edge, steps, paintable, random, ranges)
-    return np.rint(diseased).astype(np.int16), labels
+        _paint(diseased, labels, field, edge, grid.steps, paintable, random, ranges)
+    hu = np.rint(diseased).astype(np.int16)
+    if ranges.dense_chance and random.random() < ranges.dense_chance:
+        hu, labels = paint_dense_lung(hu, labels, lungs, airways, spacing_mm, random)
+    if ranges.motion_chance and random.random() < ranges.motion_chance:
+        hu = smear_lower_lungs(hu, lungs, spacing_mm, random)
+    return hu, labels
 
 
 def _depth(lungs: np.ndarray, grid_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -144,7 +149,7 @@ def _paint(
     labels: np.ndarray,
     field: np.ndarray,
     edge: float,
-    steps: list[int],
+    steps: tuple[int, int, int],
     paintable: np.ndarray,
     random: np.random.Generator,
     ranges: LesionRanges,
@@ -171,22 +176,20 @@ def _paint(
     scan, map_part = diseased[fine_box], labels[fine_box]
     ggo_hu = random.uniform(*ranges.ggo_hu)
     haze = (
-        _soft_step(fine / edge)
-        * open_lung
-        * _texture(field[box].shape, steps, fine, random, ranges)
+        soft_step(fine / edge) * open_lung * _texture(field[box].shape, steps, fine, random, ranges)
     )
     # Ground glass adds to what is there: vessels, denser than it, stay visible.
     scan += haze * np.maximum(ggo_hu - scan, 0.15 * (ggo_hu + 850.0)) * (scan < 0)
     map_part[(fine > 0.0) & open_lung & (map_part == NORMAL_LUNG.value)] = GGO.value
     if random.random() < ranges.core_chance:
-        core = _soft_step((fine - random.uniform(0.2, 0.6)) / edge) * open_lung
+        core = soft_step((fine - random.uniform(0.2, 0.6)) / edge) * open_lung
         scan += core * (random.uniform(*ranges.core_hu) - scan)
         map_part[core > 0.5] = HIGH_OPACITY.value
 
 
 def _texture(
     shape: tuple[int, ...],
-    steps: list[int],
+    steps: tuple[int, int, int],
     fine: np.ndarray,
     random: np.random.Generator,
     ranges: LesionRanges,
@@ -197,8 +200,3 @@ def _texture(
     texture = ndimage.zoom(noise, steps, order=1, grid_mode=True, mode="nearest")
     texture = texture[tuple(slice(0, size) for size in fine.shape)]
     return np.clip(1.0 + texture, 0.3, 1.5).astype(np.float32)
-
-
-def _soft_step(position: np.ndarray) -> np.ndarray:
-    """0 … 1, one half at 0, about one edge wide."""
-    return 1.0 / (1.0 + np.exp(-np.clip(4.0 * position, -30.0, 30.0)))

@@ -32,6 +32,7 @@ from CovidLungQuantLib.training.imagenet import start_from_imagenet
 from CovidLungQuantLib.training.losses import segmentation_loss
 from CovidLungQuantLib.training.run_folder import claim_run_folder, resume, save_checkpoint
 from CovidLungQuantLib.training.schedule import learning_rate, make_optimizer, make_scheduler
+from CovidLungQuantLib.training.synthetic_lesions import LesionRanges
 from CovidLungQuantLib.training.workers import Workers
 
 
@@ -124,6 +125,7 @@ def train(
         config.painted_variants,
         config.seed,
         config.single_slice_share,
+        LesionRanges(dense_chance=config.dense_share, motion_chance=config.motion_share),
     )
     with Curves(run_folder if workers.first else None) as curves:
         for epoch in range(first_epoch, config.epochs):
