@@ -1,23 +1,27 @@
 """`python -m research.false_positives MODEL CT CT … -o TABLE.csv`.
 
 What a model marks in scans without pneumonia, and where: at vessels, at fissures, at the lower edge
-of the lungs (diaphragm), at mediastinum and chest wall, or elsewhere.
+of the lungs (diaphragm), at mediastinum and chest wall, or elsewhere. Each scan as it is, and with
+its lower lungs smeared as if the patient had breathed.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from CovidLungQuantLib.anatomy.lobes import segment_lobes
+from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs
 from CovidLungQuantLib.anatomy.morphology import bounding_box, dilate
 from CovidLungQuantLib.anatomy.vessels import segment_vessels
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, NORMAL_LUNG, RIGHT_LUNG_VALUE
 from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model
 from CovidLungQuantLib.training.data import read_scan_and_lungs
+from CovidLungQuantLib.training.synthetic_dense_lung import smear_lower_lungs
 from research.tables import write_rows
 
 Spacing = tuple[float, float, float]
@@ -92,24 +96,34 @@ def _lowest_of_columns(lungs: np.ndarray) -> np.ndarray:
     return lowest
 
 
-def false_positives(path: Path, model: LoadedModel) -> dict[str, str | float]:
-    """One row of the table: what `model` marks in a scan without pneumonia.
+def false_positives(path: Path, model: LoadedModel) -> Iterator[dict[str, str | float]]:
+    """Two rows of the table: what `model` marks in a scan without pneumonia, still and moved.
 
     Raises:
         BadInputError: the scan cannot be read, or no lungs were found.
     """
     scan, anatomy = read_scan_and_lungs(path)
     spacing_mm = scan.geometry.spacing_mm
-    labels = segment_lesions(scan.hu, spacing_mm, anatomy, model, "cpu").labels
-    lobes = segment_lobes(scan.hu, anatomy.lungs, spacing_mm).lobes
-    vessels = segment_vessels(scan.hu, anatomy, spacing_mm)
+    yield _row(scan.name, scan.hu, anatomy, spacing_mm, model)
+    moved = smear_lower_lungs(scan.hu, anatomy.lungs, spacing_mm, np.random.default_rng(0))
+    yield _row(
+        f"{scan.name}, breathing", moved, segment_lungs(moved, spacing_mm), spacing_mm, model
+    )
+
+
+def _row(
+    name: str, hu: np.ndarray, anatomy: LungAnatomy, spacing_mm: Spacing, model: LoadedModel
+) -> dict[str, str | float]:
+    labels = segment_lesions(hu, spacing_mm, anatomy, model, "cpu").labels
+    lobes = segment_lobes(hu, anatomy.lungs, spacing_mm).lobes
+    vessels = segment_vessels(hu, anatomy, spacing_mm)
     # Room for the nearest voxels outside the lungs; consolidation beyond them is counted as well.
     box = bounding_box(anatomy.lungs > 0, (1, 1, 1))
     places = places_in_lungs(anatomy.lungs[box], lobes[box], vessels[box], spacing_mm)
     marked = labels > NORMAL_LUNG.value
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     row: dict[str, str | float] = {
-        "scan": scan.name,
+        "scan": name,
         "model": model.name,
         "extent_percent": 100.0 * np.count_nonzero(marked) / np.count_nonzero(labels),
         "lesion_ml": voxel_ml * np.count_nonzero(marked),
@@ -132,7 +146,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="table to write (CSV)")
     arguments = parser.parse_args()
     model = load_model(arguments.model)
-    rows = [false_positives(path, model) for path in arguments.scans]
+    rows = [row for path in arguments.scans for row in false_positives(path, model)]
     write_rows(arguments.output, list(rows[0]), rows)
     for row in rows:
         print(f"{row['scan']}: {row['extent_percent']:.2f} %, {row['lesion_ml']:.1f} mL")

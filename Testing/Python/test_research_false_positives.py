@@ -47,16 +47,23 @@ def test_every_voxel_counts_to_the_first_place_it_is_near():
     assert not (places[:, :, 6:] == PLACES.index("fissures") + 1).any()
 
 
-def test_the_table_parts_what_is_marked(tmp_path, coarse_phantom, monkeypatch, capsys):
+def test_the_table_parts_what_is_marked_still_and_breathing(
+    tmp_path, coarse_phantom, monkeypatch, capsys
+):
     save_model(tmp_path / "model.pt", small_model().network)
     arguments = ["false_positives", str(tmp_path / "model.pt"), str(coarse_phantom)]
     monkeypatch.setattr("sys.argv", [*arguments, "-o", str(tmp_path / "table.csv")])
     false_positives.main()
     with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
-        (row,) = csv.DictReader(file)
+        rows = list(csv.DictReader(file))
+    still, moved = rows
+    assert moved["scan"] == f"{still['scan']}, breathing"
+    assert moved["lesion_ml"] != still["lesion_ml"]
     keys = [name.replace(" ", "_") for name in PLACES]
-    assert sum(float(row[f"{key}_lung_percent"]) for key in keys) == pytest.approx(100.0)
-    parts_ml = sum(float(row[f"{key}_ml"]) for key in keys) + float(row["outside_lungs_ml"])
-    assert parts_ml == pytest.approx(float(row["lesion_ml"]))
-    assert float(row["lesion_ml"]) > 0
-    assert f"{row['scan']}: {float(row['extent_percent']):.2f} %" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    for row in rows:
+        assert sum(float(row[f"{key}_lung_percent"]) for key in keys) == pytest.approx(100.0)
+        parts_ml = sum(float(row[f"{key}_ml"]) for key in keys) + float(row["outside_lungs_ml"])
+        assert parts_ml == pytest.approx(float(row["lesion_ml"]))
+        assert float(row["lesion_ml"]) > 0
+        assert f"{row['scan']}: {float(row['extent_percent']):.2f} %" in printed
