@@ -43,10 +43,11 @@ COLUMNS = (
     "joined_air_ml",
 )
 SHARES_PERCENT = (20, 45, 70)
+AS_IT_IS = "as it is"
 BEHIND, BELOW, WHITE = "behind", "below", "white left lung"
 BOWEL, PNEUMOTHORAX = "gas in the bowel", "left pneumothorax"
 CHANGES = (
-    ("as it is", "", 0),
+    (AS_IT_IS, "", 0),
     *(
         (f"{share} % from {side}", side, share)
         for side in (BEHIND, BELOW)

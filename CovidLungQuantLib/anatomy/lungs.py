@@ -88,6 +88,9 @@ def segment_lungs(
         BadInputError: there are no lungs in the scan.
     """
     found = find_body_and_air(hu, spacing_mm, subrange(progress, 0.0, 0.9))
+    if not found.lungs.any():
+        # The network alone would see lungs in a head: nobody lives without air in them.
+        raise BadInputError(NO_LUNGS_MESSAGE)
     progress(0.9, "Looking for dense lung")
     shares = class_shares(hu, spacing_mm, shipped_lung_network())
     joined = join_lungs(found.lungs, found.airways, shares, spacing_mm)
