@@ -19,6 +19,7 @@ from CovidLungQuantLib.anatomy.lung_agreement import join_lungs
 from CovidLungQuantLib.anatomy.lung_network import ChestNetwork, class_shares
 from CovidLungQuantLib.anatomy.lung_weights import load_lung_model
 from CovidLungQuantLib.anatomy.morphology import dilate
+from CovidLungQuantLib.anatomy.sides import split_left_right
 from CovidLungQuantLib.anatomy.threshold_lungs import find_body_and_air
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE
 from research.lung_bank import KnownLungs, add_scan_options, chosen_scans, known_lungs
@@ -171,6 +172,8 @@ def figures_of_scan(folder: Path, network: ChestNetwork) -> Iterator[dict[str, A
         found = find_body_and_air(hu, spacing_mm)
         lungs = found.lungs
         joined = join_lungs(lungs, found.airways, class_shares(hu, spacing_mm, network), spacing_mm)
+        # As a result has them: sides are told from the lungs' shape, whoever drew them.
+        sides = split_left_right(joined.lungs > 0, spacing_mm)
         dense = ndimage.uniform_filter(hu.astype(np.float32), 3) > DENSE_ABOVE_HU
         yield {
             "scan": folder.name,
@@ -182,9 +185,7 @@ def figures_of_scan(folder: Path, network: ChestNetwork) -> Iterator[dict[str, A
             "joined_dice": _dice(joined.lungs, truth, known),
             "added_ml": _ml(joined.added & known, voxel_ml),
             "removed_ml": _ml((joined.removed > 0) & known, voxel_ml),
-            "wrong_side_ml": _ml(
-                (joined.lungs > 0) & (truth > 0) & (joined.lungs != truth), voxel_ml
-            ),
+            "wrong_side_ml": _ml((sides > 0) & (truth > 0) & (sides != truth), voxel_ml),
             "dense_percent": _percent(dense, truth, known),
             "threshold_dense_percent": _percent(dense, lungs, known),
             "joined_dense_percent": _percent(dense, joined.lungs, known),

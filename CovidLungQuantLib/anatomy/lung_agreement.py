@@ -56,8 +56,11 @@ class JoinedLungs:
     @property
     def decisions(self) -> np.ndarray | None:
         """Where the network decided, uint8: `COUNTED_AIRLESS`, `LEFT_OUT` or 0; None if nowhere."""
-        decisions = np.where(self.removed > 0, LEFT_OUT, self.added * COUNTED_AIRLESS)
-        return decisions.astype(np.uint8) if decisions.any() else None
+        if not (self.added.any() or self.removed.any()):
+            return None
+        decisions = self.added.astype(np.uint8) * COUNTED_AIRLESS
+        decisions[self.removed > 0] = LEFT_OUT
+        return decisions
 
 
 def join_lungs(
@@ -77,12 +80,15 @@ def join_lungs(
     more = _large_parts((seen > 0.5) & (found < 0.5) & ~in_airways, seen, SMALLEST_ADDED_ML)
     less = _large_parts((seen < 0.5) & (found > 0.5), 1 - seen, SMALLEST_REMOVED_ML)
     joined = lungs.copy()
-    added = _on_scan(more, seen, lungs.shape) & (lungs == 0) & ~airways
-    joined[added] = _sides(shares, lungs.shape)[added]
-    gone = _on_scan(less, 1 - seen, lungs.shape) & (lungs > 0)
+    added = _on_scan(more, seen, lungs.shape)
+    if more.any():
+        added &= (lungs == 0) & ~airways
+        joined[added] = _sides(shares, lungs.shape)[added]
     removed = np.zeros_like(lungs)
-    removed[gone] = _most_likely_other(shares, lungs.shape)[gone] + 1
-    joined[gone] = 0
+    if less.any():
+        gone = _on_scan(less, 1 - seen, lungs.shape) & (lungs > 0)
+        removed[gone] = _most_likely_other(shares, lungs.shape)[gone] + 1
+        joined[gone] = 0
     return JoinedLungs(joined, added, removed)
 
 
