@@ -281,6 +281,8 @@ def with_model_of(result: SceneResult, measured: Quantification) -> Quantificati
             model_name=earlier["model_name"],
             model_sha256=earlier["model_sha256"],
             device=earlier["device"],
+            lung_model_name=earlier.get("lung_model_name"),
+            lung_model_sha256=earlier.get("lung_model_sha256"),
             options={**earlier["options"], **provenance.options, "changed_voxels": changed_voxels},
         ),
     )
