@@ -17,6 +17,7 @@ from research.ablation import WHOLE_RECIPE
 from research.false_positives import PLACES
 from research.other_models import OTHER_MODELS, FormerModel
 from research.robustness import UNCHANGED
+from research.slice_figures import CLASSES, LEAST_PERCENT, class_dice
 
 # Names of cases are text, all else numbers.
 Row = dict[str, Any]
@@ -310,6 +311,26 @@ def false_positives_section(tables: Sequence[Path]) -> str:
             f"| scan | network | % | mL | {' | '.join(PLACES)} | beyond the lungs |",
             lines,
         )
+    )
+
+
+def slices_section(table: Path | None) -> str:
+    """Classes on single slices of other patients, from a table of `research.slice_figures`."""
+    if table is None:
+        return ""
+    rows = read_table(table)
+    lines = []
+    for name, title in zip(CLASSES, ("GGO", "high opacity"), strict=True):
+        count, by_density = class_dice(rows, name)
+        _, by_network = class_dice(rows, name, "network_")
+        lines.append(f"| {title} | {count} | {by_density:.3f} | {by_network:.3f} |")
+    return (
+        f"## Slices of other patients\n\n{len(rows)} single axial slices of more than 40 patients (MedSeg, "
+        "Italian Society of Medical and Interventional Radiology; HU restored from 8-bit pictures, about "
+        "±40 HU), of which the network saw none, inside the reader's lungs; mean Dice over slices with more "
+        f"than {LEAST_PERCENT:g} % of the class "
+        "(`python -m research.slice_figures MODEL SLICES`).\n\n"
+        + _table("| class | slices | told apart by density | by the network |", lines)
     )
 
 

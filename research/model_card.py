@@ -27,6 +27,7 @@ from research.card_sections import (
     pictures_section,
     read_table,
     robustness_section,
+    slices_section,
 )
 from research.other_models import FORMER_MODELS
 
@@ -47,7 +48,8 @@ scans without COVID-19 were shown to every network as they are, as lung without 
 painted lesions; they are not cases of the cross-validation. Trained partly on non-commercial data, the weights are for **non-commercial research use only**.
 The figures below come from these recovered scans, not from original DICOM.
 The copies of covid08…13 that they were made with have since been rebuilt with finer grey values and all
-lung slices; with those the figures of these cases come out otherwise and have not been made anew.
+lung slices, and lungs were then found without the lung network; with those the figures come out otherwise
+and have not been made anew.
 """
 
 LIMITS_SECTION = """## Limits
@@ -73,6 +75,7 @@ def model_card(
     pictures: str = "",
     ablations: Path | None = None,
     false_positives: Sequence[Path] = (),
+    slices_table: Path | None = None,
 ) -> str:
     """The card as Markdown.
 
@@ -87,11 +90,13 @@ def model_card(
         pictures: path of the picture of the worst slices in the repository.
         ablations: table from `research.ablation`.
         false_positives: tables from `research.false_positives`.
+        slices_table: from `research.slice_figures`.
     """
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     others = other_models_section(other_tables, rows, FORMER_MODELS.get(model.name, ()))
     sections = (
         pictures_section(pictures),
+        slices_section(slices_table),
         false_positives_section(false_positives),
         ablation_section(ablations),
         robustness_section(robustness_table),
@@ -161,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--main-branch-run", type=Path, help="run folder of the U-Net the training started from"
     )
+    parser.add_argument("--slices", type=Path, help="from research.slice_figures")
     parser.add_argument("--robustness", type=Path, help="from research.robustness")
     parser.add_argument(
         "--pictures", default="", help="path of the worst slices' picture in the repository"
@@ -189,6 +195,7 @@ def main() -> None:
         arguments.pictures,
         arguments.ablations,
         arguments.false_positives,
+        arguments.slices,
     )
     arguments.model.with_suffix(".md").write_text(card, encoding="utf-8")
 

@@ -178,6 +178,7 @@ CARDS = {
             "convlstm-attention-4.with-covid02.comparison.json",
             "convlstm-attention-4.with-covid03.comparison.json",
         ],
+        "slices_table": "convlstm-attention-4.slices.csv",
         "ablations": "unet-1.ablation.csv",
         "false_positives": [
             "convlstm-attention-4.false-positives.csv",
@@ -186,6 +187,7 @@ CARDS = {
     },
     "unet-1": {
         "other_tables": ["convlstm-attention-4.cross-validation.csv"],
+        "slices_table": "unet-1.slices.csv",
         "ablations": "unet-1.ablation.csv",
         "false_positives": [
             "unet-1.false-positives.csv",
