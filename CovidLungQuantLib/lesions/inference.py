@@ -15,6 +15,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from CovidLungQuantLib.anatomy.lung_agreement import LEFT_OUT
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
@@ -190,8 +191,9 @@ def reconcile(
 
     Inside the lungs found beforehand every voxel is lung: GGO or high opacity where the network
     says so, else normal. Outside them, what the network calls GGO or high opacity is added where
-    it lies in the body, not in the airways, and at most `LESION_REACH_MM` from those lungs
-    (consolidation that hides the lung's edge). Nothing else is lung.
+    it lies in the body, not in the airways, at most `LESION_REACH_MM` from those lungs
+    (consolidation that hides the lung's edge), and where the lung network left nothing out.
+    Nothing else is lung.
 
     Args:
         network_labels: uint8 (z, y, x).
@@ -204,6 +206,8 @@ def reconcile(
     lungs = anatomy.lungs > 0
     lesion = is_lesion(network_labels)
     beyond = lesion & ~lungs & anatomy.body & ~anatomy.airways
+    if anatomy.decisions is not None:
+        beyond &= anatomy.decisions != LEFT_OUT
     beyond &= _within_reach(lungs, spacing_mm, LESION_REACH_MM)
     labels = np.where(lungs, np.uint8(NORMAL_LUNG.value), np.uint8(BACKGROUND_VALUE))
     keep = (lesion & lungs) | beyond

@@ -10,7 +10,7 @@ from small_model import small_model
 from CovidLungQuantLib.anatomy.lung_agreement import COUNTED_AIRLESS, LEFT_OUT
 from CovidLungQuantLib.anatomy.lungs import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError, Cancelled, OutOfResourcesError
-from CovidLungQuantLib.labels import GGO
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY
 from CovidLungQuantLib.lesions import inference
 from CovidLungQuantLib.lesions.inference import (
     LESION_MARGIN,
@@ -231,6 +231,20 @@ def test_lung_without_air_is_high_opacity_whatever_the_network_says():
     labels = finished_labels(network, hu, anatomy, (30.0, 30.0, 30.0))
     expected = [1] * 5 + [3] * 5 + [1] + [3] * 4 + [2] * 3 + [1] * 12
     assert labels[0, 4].tolist() == expected
+
+
+def test_what_was_left_out_of_the_lungs_does_not_come_back_as_lesion():
+    shape = (1, 1, 20)
+    lungs = np.zeros(shape, np.uint8)
+    lungs[..., :10] = 1
+    decisions = np.zeros(shape, np.uint8)
+    decisions[..., 12:14] = LEFT_OUT
+    network = np.zeros(shape, np.uint8)
+    network[..., 8:16] = HIGH_OPACITY.value
+    nothing = np.zeros(shape, bool)
+    anatomy = LungAnatomy(lungs, ~nothing, nothing, (), decisions)
+    labels = reconcile(network, anatomy, (1.0, 1.0, 1.0))
+    assert labels.flatten().tolist() == [1] * 8 + [3] * 4 + [0, 0, 3, 3] + [0] * 4
 
 
 def test_labels_are_decided_between_three_then_by_the_kind_of_lesion():
