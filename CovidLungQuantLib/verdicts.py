@@ -131,6 +131,11 @@ WARNINGS: dict[str, tuple[WarningCode, ...]] = {
             "see in the report whether it is lung",
         ),
         WarningCode(
+            "lung_added",
+            "lung that the threshold had missed counts as lung",
+            "see in the report whether it is lung",
+        ),
+        WarningCode(
             "fluid_counted_as_lung",
             "what looks like a pleural effusion counts as lung and as high opacity",
             "take it out if it is not to count, then measure again",

@@ -27,6 +27,8 @@ Spacing = tuple[float, float, float]
 FLUID_HU = (-15.0, 25.0)
 # Half of all cells of the network's grid lie within this; consolidation keeps bronchi and vessels.
 FLUID_SPREAD_HU = 20.0
+# What the threshold missed although it holds air.
+HOLDS_AIR_BELOW_HU = -500.0
 # Less cannot be judged: most of its cells hold something else, too.
 SMALLEST_JUDGED_ML = 30.0
 # Less is not worth a word.
@@ -98,6 +100,12 @@ def _middle_row(mask: np.ndarray) -> float:
 
 def airless_warning(airless: AirlessLung) -> ScanWarning:
     """Say that lung without air counts as lung, and what it may be."""
+    if airless.median_hu < HOLDS_AIR_BELOW_HU:
+        return ScanWarning(
+            "lung_added",
+            f"{airless.volume_ml:.0f} mL of the {airless.region} were found by the lung network "
+            "alone and count as lung; compare with the scan.",
+        )
     start = (
         f"{airless.volume_ml:.0f} mL of the {airless.region} hold no air and count as lung and as "
         "high opacity"

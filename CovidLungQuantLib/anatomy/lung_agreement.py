@@ -22,6 +22,7 @@ from CovidLungQuantLib.anatomy.lung_network import (
     onto_grid,
 )
 from CovidLungQuantLib.anatomy.morphology import bounding_box, dilate, erode
+from CovidLungQuantLib.anatomy.threshold_lungs import BodyAndAir
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 
 Spacing = tuple[float, float, float]
@@ -63,26 +64,26 @@ class JoinedLungs:
         return decisions
 
 
-def join_lungs(
-    lungs: np.ndarray, airways: np.ndarray, shares: np.ndarray, spacing_mm: Spacing
-) -> JoinedLungs:
+def join_lungs(found: BodyAndAir, shares: np.ndarray, spacing_mm: Spacing) -> JoinedLungs:
     """Join the lungs found by their air with those of the network.
 
+    Nothing outside the body, and no airway, becomes lung.
+
     Args:
-        lungs: uint8 (z, y, x), from `threshold_lungs.find_body_and_air`.
-        airways: bool (z, y, x); never lung.
+        found: body, airways and lungs of a scan.
         shares: from `lung_network.class_shares` of the same scan.
         spacing_mm: voxel size (x, y, z).
     """
+    lungs = found.lungs
     seen = shares[list(LUNG_CLASSES)].sum(axis=0)
-    found = onto_grid(lungs > 0, spacing_mm).numpy()
-    in_airways = onto_grid(airways, spacing_mm).numpy() > 0.5
-    more = _large_parts((seen > 0.5) & (found < 0.5) & ~in_airways, seen, SMALLEST_ADDED_ML)
-    less = _large_parts((seen < 0.5) & (found > 0.5), 1 - seen, SMALLEST_REMOVED_ML)
+    filled = onto_grid(lungs > 0, spacing_mm).numpy()
+    allowed = onto_grid(found.body & ~found.airways, spacing_mm).numpy() > 0.5
+    more = _large_parts((seen > 0.5) & (filled < 0.5) & allowed, seen, SMALLEST_ADDED_ML)
+    less = _large_parts((seen < 0.5) & (filled > 0.5), 1 - seen, SMALLEST_REMOVED_ML)
     joined = lungs.copy()
     added = _on_scan(more, seen, lungs.shape)
     if more.any():
-        added &= (lungs == 0) & ~airways
+        added &= (lungs == 0) & found.body & ~found.airways
         joined[added] = _sides(shares, lungs.shape)[added]
     removed = np.zeros_like(lungs)
     if less.any():

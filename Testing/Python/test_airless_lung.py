@@ -82,6 +82,14 @@ def test_each_lung_is_measured_by_itself_and_little_is_not_told():
     assert airless_lungs(hu, little, lungs, SPACING_MM) == ()
 
 
+def test_lung_with_air_that_the_threshold_missed_is_said_to_be_that():
+    hu, lungs = a_chest()
+    (found,) = airless_lungs(hu, airless_in(BEHIND), lungs, SPACING_MM)
+    warning = airless_warning(found)
+    assert warning.code == "lung_added"
+    assert "no air" not in warning.message
+
+
 def test_a_part_too_small_to_judge_is_counted_but_not_named():
     hu, lungs = a_chest()
     small = np.s_[4:20, 60:70, 10:25]

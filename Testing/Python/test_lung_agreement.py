@@ -13,6 +13,7 @@ from CovidLungQuantLib.anatomy.lung_network import (
     LUNG_NETWORK_CLASSES,
     PNEUMOTHORAX_CLASS,
 )
+from CovidLungQuantLib.anatomy.threshold_lungs import BodyAndAir
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 
 # Half the size of the grid's cells: two voxels a cell along each axis.
@@ -40,9 +41,19 @@ def on_scan(cells: np.ndarray) -> np.ndarray:
     return np.kron(cells, np.ones((2, 2, 2), np.uint8))
 
 
+def found_by_air(
+    cells: np.ndarray, body: np.ndarray | None = None, airways: np.ndarray | None = None
+) -> BodyAndAir:
+    lungs = on_scan(cells)
+    return BodyAndAir(
+        lungs,
+        np.ones(lungs.shape, bool) if body is None else body,
+        np.zeros(lungs.shape, bool) if airways is None else airways,
+    )
+
+
 def joined(found: np.ndarray, seen: np.ndarray) -> JoinedLungs:
-    lungs = on_scan(found)
-    return join_lungs(lungs, np.zeros(lungs.shape, bool), shares_of(seen), SPACING_MM)
+    return join_lungs(found_by_air(found), shares_of(seen), SPACING_MM)
 
 
 def test_where_both_agree_nothing_is_changed():
@@ -102,10 +113,10 @@ def test_small_parts_and_doubtful_ones_are_left_alone():
     shares = shares_of(classes())
     doubtful = np.s_[4:12, 6:16, 30:40]
     shares[(LEFT_LUNG_VALUE, *doubtful)], shares[(GAS_CLASS, *doubtful)] = 0.4, 0.6
-    lungs = on_scan(classes())
-    assert not join_lungs(lungs, lungs > 2, shares, SPACING_MM).removed.any()
+    found = found_by_air(classes())
+    assert not join_lungs(found, shares, SPACING_MM).removed.any()
     shares[(LEFT_LUNG_VALUE, *doubtful)], shares[(GAS_CLASS, *doubtful)] = 0.1, 0.9
-    assert join_lungs(lungs, lungs > 2, shares, SPACING_MM).removed.any()
+    assert join_lungs(found, shares, SPACING_MM).removed.any()
 
 
 def test_airways_are_never_taken_in():
@@ -113,10 +124,20 @@ def test_airways_are_never_taken_in():
     found[RIGHT[0], 14:26, RIGHT[2]] = 0
     airways = np.zeros(on_scan(found).shape, bool)
     airways[:, 36:44, 16:24] = True
-    lungs = on_scan(found)
-    result = join_lungs(lungs, airways, shares_of(classes()), SPACING_MM)
+    result = join_lungs(found_by_air(found, airways=airways), shares_of(classes()), SPACING_MM)
     assert result.added.any()
-    assert not result.lungs[airways & (lungs == 0)].any()
+    assert not result.lungs[airways & (on_scan(found) == 0)].any()
+
+
+def test_nothing_outside_of_the_body_is_taken_in():
+    found = classes()
+    found[RIGHT[0], 14:26, RIGHT[2]] = 0
+    body = np.ones(on_scan(found).shape, bool)
+    body[:, 44:] = False
+    result = join_lungs(found_by_air(found, body), shares_of(classes()), SPACING_MM)
+    assert result.added.any() and not (result.added & ~body).any()
+    body[:] = False
+    assert not join_lungs(found_by_air(found, body), shares_of(classes()), SPACING_MM).added.any()
 
 
 def test_the_border_of_what_is_taken_in_lies_where_the_network_is_undecided():
@@ -127,6 +148,6 @@ def test_the_border_of_what_is_taken_in_lies_where_the_network_is_undecided():
     shares[RIGHT_LUNG_VALUE, RIGHT[0], 25, RIGHT[2]] = 0.75
     shares[0, RIGHT[0], 25, RIGHT[2]] = 0.25
     full = joined(found, classes())
-    partly = join_lungs(on_scan(found), np.zeros(on_scan(found).shape, bool), shares, SPACING_MM)
+    partly = join_lungs(found_by_air(found), shares, SPACING_MM)
     assert partly.added.sum() <= full.added.sum()
     assert not (partly.added & ~full.added).any()
