@@ -3,7 +3,8 @@
 Where both agree on the large scale, the border found by HU on the scan's own grid stands. Where
 they differ by a part that is thick and large, the network decides: lung without air is taken in,
 and gas, chest wall or a pneumothorax that passed for lung is taken out. What is thinner than
-`THICKNESS_MM` is a matter of borders, not of lungs, and left alone. Arrays are (z, y, x), upright.
+`THICKNESS_MM` is a matter of borders, not of lungs, and left alone, but where it lies far from any
+lung that the network sees: there it is no border. Arrays are (z, y, x), upright.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ SMALLEST_ADDED_ML = 30.0
 SMALLEST_REMOVED_ML = 5.0
 # The network must be this sure, on average, of a part it takes in or out.
 SURE_SHARE = 0.8
+# Thin parts are taken out where they are this far from what the network takes for lung, though it
+# is only half sure there (thin edges of the lungs fill their cells in part only).
+FAR_MM = 9.0
+FAR_FROM_SHARE = 0.25
+FAR_SURE_SHARE = 0.95
 # Values of `JoinedLungs.decisions`.
 COUNTED_AIRLESS = 1
 LEFT_OUT = 2
@@ -80,6 +86,7 @@ def join_lungs(found: BodyAndAir, shares: np.ndarray, spacing_mm: Spacing) -> Jo
     allowed = onto_grid(found.body & ~found.airways, spacing_mm).numpy() > 0.5
     more = _large_parts((seen > 0.5) & (filled < 0.5) & allowed, seen, SMALLEST_ADDED_ML)
     less = _large_parts((seen < 0.5) & (filled > 0.5), 1 - seen, SMALLEST_REMOVED_ML)
+    less |= _far_parts(filled, seen)
     joined = lungs.copy()
     added = _on_scan(more, seen, lungs.shape)
     if more.any():
@@ -102,6 +109,23 @@ def _large_parts(differs: np.ndarray, sure: np.ndarray, smallest_ml: float) -> n
     sizes_ml = np.bincount(parts.ravel(), minlength=count + 1) * CELL_ML
     means = ndimage.mean(sure, parts, np.arange(count + 1))
     kept = (sizes_ml >= smallest_ml) & (means >= SURE_SHARE)
+    kept[0] = False
+    return kept[parts]
+
+
+def _far_parts(filled: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Parts of the lungs found by their air that are far from any lung the network sees."""
+    near = seen > FAR_FROM_SHARE
+    if not near.any():
+        return np.zeros(filled.shape, bool)
+    far = (filled > 0) & (ndimage.distance_transform_edt(~near, sampling=GRID_MM) > FAR_MM)
+    parts, count = ndimage.label(far)
+    if count == 0:
+        return far
+    numbers = np.arange(count + 1)
+    sizes_ml = ndimage.sum(filled, parts, numbers) * CELL_ML
+    means = ndimage.mean(1 - seen, parts, numbers)
+    kept = (sizes_ml >= SMALLEST_REMOVED_ML) & (means >= FAR_SURE_SHARE)
     kept[0] = False
     return kept[parts]
 

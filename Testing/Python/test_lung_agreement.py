@@ -105,6 +105,28 @@ def test_what_is_no_lung_is_taken_out_and_named(what):
     assert not result.added.any()
 
 
+def test_a_thin_part_far_from_any_lung_is_taken_out_and_what_is_near_is_a_border():
+    strip = classes()
+    # Two cells thin, from the right lung backwards and along the back of the body.
+    strip[6:26, 26:32, 10:12] = RIGHT_LUNG_VALUE
+    strip[6:26, 30:32, 12:40] = RIGHT_LUNG_VALUE
+    result = joined(strip, classes())
+    removed = result.removed > 0
+    assert set(np.unique(result.removed)) == {0, ELSEWHERE_CLASS + 1}
+    assert not removed[:, :56].any() and removed[12:52, 60:, 24:80].all()
+    np.testing.assert_array_equal(result.lungs[:, :52], on_scan(strip)[:, :52])
+
+
+def test_a_thin_edge_that_the_network_half_sees_is_kept():
+    strip = classes()
+    strip[6:26, 26:32, 10:12] = RIGHT_LUNG_VALUE
+    shares = shares_of(classes())
+    edge = np.s_[6:26, 26:32, 10:12]
+    shares[(RIGHT_LUNG_VALUE, *edge)], shares[(ELSEWHERE_CLASS, *edge)] = 0.3, 0.7
+    result = join_lungs(found_by_air(strip), shares, SPACING_MM)
+    assert not result.removed.any()
+
+
 def test_small_parts_and_doubtful_ones_are_left_alone():
     small = classes()
     small[10:14, 10:14, 32:35] = GAS_CLASS
