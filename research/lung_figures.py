@@ -171,7 +171,7 @@ def figures_of_scan(folder: Path, network: ChestNetwork) -> Iterator[dict[str, A
         hu, truth, air = changed_scan(scan, where, share)
         found = find_body_and_air(hu, spacing_mm)
         lungs = found.lungs
-        joined = join_lungs(found, class_shares(hu, spacing_mm, network), spacing_mm)
+        joined = join_lungs(hu, found, class_shares(hu, spacing_mm, network), spacing_mm)
         # As a result has them: sides are told from the lungs' shape, whoever drew them.
         sides = split_left_right(joined.lungs > 0, spacing_mm)
         dense = ndimage.uniform_filter(hu.astype(np.float32), 3) > DENSE_ABOVE_HU

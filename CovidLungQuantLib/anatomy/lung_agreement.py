@@ -40,6 +40,7 @@ SURE_SHARE = 0.8
 FAR_MM = 9.0
 FAR_FROM_SHARE = 0.25
 FAR_SURE_SHARE = 0.95
+FAT_HU = (-140.0, -50.0)
 # Values of `JoinedLungs.decisions`.
 COUNTED_AIRLESS = 1
 LEFT_OUT = 2
@@ -70,12 +71,15 @@ class JoinedLungs:
         return decisions
 
 
-def join_lungs(found: BodyAndAir, shares: np.ndarray, spacing_mm: Spacing) -> JoinedLungs:
+def join_lungs(
+    hu: np.ndarray, found: BodyAndAir, shares: np.ndarray, spacing_mm: Spacing
+) -> JoinedLungs:
     """Join the lungs found by their air with those of the network.
 
-    Nothing outside the body, and no airway, becomes lung.
+    Nothing outside the body, no airway and no fat becomes lung.
 
     Args:
+        hu: int16 Hounsfield units (z, y, x).
         found: body, airways and lungs of a scan.
         shares: from `lung_network.class_shares` of the same scan.
         spacing_mm: voxel size (x, y, z).
@@ -85,6 +89,7 @@ def join_lungs(found: BodyAndAir, shares: np.ndarray, spacing_mm: Spacing) -> Jo
     filled = onto_grid(lungs > 0, spacing_mm).numpy()
     allowed = onto_grid(found.body & ~found.airways, spacing_mm).numpy() > 0.5
     more = _large_parts((seen > 0.5) & (filled < 0.5) & allowed, seen, SMALLEST_ADDED_ML)
+    more = _without_fat(more, hu, spacing_mm)
     less = _large_parts((seen < 0.5) & (filled > 0.5), 1 - seen, SMALLEST_REMOVED_ML)
     less |= _far_parts(filled, seen)
     joined = lungs.copy()
@@ -111,6 +116,18 @@ def _large_parts(differs: np.ndarray, sure: np.ndarray, smallest_ml: float) -> n
     kept = (sizes_ml >= smallest_ml) & (means >= SURE_SHARE)
     kept[0] = False
     return kept[parts]
+
+
+def _without_fat(parts: np.ndarray, hu: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+    """Parts but those as dense as fat: no lung is, with air or without."""
+    if not parts.any():
+        return parts
+    numbered, count = ndimage.label(parts)
+    coarse = onto_grid(hu, spacing_mm).numpy()
+    medians = ndimage.median(coarse, numbered, np.arange(count + 1))
+    kept = (medians < FAT_HU[0]) | (medians > FAT_HU[1])
+    kept[0] = False
+    return kept[numbered]
 
 
 def _far_parts(filled: np.ndarray, seen: np.ndarray) -> np.ndarray:

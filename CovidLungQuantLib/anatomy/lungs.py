@@ -93,7 +93,7 @@ def segment_lungs(
         raise BadInputError(NO_LUNGS_MESSAGE)
     progress(0.9, "Looking for dense lung")
     shares = class_shares(hu, spacing_mm, shipped_lung_network())
-    joined = join_lungs(found, shares, spacing_mm)
+    joined = join_lungs(hu, found, shares, spacing_mm)
     if (joined.lungs > 0).sum() * float(np.prod(spacing_mm)) / 1000 < SMALLEST_LUNGS_ML:
         raise BadInputError(NO_LUNGS_MESSAGE)
     progress(1.0, "Found the lungs")

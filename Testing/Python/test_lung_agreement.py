@@ -52,8 +52,13 @@ def found_by_air(
     )
 
 
+def join(found: BodyAndAir, shares: np.ndarray, dense_hu: int = 40) -> JoinedLungs:
+    hu = np.where(found.lungs > 0, -850, dense_hu).astype(np.int16)
+    return join_lungs(hu, found, shares, SPACING_MM)
+
+
 def joined(found: np.ndarray, seen: np.ndarray) -> JoinedLungs:
-    return join_lungs(found_by_air(found), shares_of(seen), SPACING_MM)
+    return join(found_by_air(found), shares_of(seen))
 
 
 def test_where_both_agree_nothing_is_changed():
@@ -82,6 +87,13 @@ def test_dense_lung_that_only_the_network_sees_is_taken_in_on_its_side(side):
     # Nothing outside of the lung, nothing lost.
     assert not result.lungs[on_scan(classes()) == 0].any()
     assert (result.lungs[on_scan(found) > 0] == on_scan(found)[on_scan(found) > 0]).all()
+
+
+@pytest.mark.parametrize(("dense_hu", "is_taken_in"), [(-100, False), (0, True), (-850, True)])
+def test_fat_is_not_taken_in(dense_hu, is_taken_in):
+    found = classes()
+    found[RIGHT[0], 14:26, RIGHT[2]] = 0
+    assert join(found_by_air(found), shares_of(classes()), dense_hu).added.any() == is_taken_in
 
 
 def test_a_whole_lung_that_only_the_network_sees_is_taken_in():
@@ -123,7 +135,7 @@ def test_a_thin_edge_that_the_network_half_sees_is_kept():
     shares = shares_of(classes())
     edge = np.s_[6:26, 26:32, 10:12]
     shares[(RIGHT_LUNG_VALUE, *edge)], shares[(ELSEWHERE_CLASS, *edge)] = 0.3, 0.7
-    result = join_lungs(found_by_air(strip), shares, SPACING_MM)
+    result = join(found_by_air(strip), shares)
     assert not result.removed.any()
 
 
@@ -136,9 +148,9 @@ def test_small_parts_and_doubtful_ones_are_left_alone():
     doubtful = np.s_[4:12, 6:16, 30:40]
     shares[(LEFT_LUNG_VALUE, *doubtful)], shares[(GAS_CLASS, *doubtful)] = 0.4, 0.6
     found = found_by_air(classes())
-    assert not join_lungs(found, shares, SPACING_MM).removed.any()
+    assert not join(found, shares).removed.any()
     shares[(LEFT_LUNG_VALUE, *doubtful)], shares[(GAS_CLASS, *doubtful)] = 0.1, 0.9
-    assert join_lungs(found, shares, SPACING_MM).removed.any()
+    assert join(found, shares).removed.any()
 
 
 def test_airways_are_never_taken_in():
@@ -146,7 +158,7 @@ def test_airways_are_never_taken_in():
     found[RIGHT[0], 14:26, RIGHT[2]] = 0
     airways = np.zeros(on_scan(found).shape, bool)
     airways[:, 36:44, 16:24] = True
-    result = join_lungs(found_by_air(found, airways=airways), shares_of(classes()), SPACING_MM)
+    result = join(found_by_air(found, airways=airways), shares_of(classes()))
     assert result.added.any()
     assert not result.lungs[airways & (on_scan(found) == 0)].any()
 
@@ -156,10 +168,10 @@ def test_nothing_outside_of_the_body_is_taken_in():
     found[RIGHT[0], 14:26, RIGHT[2]] = 0
     body = np.ones(on_scan(found).shape, bool)
     body[:, 44:] = False
-    result = join_lungs(found_by_air(found, body), shares_of(classes()), SPACING_MM)
+    result = join(found_by_air(found, body), shares_of(classes()))
     assert result.added.any() and not (result.added & ~body).any()
     body[:] = False
-    assert not join_lungs(found_by_air(found, body), shares_of(classes()), SPACING_MM).added.any()
+    assert not join(found_by_air(found, body), shares_of(classes())).added.any()
 
 
 def test_the_border_of_what_is_taken_in_lies_where_the_network_is_undecided():
@@ -170,6 +182,6 @@ def test_the_border_of_what_is_taken_in_lies_where_the_network_is_undecided():
     shares[RIGHT_LUNG_VALUE, RIGHT[0], 25, RIGHT[2]] = 0.75
     shares[0, RIGHT[0], 25, RIGHT[2]] = 0.25
     full = joined(found, classes())
-    partly = join_lungs(found_by_air(found), shares, SPACING_MM)
+    partly = join(found_by_air(found), shares)
     assert partly.added.sum() <= full.added.sum()
     assert not (partly.added & ~full.added).any()
