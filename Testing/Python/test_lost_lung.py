@@ -14,7 +14,7 @@ from CovidLungQuantLib.anatomy.lost_lung import (
     largest_gas_ml,
     lung_shape,
 )
-from CovidLungQuantLib.anatomy.lungs import segment_lungs
+from CovidLungQuantLib.anatomy.threshold_lungs import find_body_and_air
 from CovidLungQuantLib.ct import lps_oriented, read_ct
 
 # Voxels of 2 × 2 × 2.5 mm, as large as the grid that is looked at.
@@ -99,19 +99,19 @@ def test_emphysema_in_small_pieces_is_no_gas():
 def test_dense_lung_lost_behind_and_below_is_said_of_a_real_scan(test_data: Path):
     ct, _ = lps_oriented(read_ct(test_data / "unlabelled" / "normal_001" / "ct.nrrd"))
     spacing_mm = ct.geometry.spacing_mm
-    lungs = segment_lungs(ct.hu, spacing_mm).lungs
+    lungs = find_body_and_air(ct.hu, spacing_mm).lungs
     assert check_lungs(ct.hu, lungs, spacing_mm) == ()
 
     depth = np.flatnonzero(lungs.any(axis=(0, 2)))
     behind = int(depth[0] + 0.55 * len(depth))
     dense = ct.hu.copy()
     dense[:, behind:][lungs[:, behind:] > 0] = 30
-    warnings = check_lungs(dense, segment_lungs(dense, spacing_mm).lungs, spacing_mm)
+    warnings = check_lungs(dense, find_body_and_air(dense, spacing_mm).lungs, spacing_mm)
     assert "dense_lung_lost" in {warning.code for warning in warnings}
 
     height = np.flatnonzero(lungs.any(axis=(1, 2)))
     below = int(height[0] + 0.45 * len(height))
     dense = ct.hu.copy()
     dense[:below][lungs[:below] > 0] = 30
-    warnings = check_lungs(dense, segment_lungs(dense, spacing_mm).lungs, spacing_mm)
+    warnings = check_lungs(dense, find_body_and_air(dense, spacing_mm).lungs, spacing_mm)
     assert "dense_lung_lost" in {warning.code for warning in warnings}
