@@ -112,6 +112,9 @@ of the lungs in points from the true one; means, in brackets the worst:
 With air that is no lung; how much of it counts as lung:
 
 {_air_table(rows)}
+
+What it looks like is drawn in `research/results/{name}.pictures.png` of the repository, on lidc_0001 (LIDC-IDRI,
+Armato et al. 2011, CC BY 3.0; changed as named there), a scan that the shipped weights have seen.
 """
 
 
