@@ -157,6 +157,7 @@ RIGHT_LUNG_VALUE = 2
 BOTH_LUNGS_REGION = "both lungs"
 RIGHT_LUNG_REGION = "right lung"
 LEFT_LUNG_REGION = "left lung"
+LUNG_REGIONS = {RIGHT_LUNG_VALUE: RIGHT_LUNG_REGION, LEFT_LUNG_VALUE: LEFT_LUNG_REGION}
 
 # Values of a lobe label map. Colours by Okabe and Ito, which the colour-blind can tell apart.
 RIGHT_UPPER_LOBE = Lobe(

@@ -91,7 +91,7 @@ class Quantification:
         segments: uint8 (z, y, x), values of `labels.LUNG_SEGMENTS`, likewise.
         airways_and_vessels: uint8 (z, y, x), values of `labels.AIRWAYS_AND_VESSELS`, vessels inside
             the lungs only; None where not looked for.
-        lung_decisions: uint8 (z, y, x), where the lung network decided against the threshold,
+        lung_decisions: uint8 (z, y, x), where the lung network differs from the threshold,
             values of `JoinedLungs.decisions`; None where it did nowhere, or did not run.
         enhancement: arrays on the scan's own grid; None where not asked for, or impossible, which
             a warning then says.

@@ -141,6 +141,11 @@ WARNINGS: dict[str, tuple[WarningCode, ...]] = {
             "take it out if it is not to count, then measure again",
         ),
         WarningCode(
+            "dense_lung_suspected",
+            "what may be lung without air is not counted, as the lung network is not sure",
+            "see in the report whether it is lung, and add it by hand if it is",
+        ),
+        WarningCode(
             "gas_left_out",
             "what looks like gas of stomach or bowel is not counted as lung",
             "see that it is no lung",

@@ -55,7 +55,7 @@ def thick_slices(scan: KnownLungs) -> KnownLungs:
         scan,
         hu=np.rint(grouped(scan.hu).mean(axis=1)).astype(np.int16),
         lungs=lungs,
-        known=grouped(scan.known).all(axis=1),
+        known=np.asarray(grouped(scan.known).all(axis=1)),
         spacing_mm=(*scan.spacing_mm[:2], scan.spacing_mm[2] * group),
     )
 

@@ -14,12 +14,7 @@ import numpy as np
 from CovidLungQuantLib.anatomy.lung_network import CELL_ML, onto_grid
 from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.ct import ScanWarning
-from CovidLungQuantLib.labels import (
-    LEFT_LUNG_REGION,
-    LEFT_LUNG_VALUE,
-    RIGHT_LUNG_REGION,
-    RIGHT_LUNG_VALUE,
-)
+from CovidLungQuantLib.labels import LUNG_REGIONS
 
 Spacing = tuple[float, float, float]
 
@@ -64,10 +59,7 @@ def airless_lungs(
         spacing_mm: voxel size (x, y, z).
     """
     found = []
-    for value, region in (
-        (RIGHT_LUNG_VALUE, RIGHT_LUNG_REGION),
-        (LEFT_LUNG_VALUE, LEFT_LUNG_REGION),
-    ):
+    for value, region in LUNG_REGIONS.items():
         here = airless & (lungs == value)
         volume_ml = float(here.sum()) * float(np.prod(spacing_mm)) / 1000.0
         if volume_ml < SMALLEST_TOLD_ML:

@@ -16,12 +16,7 @@ from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.grids import CoarseGrid, Spacing
 from CovidLungQuantLib.ct import ScanWarning
-from CovidLungQuantLib.labels import (
-    LEFT_LUNG_REGION,
-    LEFT_LUNG_VALUE,
-    RIGHT_LUNG_REGION,
-    RIGHT_LUNG_VALUE,
-)
+from CovidLungQuantLib.labels import LUNG_REGIONS
 
 COARSE_IN_PLANE_MM = 2.2
 COARSE_SLICE_MM = 2.5
@@ -91,10 +86,7 @@ def check_lungs(hu: np.ndarray, lungs: np.ndarray, spacing_mm: Spacing) -> tuple
     bone = grid.reduce_to_maximum(hu) > BONE_ABOVE_HU
     both = np.zeros(grid.shape, bool)
     warnings = []
-    for value, region in (
-        (RIGHT_LUNG_VALUE, RIGHT_LUNG_REGION),
-        (LEFT_LUNG_VALUE, LEFT_LUNG_REGION),
-    ):
+    for value, region in LUNG_REGIONS.items():
         lung = grid.reduce(lungs == value) >= 0.5
         both |= lung
         shape = lung_shape(lung, bone, grid.spacing_mm)

@@ -33,8 +33,10 @@ CELL_MM = (GRID_MM, GRID_MM, GRID_MM)
 THICKNESS_MM = 12.0
 SMALLEST_ADDED_ML = 30.0
 SMALLEST_REMOVED_ML = 5.0
-# The network must be this sure, on average, of a part it takes in or out.
+# The network must be this sure, on average, of a part it takes in or out; of what it would take in
+# with less it warns.
 SURE_SHARE = 0.8
+SUSPECTED_SHARE = 0.65
 # Thin parts are taken out where they are this far from what the network takes for lung, though it
 # is only half sure there (thin edges of the lungs fill their cells in part only).
 FAR_MM = 9.0
@@ -44,6 +46,7 @@ FAT_HU = (-140.0, -50.0)
 # Values of `JoinedLungs.decisions`.
 COUNTED_AIRLESS = 1
 LEFT_OUT = 2
+SUSPECTED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +58,26 @@ class JoinedLungs:
         added: bool (z, y, x), lung that only the network saw.
         removed: uint8 (z, y, x), what only the threshold took for lung: the network's class + 1,
             so that `ELSEWHERE_CLASS` is not 0.
+        suspected: uint8 (z, y, x), what may be lung but is not counted: `LEFT_LUNG_VALUE` and
+            `RIGHT_LUNG_VALUE`.
     """
 
     lungs: np.ndarray
     added: np.ndarray
     removed: np.ndarray
+    suspected: np.ndarray
 
     @property
     def decisions(self) -> np.ndarray | None:
-        """Where the network decided, uint8: `COUNTED_AIRLESS`, `LEFT_OUT` or 0; None if nowhere."""
-        if not (self.added.any() or self.removed.any()):
+        """Where the network differs, uint8, and what came of it; None where it does nowhere.
+
+        `COUNTED_AIRLESS`, `LEFT_OUT`, `SUSPECTED`, or 0.
+        """
+        if not (self.added.any() or self.removed.any() or self.suspected.any()):
             return None
         decisions = self.added.astype(np.uint8) * COUNTED_AIRLESS
         decisions[self.removed > 0] = LEFT_OUT
+        decisions[self.suspected > 0] = SUSPECTED
         return decisions
 
 
@@ -88,32 +98,41 @@ def join_lungs(
     seen = shares[list(LUNG_CLASSES)].sum(axis=0)
     filled = onto_grid(lungs > 0, spacing_mm).numpy()
     allowed = onto_grid(found.body & ~found.airways, spacing_mm).numpy() > 0.5
-    more = _large_parts((seen > 0.5) & (filled < 0.5) & allowed, seen, SMALLEST_ADDED_ML)
-    more = _without_fat(more, hu, spacing_mm)
-    less = _large_parts((seen < 0.5) & (filled > 0.5), 1 - seen, SMALLEST_REMOVED_ML)
+    only_seen = (seen > 0.5) & (filled < 0.5) & allowed
+    perhaps = _large_parts(only_seen, seen, SMALLEST_ADDED_ML, SUSPECTED_SHARE)
+    perhaps = _without_fat(perhaps, hu, spacing_mm)
+    more = _large_parts(perhaps, seen, SMALLEST_ADDED_ML, SURE_SHARE)
+    less = _large_parts((seen < 0.5) & (filled > 0.5), 1 - seen, SMALLEST_REMOVED_ML, SURE_SHARE)
     less |= _far_parts(filled, seen)
     joined = lungs.copy()
     added = _on_scan(more, seen, lungs.shape)
-    if more.any():
-        added &= (lungs == 0) & found.body & ~found.airways
-        joined[added] = _sides(shares, lungs.shape)[added]
+    suspected = np.zeros_like(lungs)
+    if perhaps.any():
+        free = (lungs == 0) & found.body & ~found.airways
+        sides = _sides(shares, lungs.shape)
+        added &= free
+        joined[added] = sides[added]
+        doubtful = _on_scan(perhaps & ~more, seen, lungs.shape) & free & ~added
+        suspected[doubtful] = sides[doubtful]
     removed = np.zeros_like(lungs)
     if less.any():
         gone = _on_scan(less, 1 - seen, lungs.shape) & (lungs > 0)
         removed[gone] = _most_likely_other(shares, lungs.shape)[gone] + 1
         joined[gone] = 0
-    return JoinedLungs(joined, added, removed)
+    return JoinedLungs(joined, added, removed, suspected)
 
 
-def _large_parts(differs: np.ndarray, sure: np.ndarray, smallest_ml: float) -> np.ndarray:
-    """Parts of a difference that are thick, large and of which the network is sure."""
+def _large_parts(
+    differs: np.ndarray, sure: np.ndarray, smallest_ml: float, least_share: float
+) -> np.ndarray:
+    """Parts of a difference that are thick, large and of which the network is sure enough."""
     core = dilate(erode(differs, THICKNESS_MM / 2, CELL_MM), THICKNESS_MM / 2, CELL_MM) & differs
     parts, count = ndimage.label(core)
     if count == 0:
         return core
     sizes_ml = np.bincount(parts.ravel(), minlength=count + 1) * CELL_ML
     means = ndimage.mean(sure, parts, np.arange(count + 1))
-    kept = (sizes_ml >= smallest_ml) & (means >= SURE_SHARE)
+    kept = (sizes_ml >= smallest_ml) & (means >= least_share)
     kept[0] = False
     return kept[parts]
 

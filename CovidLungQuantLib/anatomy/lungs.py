@@ -9,7 +9,7 @@ Posterior, z to Superior.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from CovidLungQuantLib.anatomy.sides import split_left_right
 from CovidLungQuantLib.anatomy.threshold_lungs import NO_LUNGS_MESSAGE, find_body_and_air
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.labels import LUNG_REGIONS
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
 
 __all__ = ["LungAnatomy", "segment_lungs", "split_left_right"]
@@ -44,6 +45,25 @@ Spacing = tuple[float, float, float]
 
 SMALLEST_LUNGS_ML = 200.0
 CUT_AREA_MM2 = 500.0
+# What is said, after its millilitres, of a part that the network took for one of its classes.
+LEFT_OUT_WARNINGS = {
+    GAS_CLASS: ScanWarning(
+        "gas_left_out",
+        "that look like gas of stomach or bowel do not count as lung; compare with the scan.",
+    ),
+    PNEUMOTHORAX_CLASS: ScanWarning(
+        "pneumothorax_left_out",
+        "that look like a pneumothorax do not count as lung; compare with the scan.",
+    ),
+    ELSEWHERE_CLASS: ScanWarning(
+        "tissue_left_out",
+        "beside the lungs that look like tissue do not count as lung; compare with the scan.",
+    ),
+    AIRWAY_CLASS: ScanWarning(
+        "airway_left_out",
+        "that look like large airways do not count as lung; compare with the scan.",
+    ),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +76,7 @@ class LungAnatomy:
         body: bool, the trunk with everything in it; table and clothes excluded.
         airways: bool, lumen of trachea and main bronchi, as far as they can be followed safely.
         warnings: what the user should know.
-        decisions: uint8, where the lung network decided against the threshold, values of
+        decisions: uint8, where the lung network differs from the threshold, values of
             `JoinedLungs.decisions`; None where it did nowhere.
     """
 
@@ -104,27 +124,33 @@ def segment_lungs(
         warnings=(
             *_cut_warning(joined.lungs, spacing_mm),
             *map(airless_warning, airless_lungs(hu, joined.added, joined.lungs, spacing_mm)),
+            *_suspicions(joined, spacing_mm),
             *_left_out_warnings(joined, spacing_mm),
         ),
         decisions=joined.decisions,
     )
 
 
-def _left_out_warnings(joined: JoinedLungs, spacing_mm: Spacing) -> Iterator[ScanWarning]:
-    """What the network took out of the lungs, with its millilitres."""
-    for network_class, code, what in (
-        (GAS_CLASS, "gas_left_out", "gas of stomach or bowel"),
-        (PNEUMOTHORAX_CLASS, "pneumothorax_left_out", "air beside the lung, a pneumothorax"),
-        (ELSEWHERE_CLASS, "tissue_left_out", "tissue beside the lungs"),
-        (AIRWAY_CLASS, "airway_left_out", "large airways"),
-    ):
-        volume_ml = removed_ml(joined, network_class, spacing_mm)
+def _suspicions(joined: JoinedLungs, spacing_mm: Spacing) -> Iterator[ScanWarning]:
+    """What may be lung without air, but is not counted."""
+    voxel_ml = float(np.prod(spacing_mm)) / 1000.0
+    for value, region in LUNG_REGIONS.items():
+        volume_ml = float((joined.suspected == value).sum()) * voxel_ml
         if volume_ml >= SMALLEST_TOLD_ML:
             yield ScanWarning(
-                code,
-                f"{volume_ml:.0f} mL that look like {what} do not count as lung; compare with the "
-                "scan.",
+                "dense_lung_suspected",
+                f"{volume_ml:.0f} mL beside the {region} may be lung without air, but the lung "
+                "network is not sure and they do not count; compare with the scan and add what is "
+                "lung by hand.",
             )
+
+
+def _left_out_warnings(joined: JoinedLungs, spacing_mm: Spacing) -> Iterator[ScanWarning]:
+    """What the network took out of the lungs, with its millilitres."""
+    for network_class, warning in LEFT_OUT_WARNINGS.items():
+        volume_ml = removed_ml(joined, network_class, spacing_mm)
+        if volume_ml >= SMALLEST_TOLD_ML:
+            yield replace(warning, message=f"{volume_ml:.0f} mL {warning.message}")
 
 
 def _cut_warning(lungs: np.ndarray, spacing_mm: Spacing) -> tuple[ScanWarning, ...]:

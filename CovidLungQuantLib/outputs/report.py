@@ -11,6 +11,7 @@ from CovidLungQuantLib.display.colors import (
     INK,
     LEFT_OUT_COLOR,
     REGION_SCORE_COLORS,
+    SUSPECTED_COLOR,
 )
 from CovidLungQuantLib.display.enhancement import (
     WINDOWS_SHOWN,
@@ -143,6 +144,7 @@ def _shared_facts() -> dict[str, Any]:
         "ink": INK,
         "counted_airless_color": COUNTED_AIRLESS_COLOR,
         "left_out_color": LEFT_OUT_COLOR,
+        "suspected_color": SUSPECTED_COLOR,
         "lung_window": lung_window_text(),
         "tissue_window": tissue_window_text(),
         "bin_width_hu": BIN_WIDTH_HU,

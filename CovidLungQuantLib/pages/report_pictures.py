@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from CovidLungQuantLib.display.colors import COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR
+from CovidLungQuantLib.display.colors import COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR, SUSPECTED_COLOR
 from CovidLungQuantLib.display.density import density_colors, density_picture
 from CovidLungQuantLib.display.pictures import (
     choose_coronal_plane,
@@ -24,7 +24,9 @@ from CovidLungQuantLib.pages.drawings import Plane, Svg
 DENSITY_AXIAL_PICTURES = 3
 ENHANCED_AXIAL_PICTURES = 2
 # By the values of `JoinedLungs.decisions`.
-DECISION_COLORS = [(*COUNTED_AIRLESS_COLOR, 0.5), (*LEFT_OUT_COLOR, 0.5)]
+DECISION_COLORS = [
+    (*color, 0.5) for color in (COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR, SUSPECTED_COLOR)
+]
 
 
 @dataclass(frozen=True)

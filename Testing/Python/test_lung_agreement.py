@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CovidLungQuantLib.anatomy.lung_agreement import JoinedLungs, join_lungs, removed_ml
+from CovidLungQuantLib.anatomy.lung_agreement import SUSPECTED, JoinedLungs, join_lungs, removed_ml
 from CovidLungQuantLib.anatomy.lung_network import (
     ELSEWHERE_CLASS,
     GAS_CLASS,
@@ -151,6 +151,26 @@ def test_small_parts_and_doubtful_ones_are_left_alone():
     assert not join(found, shares).removed.any()
     shares[(LEFT_LUNG_VALUE, *doubtful)], shares[(GAS_CLASS, *doubtful)] = 0.1, 0.9
     assert join(found, shares).removed.any()
+
+
+def test_what_the_network_is_not_sure_of_is_suspected_and_not_counted():
+    found = classes()
+    found[RIGHT[0], 14:26, RIGHT[2]] = 0
+    shares = shares_of(classes())
+    doubtful = (RIGHT[0], np.s_[14:26], RIGHT[2])
+    for share, added, suspected in ((0.9, True, False), (0.7, False, True), (0.6, False, False)):
+        shares[(RIGHT_LUNG_VALUE, *doubtful)] = share
+        shares[(ELSEWHERE_CLASS, *doubtful)] = 1 - share
+        result = join(found_by_air(found), shares)
+        assert (result.added.any(), result.suspected.any()) == (added, suspected)
+    shares[(RIGHT_LUNG_VALUE, *doubtful)], shares[(ELSEWHERE_CLASS, *doubtful)] = 0.7, 0.3
+    result = join(found_by_air(found), shares)
+    np.testing.assert_array_equal(result.lungs, on_scan(found))
+    assert set(np.unique(result.suspected)) == {0, RIGHT_LUNG_VALUE}
+    lost_ml = 24 * 12 * 16 * GRID_MM**3 / 1000
+    assert (result.suspected > 0).sum() * VOXEL_ML == pytest.approx(lost_ml, rel=0.06)
+    assert result.decisions is not None
+    np.testing.assert_array_equal(result.decisions == SUSPECTED, result.suspected > 0)
 
 
 def test_airways_are_never_taken_in():

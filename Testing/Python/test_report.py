@@ -13,9 +13,9 @@ import SimpleITK as sitk
 from markupsafe import escape
 from small_chest import MODEL_NAME, SHAPE, a_ct, a_label_map, a_quantification
 
-from CovidLungQuantLib.anatomy.lung_agreement import COUNTED_AIRLESS, LEFT_OUT
+from CovidLungQuantLib.anatomy.lung_agreement import COUNTED_AIRLESS, LEFT_OUT, SUSPECTED
 from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, orient_like, restore_orientation
-from CovidLungQuantLib.display.colors import COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR
+from CovidLungQuantLib.display.colors import COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR, SUSPECTED_COLOR
 from CovidLungQuantLib.display.density import density_colors, density_picture
 from CovidLungQuantLib.display.pictures import (
     box_around_lungs,
@@ -146,14 +146,14 @@ def test_the_page_says_what_it_must():
 
 def test_what_the_lung_network_decided_is_drawn_where_most_of_it_lies(tmp_path: Path):
     quantification = a_quantification()
-    assert "lung network decided" not in report_html(quantification)
+    assert "lung network sees other lungs" not in report_html(quantification)
     orientation = lps_oriented(quantification.ct)[1]
     upright = np.zeros_like(orient_like(quantification.labels, orientation))
     z, y, x = np.argwhere(orient_like(quantification.labels, orientation) > 0)[0]
-    upright[z, y, x : x + 2] = COUNTED_AIRLESS, LEFT_OUT
+    upright[z, y, x : x + 3] = COUNTED_AIRLESS, LEFT_OUT, SUSPECTED
     decisions = restore_orientation(upright, orientation)
     page = report_html(replace(quantification, lung_decisions=decisions))
-    part = page.split("Where the lung network decided")[1].split("<h2>")[0]
+    part = page.split("Where the lung network sees other lungs")[1].split("<h2>")[0]
     assert f"Axial slice {z + 1} of" in part and f"Coronal plane {y + 1} of" in part
     pictures = [read_png(b64decode(uri), tmp_path) for _, uri in PNG_URI.findall(part)]
     overlays = [picture for picture in pictures if picture.ndim == 3]
@@ -162,7 +162,7 @@ def test_what_the_lung_network_decided_is_drawn_where_most_of_it_lies(tmp_path: 
         shown = {tuple(colour[:3]) for colour in overlay[overlay[..., 3] > 0].tolist()}
         assert shown == {
             tuple(round(255 * share) for share in color)
-            for color in (COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR)
+            for color in (COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR, SUSPECTED_COLOR)
         }
 
 
