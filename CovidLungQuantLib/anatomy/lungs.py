@@ -45,23 +45,25 @@ Spacing = tuple[float, float, float]
 
 SMALLEST_LUNGS_ML = 200.0
 CUT_AREA_MM2 = 500.0
-# What is said, after its millilitres, of a part that the network took for one of its classes.
+# What is said of parts that the network took for one of its classes.
 LEFT_OUT_WARNINGS = {
     GAS_CLASS: ScanWarning(
         "gas_left_out",
-        "that look like gas of stomach or bowel do not count as lung; compare with the scan.",
+        "What looks like gas of stomach or bowel does not count as lung ({ml:.0f} mL); compare with "
+        "the scan.",
     ),
     PNEUMOTHORAX_CLASS: ScanWarning(
         "pneumothorax_left_out",
-        "that look like a pneumothorax do not count as lung; compare with the scan.",
+        "What looks like a pneumothorax does not count as lung ({ml:.0f} mL); compare with the scan.",
     ),
     ELSEWHERE_CLASS: ScanWarning(
         "tissue_left_out",
-        "beside the lungs that look like tissue do not count as lung; compare with the scan.",
+        "What looks like tissue beside the lungs does not count as lung ({ml:.0f} mL); compare with "
+        "the scan.",
     ),
     AIRWAY_CLASS: ScanWarning(
         "airway_left_out",
-        "that look like large airways do not count as lung; compare with the scan.",
+        "What looks like large airways does not count as lung ({ml:.0f} mL); compare with the scan.",
     ),
 }
 
@@ -150,7 +152,7 @@ def _left_out_warnings(joined: JoinedLungs, spacing_mm: Spacing) -> Iterator[Sca
     for network_class, warning in LEFT_OUT_WARNINGS.items():
         volume_ml = removed_ml(joined, network_class, spacing_mm)
         if volume_ml >= SMALLEST_TOLD_ML:
-            yield replace(warning, message=f"{volume_ml:.0f} mL {warning.message}")
+            yield replace(warning, message=warning.message.format(ml=volume_ml))
 
 
 def _cut_warning(lungs: np.ndarray, spacing_mm: Spacing) -> tuple[ScanWarning, ...]:
