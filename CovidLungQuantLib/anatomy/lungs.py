@@ -49,21 +49,23 @@ CUT_AREA_MM2 = 500.0
 LEFT_OUT_WARNINGS = {
     GAS_CLASS: ScanWarning(
         "gas_left_out",
-        "What looks like gas of stomach or bowel does not count as lung ({ml:.0f} mL); compare with "
-        "the scan.",
+        "What looks like gas of stomach or bowel does not count as lung ({ml:.0f} mL); compare "
+        "with the scan.",
     ),
     PNEUMOTHORAX_CLASS: ScanWarning(
         "pneumothorax_left_out",
-        "What looks like a pneumothorax does not count as lung ({ml:.0f} mL); compare with the scan.",
+        "What looks like a pneumothorax does not count as lung ({ml:.0f} mL); compare with the "
+        "scan.",
     ),
     ELSEWHERE_CLASS: ScanWarning(
         "tissue_left_out",
-        "What looks like tissue beside the lungs does not count as lung ({ml:.0f} mL); compare with "
-        "the scan.",
+        "What looks like tissue beside the lungs does not count as lung ({ml:.0f} mL); compare "
+        "with the scan.",
     ),
     AIRWAY_CLASS: ScanWarning(
         "airway_left_out",
-        "What looks like large airways does not count as lung ({ml:.0f} mL); compare with the scan.",
+        "What looks like large airways does not count as lung ({ml:.0f} mL); compare with the "
+        "scan.",
     ),
 }
 
