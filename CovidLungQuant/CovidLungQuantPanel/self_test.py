@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shutil
 import tempfile
 import time
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node, ct_to_node, voxels
 from CovidLungQuantPanel.logic import CovidLungQuantLogic
+from CovidLungQuantPanel.logic.library import slicersPython
 
 LONGEST_FINE_TUNING_S = 1800.0
 
@@ -185,9 +185,7 @@ def _fineTuneTwoSteps(dataset, model):
         samples_per_batch=1,
         targets_per_sample=2,
     )
-    run = start_fine_tuning(
-        dataset, model, device="cpu", config=config, python=shutil.which("PythonSlicer")
-    )
+    run = start_fine_tuning(dataset, model, device="cpu", config=config, python=slicersPython())
     end = time.monotonic() + LONGEST_FINE_TUNING_S
     while not (status := run.status()).is_over and time.monotonic() < end:
         slicer.app.processEvents()

@@ -22,7 +22,7 @@ from CovidLungQuantPanel.preferences import (
     deviceOfThisComputer,
 )
 from CovidLungQuantPanel.section import Section
-from CovidLungQuantPanel.widgets import showText
+from CovidLungQuantPanel.widgets import keepNarrow, showText
 
 
 class SettingsSection(Section):
@@ -32,6 +32,8 @@ class SettingsSection(Section):
         """Fill the lists and connect the widgets."""
         self._shownModel = None
         self._widget, self.ui = self._panel.addSection("Settings")
+        keepNarrow(self.ui.modelFilePathLineEdit)
+        keepNarrow(self.ui.modelsFolderPathLineEdit)
         self.ui.modelFilePathLineEdit.filters = ctk.ctkPathLineEdit.Files
         self.ui.modelFilePathLineEdit.nameFilters = [f"{_('Models')} (*{MODEL_SUFFIX})"]
         self.ui.modelsFolderPathLineEdit.filters = ctk.ctkPathLineEdit.Dirs

@@ -38,8 +38,15 @@ def keepColumnsInSight(table):
     table.verticalHeader().setSectionResizeMode(qt.QHeaderView.Fixed)
 
 
+def keepNarrow(pathLineEdit):
+    """Let the line edit ask for no more width than a few letters, however long its path is."""
+    pathLineEdit.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon
+    pathLineEdit.minimumContentsLength = 8
+
+
 def rememberFolder(pathLineEdit, setting, onChosen):
     """Let the line edit choose a folder, kept under `setting`; `onChosen()` follows each choice."""
+    keepNarrow(pathLineEdit)
     pathLineEdit.filters = ctk.ctkPathLineEdit.Dirs
     pathLineEdit.currentPath = slicer.util.settingsValue(setting, "")
 

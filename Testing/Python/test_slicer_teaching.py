@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -364,4 +365,23 @@ def test_scans_of_one_patient_only_are_refused_in_one_sentence(
         panel.logic.fineTune(
             two_cases, panel._parameterNode.model, samePatient=[["case_0001", "case_0002"]]
         )
+    assert fine_tunings() == []
+
+
+def test_slicers_own_python_is_run_and_missed_with_a_sentence(
+    panel: Any,
+    two_cases: Path,
+    stand_in: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    from CovidLungQuantPanel.logic.library import slicersPython
+
+    assert slicersPython() == str(Path(slicer.app.applicationDirPath()) / "PythonSlicer")
+    monkeypatch.setattr(slicer.app, "standInHome", SimpleNamespace(name=str(tmp_path)))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    open_section(panel, two_cases)
+    press(section(panel).ui.fineTuneButton)
+    (message,) = errors(stand_in)
+    assert "PythonSlicer, was found neither in" in message
     assert fine_tunings() == []

@@ -68,6 +68,17 @@ class _Application:
         self.standInModuleManager = _ModuleManager()
         self.standInExitStatus: int | None = None
         self.standInCommandOptions = SimpleNamespace(runPythonAndExit=False)
+        self.standInHome = tempfile.TemporaryDirectory(prefix="stand-in-slicer-")
+        _write_python_slicer(Path(self.applicationDirPath()))
+
+    def applicationDirPath(self) -> str:
+        """Return the folder of Slicer's programs."""
+        return f"{self.standInHome.name}/bin"
+
+    @property
+    def slicerHome(self) -> str:
+        """The folder that Slicer is installed in."""
+        return self.standInHome.name
 
     def processEvents(self) -> None:
         """Handle what is waiting in Qt's queue."""
@@ -101,6 +112,14 @@ class _Application:
     def moduleManager(self) -> _ModuleManager:
         """Return the module manager."""
         return self.standInModuleManager
+
+
+def _write_python_slicer(folder: Path) -> None:
+    """Slicer's own Python, which is not on the PATH: the one that runs this."""
+    folder.mkdir()
+    script = folder / "PythonSlicer"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
 
 
 class _ModuleManager:

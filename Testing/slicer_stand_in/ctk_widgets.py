@@ -34,7 +34,12 @@ class _PathLineEdit(QtWidgets.QWidget):
         row.addWidget(button)
         QtWidgets.QWidget.setFocusProxy(self, combo_box)
         combo_box.editTextChanged.connect(self.currentPathChanged.emit)
-        self.__dict__.update(standInComboBox=combo_box, standInFilters=0, standInNameFilters=[])
+        self.__dict__.update(
+            standInComboBox=combo_box,
+            standInFilters=0,
+            standInNameFilters=[],
+            standInPolicy=QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToContents,
+        )
 
     def _path(self) -> str:
         return self.standInComboBox.currentText()
@@ -54,6 +59,20 @@ class _PathLineEdit(QtWidgets.QWidget):
     def _set_name_filters(self, filters: list[str]) -> None:
         self.__dict__["standInNameFilters"] = list(filters)
 
+    def _policy(self) -> QtWidgets.QComboBox.SizeAdjustPolicy:
+        return self.standInPolicy
+
+    def _set_policy(self, policy: QtWidgets.QComboBox.SizeAdjustPolicy) -> None:
+        self.__dict__["standInPolicy"] = policy
+
+    def _length(self) -> int:
+        return QtWidgets.QComboBox.minimumContentsLength(self.standInComboBox)
+
+    def _set_length(self, length: int) -> None:
+        QtWidgets.QComboBox.setMinimumContentsLength(self.standInComboBox, length)
+
+    sizeAdjustPolicy = Property("QVariant", _policy, _set_policy)
+    minimumContentsLength = Property(int, _length, _set_length)
     currentPath = Property(str, _path, _set_path)
     filters = Property(int, _filters, _set_filters)
     nameFilters = Property(list, _name_filters, _set_name_filters)

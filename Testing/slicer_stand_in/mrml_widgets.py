@@ -68,10 +68,10 @@ class _NodeComboBox(QtWidgets.QComboBox):
             standInObserverTags=[],
             standInAttributes=[],
         )
+        # Slicer's asks for the width of the longest name of a node, unless told otherwise.
         QtWidgets.QComboBox.setSizeAdjustPolicy(
-            self, QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            self, QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToContents
         )
-        QtWidgets.QComboBox.setMinimumContentsLength(self, 8)
         QtWidgets.QWidget.setSizePolicy(
             self, QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed
         )

@@ -1,6 +1,5 @@
 """Teaching: corrected scans for a training set, and models that go on learning from it."""
 
-import shutil
 from pathlib import Path
 
 from slicer.i18n import tr as _
@@ -16,7 +15,7 @@ from CovidLungQuantLib.training.dataset import (
 )
 from CovidLungQuantLib.training.export import export_training_case
 from CovidLungQuantLib.training.fine_tuning_runs import fine_tunings
-from CovidLungQuantPanel.logic.library import loadPipeline
+from CovidLungQuantPanel.logic.library import loadPipeline, slicersPython
 
 
 class TeachLogic:
@@ -78,8 +77,7 @@ class TeachLogic:
             name,
             device=device,
             same_patient=samePatient,
-            # Slicer's own program would start a second Slicer.
-            python=shutil.which("PythonSlicer"),
+            python=slicersPython(),
             held_back=heldBack,
             epochs=epochs,
         )
