@@ -43,6 +43,12 @@ FAR_MM = 9.0
 FAR_FROM_SHARE = 0.25
 FAR_SURE_SHARE = 0.95
 FAT_HU = (-140.0, -50.0)
+# Bare gas, as a mean over a cell; emphysema seldom fills cells so far.
+GAS_HU = -940.0
+SAME_GAS_HU = 25.0
+# Sheets up to this thick, this near to what is taken out, are its rim.
+SLIVER_MM = 6.0
+SLIVER_REACH_MM = 6.0
 # Values of `JoinedLungs.decisions`.
 COUNTED_AIRLESS = 1
 LEFT_OUT = 2
@@ -104,6 +110,8 @@ def join_lungs(
     more = _large_parts(perhaps, seen, SMALLEST_ADDED_ML, SURE_SHARE)
     less = _large_parts((seen < 0.5) & (filled > 0.5), 1 - seen, SMALLEST_REMOVED_ML, SURE_SHARE)
     less |= _far_parts(filled, seen)
+    gas = _same_gas(less, filled, hu, spacing_mm)
+    less |= gas
     joined = lungs.copy()
     added = _on_scan(more, seen, lungs.shape)
     suspected = np.zeros_like(lungs)
@@ -116,7 +124,9 @@ def join_lungs(
         suspected[doubtful] = sides[doubtful]
     removed = np.zeros_like(lungs)
     if less.any():
-        gone = _on_scan(less, 1 - seen, lungs.shape) & (lungs > 0)
+        no_lung = np.where(gas, np.float32(1.0), 1 - seen)
+        gone = _on_scan(less, no_lung, lungs.shape) & (lungs > 0)
+        gone |= _slivers(joined > 0, gone, spacing_mm)
         removed[gone] = _most_likely_other(shares, lungs.shape)[gone] + 1
         joined[gone] = 0
     return JoinedLungs(joined, added, removed, suspected)
@@ -164,6 +174,39 @@ def _far_parts(filled: np.ndarray, seen: np.ndarray) -> np.ndarray:
     kept = (sizes_ml >= SMALLEST_REMOVED_ML) & (means >= FAR_SURE_SHARE)
     kept[0] = False
     return kept[parts]
+
+
+def _same_gas(
+    parts: np.ndarray, filled: np.ndarray, hu: np.ndarray, spacing_mm: Spacing
+) -> np.ndarray:
+    """What is joined to gas that is taken out and as thin as that: it is the same gas.
+
+    A pneumothorax is as black as the air of the trachea, without any vessel; lung is not.
+    """
+    if not parts.any():
+        return parts
+    coarse = onto_grid(hu, spacing_mm).numpy()
+    gas = parts & (coarse < GAS_HU)
+    if not gas.any():
+        return gas
+    alike = (filled > 0.5) & (coarse < np.median(coarse[gas]) + SAME_GAS_HU)
+    joined, count = ndimage.label(alike | gas)
+    touched = np.zeros(count + 1, bool)
+    touched[joined[gas]] = True
+    return touched[joined]
+
+
+def _slivers(lungs: np.ndarray, gone: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+    """Thin sheets of lung that are left along what is taken out: its rim, not lung."""
+    slivers = np.zeros(lungs.shape, bool)
+    if not gone.any():
+        return slivers
+    steps = [int(np.ceil(2 * SLIVER_REACH_MM / size_mm)) for size_mm in reversed(spacing_mm)]
+    box = bounding_box(gone, tuple(steps))
+    left = lungs[box] & ~gone[box]
+    thick = dilate(erode(left, SLIVER_MM / 2, spacing_mm), SLIVER_MM / 2, spacing_mm)
+    slivers[box] = left & ~thick & dilate(gone[box], SLIVER_REACH_MM, spacing_mm)
+    return slivers
 
 
 def _on_scan(parts: np.ndarray, share: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

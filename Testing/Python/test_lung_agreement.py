@@ -106,9 +106,9 @@ def test_a_whole_lung_that_only_the_network_sees_is_taken_in():
 @pytest.mark.parametrize("what", [GAS_CLASS, PNEUMOTHORAX_CLASS, ELSEWHERE_CLASS])
 def test_what_is_no_lung_is_taken_out_and_named(what):
     seen = classes()
-    seen[4:12, 6:16, 30:40] = what
+    seen[10:18, 10:20, 32:40] = what
     result = joined(classes(), seen)
-    taken_ml = 8 * 10 * 10 * GRID_MM**3 / 1000
+    taken_ml = 8 * 10 * 8 * GRID_MM**3 / 1000
     assert removed_ml(result, what, SPACING_MM) == pytest.approx(taken_ml, rel=0.12)
     assert (result.removed > 0).sum() * VOXEL_ML == pytest.approx(
         removed_ml(result, what, SPACING_MM), rel=1e-6
@@ -125,8 +125,36 @@ def test_a_thin_part_far_from_any_lung_is_taken_out_and_what_is_near_is_a_border
     result = joined(strip, classes())
     removed = result.removed > 0
     assert set(np.unique(result.removed)) == {0, ELSEWHERE_CLASS + 1}
-    assert not removed[:, :56].any() and removed[12:52, 60:, 24:80].all()
+    assert not removed[:, :52].any() and removed[12:52, 60:, 24:80].all()
     np.testing.assert_array_equal(result.lungs[:, :52], on_scan(strip)[:, :52])
+
+
+def test_gas_goes_whole_where_a_part_of_it_was_told_and_lung_beside_it_stays():
+    cells = classes()
+    gas = (LEFT[0], np.s_[6:16], LEFT[2])
+    seen = cells.copy()
+    seen[LEFT[0], 6:12, LEFT[2]] = PNEUMOTHORAX_CLASS
+    found = found_by_air(cells)
+    for gas_hu, taken_rows in ((-990, 10), (-850, 6)):
+        thin = np.zeros(CELLS, np.uint8)
+        thin[gas] = 1
+        hu = np.where(found.lungs > 0, np.where(on_scan(thin) > 0, gas_hu, -850), 40)
+        result = join_lungs(hu.astype(np.int16), found, shares_of(seen), SPACING_MM)
+        removed_cells = (result.removed > 0).sum() / 8
+        assert removed_cells == pytest.approx(24 * taken_rows * 16, rel=0.06)
+        assert (result.lungs[:, 34:][on_scan(cells)[:, 34:] > 0] > 0).all()
+
+
+def test_no_sheet_is_left_between_what_is_taken_out_and_the_border():
+    seen = classes()
+    # Two cells, 6 mm, below the upper border of the lung.
+    seen[10:20, 8:18, 32:40] = GAS_CLASS
+    result = joined(classes(), seen)
+    assert (result.removed[24:36, 12:34, 68:76] > 0).all()
+    seen[10:20, 8:18, 32:40] = LEFT_LUNG_VALUE
+    seen[10:20, 10:20, 32:40] = GAS_CLASS
+    result = joined(classes(), seen)
+    assert not (result.removed[24:36, 12:18, 68:76] > 0).any()
 
 
 def test_a_thin_edge_that_the_network_half_sees_is_kept():
