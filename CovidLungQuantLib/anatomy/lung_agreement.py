@@ -42,7 +42,13 @@ SUSPECTED_SHARE = 0.65
 FAR_MM = 9.0
 FAR_FROM_SHARE = 0.25
 FAR_SURE_SHARE = 0.95
+# No lung is as dense as fat, with air or without.
 FAT_HU = (-140.0, -50.0)
+# What is as dense as aerated lung is never taken out: only bare gas, up to so much denser than the
+# air of the trachea, and tissue.
+BARE_GAS_HU = 100.0
+TISSUE_HU = -500.0
+NOMINAL_AIR_HU = -1000.0
 # Bare gas, as a mean over a cell; emphysema seldom fills cells so far.
 GAS_HU = -940.0
 SAME_GAS_HU = 25.0
@@ -106,11 +112,13 @@ def join_lungs(
     allowed = onto_grid(found.body & ~found.airways, spacing_mm).numpy() > 0.5
     only_seen = (seen > 0.5) & (filled < 0.5) & allowed
     perhaps = _large_parts(only_seen, seen, SMALLEST_ADDED_ML, SUSPECTED_SHARE)
-    perhaps = _without_fat(perhaps, hu, spacing_mm)
+    coarse = onto_grid(hu, spacing_mm).numpy()
+    perhaps = _without(perhaps, coarse, FAT_HU)
     more = _large_parts(perhaps, seen, SMALLEST_ADDED_ML, SURE_SHARE)
     less = _large_parts((seen < 0.5) & (filled > 0.5), 1 - seen, SMALLEST_REMOVED_ML, SURE_SHARE)
     less |= _far_parts(filled, seen)
-    gas = _same_gas(less, filled, hu, spacing_mm)
+    less = _without(less, coarse, (_air_hu(hu, found.airways) + BARE_GAS_HU, TISSUE_HU))
+    gas = _same_gas(less, filled, coarse)
     less |= gas
     joined = lungs.copy()
     added = _on_scan(more, seen, lungs.shape)
@@ -147,14 +155,18 @@ def _large_parts(
     return kept[parts]
 
 
-def _without_fat(parts: np.ndarray, hu: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
-    """Parts but those as dense as fat: no lung is, with air or without."""
+def _air_hu(hu: np.ndarray, airways: np.ndarray) -> float:
+    """What bare air has in this scan, by its trachea."""
+    return float(np.median(hu[airways])) if airways.any() else NOMINAL_AIR_HU
+
+
+def _without(parts: np.ndarray, coarse: np.ndarray, range_hu: tuple[float, float]) -> np.ndarray:
+    """Parts but those whose median HU lies within a range."""
     if not parts.any():
         return parts
     numbered, count = ndimage.label(parts)
-    coarse = onto_grid(hu, spacing_mm).numpy()
     medians = ndimage.median(coarse, numbered, np.arange(count + 1))
-    kept = (medians < FAT_HU[0]) | (medians > FAT_HU[1])
+    kept = (medians < range_hu[0]) | (medians > range_hu[1])
     kept[0] = False
     return kept[numbered]
 
@@ -176,16 +188,11 @@ def _far_parts(filled: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return kept[parts]
 
 
-def _same_gas(
-    parts: np.ndarray, filled: np.ndarray, hu: np.ndarray, spacing_mm: Spacing
-) -> np.ndarray:
+def _same_gas(parts: np.ndarray, filled: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     """What is joined to gas that is taken out and as thin as that: it is the same gas.
 
     A pneumothorax is as black as the air of the trachea, without any vessel; lung is not.
     """
-    if not parts.any():
-        return parts
-    coarse = onto_grid(hu, spacing_mm).numpy()
     gas = parts & (coarse < GAS_HU)
     if not gas.any():
         return gas

@@ -53,7 +53,11 @@ def found_by_air(
 
 
 def join(found: BodyAndAir, shares: np.ndarray, dense_hu: int = 40) -> JoinedLungs:
-    hu = np.where(found.lungs > 0, -850, dense_hu).astype(np.int16)
+    """In a scan where the network is right: lung with air, bare gas, and all else dense."""
+    seen = on_scan(shares.argmax(axis=0).astype(np.uint8))
+    hu = np.full(found.lungs.shape, dense_hu, np.int16)
+    hu[(found.lungs > 0) & np.isin(seen, (LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE))] = -850
+    hu[np.isin(seen, (GAS_CLASS, PNEUMOTHORAX_CLASS))] = -990
     return join_lungs(hu, found, shares, SPACING_MM)
 
 
@@ -139,6 +143,7 @@ def test_gas_goes_whole_where_a_part_of_it_was_told_and_lung_beside_it_stays():
         thin = np.zeros(CELLS, np.uint8)
         thin[gas] = 1
         hu = np.where(found.lungs > 0, np.where(on_scan(thin) > 0, gas_hu, -850), 40)
+        hu[on_scan(seen) == PNEUMOTHORAX_CLASS] = -990
         result = join_lungs(hu.astype(np.int16), found, shares_of(seen), SPACING_MM)
         removed_cells = (result.removed > 0).sum() / 8
         assert removed_cells == pytest.approx(24 * taken_rows * 16, rel=0.06)
@@ -155,6 +160,30 @@ def test_no_sheet_is_left_between_what_is_taken_out_and_the_border():
     seen[10:20, 10:20, 32:40] = GAS_CLASS
     result = joined(classes(), seen)
     assert not (result.removed[24:36, 12:18, 68:76] > 0).any()
+
+
+@pytest.mark.parametrize(
+    ("part_hu", "trachea_hu", "is_taken_out"),
+    [
+        (-850, -1000, False),
+        (-990, -1000, True),
+        (-880, -950, True),
+        (40, -1000, True),
+        (-600, -1000, False),
+    ],
+)
+def test_what_is_as_dense_as_aerated_lung_is_never_taken_out(part_hu, trachea_hu, is_taken_out):
+    seen = classes()
+    part = np.s_[10:18, 10:20, 32:40]
+    seen[part] = PNEUMOTHORAX_CLASS
+    airways = np.zeros(on_scan(seen).shape, bool)
+    airways[10:50, 20:30, 46:50] = True
+    found = found_by_air(classes(), airways=airways)
+    hu = np.where(found.lungs > 0, -850, 40).astype(np.int16)
+    hu[airways] = trachea_hu
+    hu[on_scan(seen) == PNEUMOTHORAX_CLASS] = part_hu
+    result = join_lungs(hu, found, shares_of(seen), SPACING_MM)
+    assert result.removed.any() == is_taken_out
 
 
 def test_a_thin_edge_that_the_network_half_sees_is_kept():

@@ -197,12 +197,16 @@ def test_lungs_cut_at_the_side_are_accepted_with_a_warning(phantom: PhantomCase)
     assert "lungs_cut" in warning_codes(anatomy)
 
 
-def test_a_missing_lung_stays_missing(phantom: PhantomCase) -> None:
+def test_a_lung_without_any_air_is_found_and_named(phantom: PhantomCase) -> None:
     hu = phantom.ct.hu.copy()
     hu[phantom.lungs == LEFT_LUNG_VALUE] = 30
     anatomy = segment_lungs(hu, PHANTOM_SPACING_MM)
-    assert not (anatomy.lungs == LEFT_LUNG_VALUE).any()
-    assert dice(anatomy.lungs > 0, phantom.lungs == RIGHT_LUNG_VALUE) > 0.95
+    assert dice(anatomy.lungs == RIGHT_LUNG_VALUE, phantom.lungs == RIGHT_LUNG_VALUE) > 0.95
+    assert dice(anatomy.lungs == LEFT_LUNG_VALUE, phantom.lungs == LEFT_LUNG_VALUE) > 0.75
+    (message,) = (
+        warning.message for warning in anatomy.warnings if "hold no air" in warning.message
+    )
+    assert "left lung" in message
 
 
 # No lungs ---------------------------------------------------------------------------------------
