@@ -49,9 +49,9 @@ FAT_HU = (-140.0, -50.0)
 BARE_GAS_HU = 100.0
 TISSUE_HU = -500.0
 NOMINAL_AIR_HU = -1000.0
-# Bare gas, as a mean over a cell; emphysema seldom fills cells so far.
-GAS_HU = -940.0
+# A cell of bare gas is at most so much denser than the air of the trachea.
 SAME_GAS_HU = 25.0
+SAME_GAS_REACH_MM = 20.0
 # Sheets up to this thick, this near to what is taken out, are its rim.
 SLIVER_MM = 6.0
 SLIVER_REACH_MM = 6.0
@@ -117,8 +117,9 @@ def join_lungs(
     more = _large_parts(perhaps, seen, SMALLEST_ADDED_ML, SURE_SHARE)
     less = _large_parts((seen < 0.5) & (filled > 0.5), 1 - seen, SMALLEST_REMOVED_ML, SURE_SHARE)
     less |= _far_parts(filled, seen)
-    less = _without(less, coarse, (_air_hu(hu, found.airways) + BARE_GAS_HU, TISSUE_HU))
-    gas = _same_gas(less, filled, coarse)
+    air_hu = _air_hu(hu, found.airways)
+    less = _without(less, coarse, (air_hu + BARE_GAS_HU, TISSUE_HU))
+    gas = _same_gas(less, filled, coarse < air_hu + SAME_GAS_HU)
     less |= gas
     joined = lungs.copy()
     added = _on_scan(more, seen, lungs.shape)
@@ -161,12 +162,12 @@ def _air_hu(hu: np.ndarray, airways: np.ndarray) -> float:
 
 
 def _without(parts: np.ndarray, coarse: np.ndarray, range_hu: tuple[float, float]) -> np.ndarray:
-    """Parts but those whose median HU lies within a range."""
+    """Parts but those of which most cells lie within a range of HU."""
     if not parts.any():
         return parts
     numbered, count = ndimage.label(parts)
-    medians = ndimage.median(coarse, numbered, np.arange(count + 1))
-    kept = (medians < range_hu[0]) | (medians > range_hu[1])
+    within = (coarse > range_hu[0]) & (coarse < range_hu[1])
+    kept = ndimage.mean(within, numbered, np.arange(count + 1)) < 0.5
     kept[0] = False
     return kept[numbered]
 
@@ -188,16 +189,16 @@ def _far_parts(filled: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return kept[parts]
 
 
-def _same_gas(parts: np.ndarray, filled: np.ndarray, coarse: np.ndarray) -> np.ndarray:
-    """What is joined to gas that is taken out and as thin as that: it is the same gas.
+def _same_gas(parts: np.ndarray, filled: np.ndarray, black: np.ndarray) -> np.ndarray:
+    """Black cells that are joined to gas that is taken out, and near it: the same gas.
 
     A pneumothorax is as black as the air of the trachea, without any vessel; lung is not.
     """
-    gas = parts & (coarse < GAS_HU)
+    gas = parts & black
     if not gas.any():
         return gas
-    alike = (filled > 0.5) & (coarse < np.median(coarse[gas]) + SAME_GAS_HU)
-    joined, count = ndimage.label(alike | gas)
+    near = ndimage.distance_transform_edt(~gas, sampling=GRID_MM) <= SAME_GAS_REACH_MM
+    joined, count = ndimage.label((black & near & (filled > 0.5)) | gas)
     touched = np.zeros(count + 1, bool)
     touched[joined[gas]] = True
     return touched[joined]

@@ -146,7 +146,8 @@ def test_gas_goes_whole_where_a_part_of_it_was_told_and_lung_beside_it_stays():
         hu[on_scan(seen) == PNEUMOTHORAX_CLASS] = -990
         result = join_lungs(hu.astype(np.int16), found, shares_of(seen), SPACING_MM)
         removed_cells = (result.removed > 0).sum() / 8
-        assert removed_cells == pytest.approx(24 * taken_rows * 16, rel=0.06)
+        # The cells where both meet hold some of either.
+        assert removed_cells == pytest.approx(24 * taken_rows * 16, rel=0.1)
         assert (result.lungs[:, 34:][on_scan(cells)[:, 34:] > 0] > 0).all()
 
 
