@@ -4,7 +4,8 @@ Where both agree on the large scale, the border found by HU on the scan's own gr
 they differ by a part that is thick and large, the network decides: lung without air is taken in,
 and gas, chest wall or a pneumothorax that passed for lung is taken out. What is thinner than
 `THICKNESS_MM` is a matter of borders, not of lungs, and left alone, but where it lies far from any
-lung that the network sees: there it is no border. Arrays are (z, y, x), upright.
+lung that the network sees: there it is no border. What is as dense as fat is never taken in, what
+is as dense as aerated lung never taken out. Arrays are (z, y, x), upright.
 """
 
 from __future__ import annotations
@@ -107,38 +108,59 @@ def join_lungs(
         spacing_mm: voxel size (x, y, z).
     """
     lungs = found.lungs
-    seen = shares[list(LUNG_CLASSES)].sum(axis=0)
-    filled = onto_grid(lungs > 0, spacing_mm).numpy()
-    allowed = onto_grid(found.body & ~found.airways, spacing_mm).numpy() > 0.5
-    only_seen = (seen > 0.5) & (filled < 0.5) & allowed
-    perhaps = _large_parts(only_seen, seen, SMALLEST_ADDED_ML, SUSPECTED_SHARE)
-    coarse = onto_grid(hu, spacing_mm).numpy()
-    perhaps = _without(perhaps, coarse, FAT_HU)
-    more = _large_parts(perhaps, seen, SMALLEST_ADDED_ML, SURE_SHARE)
-    less = _large_parts((seen < 0.5) & (filled > 0.5), 1 - seen, SMALLEST_REMOVED_ML, SURE_SHARE)
-    less |= _far_parts(filled, seen)
-    air_hu = _air_hu(hu, found.airways)
-    less = _without(less, coarse, (air_hu + BARE_GAS_HU, TISSUE_HU))
-    gas = _same_gas(less, filled, coarse < air_hu + SAME_GAS_HU)
-    less |= gas
+    coarse = _Coarse(
+        hu=onto_grid(hu, spacing_mm).numpy(),
+        seen=shares[list(LUNG_CLASSES)].sum(axis=0),
+        filled=onto_grid(lungs > 0, spacing_mm).numpy(),
+    )
     joined = lungs.copy()
-    added = _on_scan(more, seen, lungs.shape)
-    suspected = np.zeros_like(lungs)
-    if perhaps.any():
+    added, suspected = np.zeros(lungs.shape, bool), np.zeros_like(lungs)
+    allowed = onto_grid(found.body & ~found.airways, spacing_mm).numpy() > 0.5
+    more, perhaps = _parts_to_take_in(coarse, allowed)
+    if more.any() or perhaps.any():
         free = (lungs == 0) & found.body & ~found.airways
         sides = _sides(shares, lungs.shape)
-        added &= free
+        added = _on_scan(more, coarse.seen, lungs.shape) & free
         joined[added] = sides[added]
-        doubtful = _on_scan(perhaps & ~more, seen, lungs.shape) & free & ~added
+        doubtful = _on_scan(perhaps, coarse.seen, lungs.shape) & free & ~added
         suspected[doubtful] = sides[doubtful]
     removed = np.zeros_like(lungs)
+    less, no_lung = _parts_to_take_out(coarse, _air_hu(hu, found.airways))
     if less.any():
-        no_lung = np.where(gas, np.float32(1.0), 1 - seen)
         gone = _on_scan(less, no_lung, lungs.shape) & (lungs > 0)
         gone |= _slivers(joined > 0, gone, spacing_mm)
         removed[gone] = _most_likely_other(shares, lungs.shape)[gone] + 1
         joined[gone] = 0
     return JoinedLungs(joined, added, removed, suspected)
+
+
+@dataclass(frozen=True, eq=False)
+class _Coarse:
+    """On the grid of the network: HU, share of lung by the network, and by the threshold."""
+
+    hu: np.ndarray
+    seen: np.ndarray
+    filled: np.ndarray
+
+
+def _parts_to_take_in(coarse: _Coarse, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cells of which the network is sure that they are lung, and those that it only suspects."""
+    only_seen = (coarse.seen > 0.5) & (coarse.filled < 0.5) & allowed
+    perhaps = _large_parts(only_seen, coarse.seen, SMALLEST_ADDED_ML, SUSPECTED_SHARE)
+    perhaps = _without(perhaps, coarse.hu, FAT_HU)
+    more = _large_parts(perhaps, coarse.seen, SMALLEST_ADDED_ML, SURE_SHARE)
+    return more, perhaps & ~more
+
+
+def _parts_to_take_out(coarse: _Coarse, air_hu: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cells that are no lung, and the share of each cell that is none."""
+    no_lung = 1 - coarse.seen
+    only_filled = (no_lung > 0.5) & (coarse.filled > 0.5)
+    less = _large_parts(only_filled, no_lung, SMALLEST_REMOVED_ML, SURE_SHARE)
+    less |= _far_parts(coarse.filled, coarse.seen)
+    less = _without(less, coarse.hu, (air_hu + BARE_GAS_HU, TISSUE_HU))
+    gas = _same_gas(less, coarse.filled, coarse.hu < air_hu + SAME_GAS_HU)
+    return less | gas, np.where(gas, np.float32(1.0), no_lung)
 
 
 def _large_parts(
