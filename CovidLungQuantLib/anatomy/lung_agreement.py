@@ -47,7 +47,7 @@ FAR_SURE_SHARE = 0.95
 FAT_HU = (-140.0, -50.0)
 # What is as dense as aerated lung is never taken out: only bare gas, up to so much denser than the
 # air of the trachea, and tissue.
-BARE_GAS_HU = 100.0
+BARE_GAS_HU = 60.0
 TISSUE_HU = -500.0
 NOMINAL_AIR_HU = -1000.0
 # A cell of bare gas is at most so much denser than the air of the trachea.

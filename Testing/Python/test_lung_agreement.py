@@ -168,7 +168,8 @@ def test_no_sheet_is_left_between_what_is_taken_out_and_the_border():
     [
         (-850, -1000, False),
         (-990, -1000, True),
-        (-880, -950, True),
+        (-900, -950, True),
+        (-880, -950, False),
         (40, -1000, True),
         (-600, -1000, False),
     ],
