@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from CovidLungQuantLib.anatomy.airway_tree import segment_airways
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy, split_left_right
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
+from CovidLungQuantLib.anatomy.lungs import split_left_right
 from CovidLungQuantLib.anatomy.vessels import segment_vessels
 from CovidLungQuantLib.ct import CTVolume, Orientation, ScanWarning, restore_orientation
 from CovidLungQuantLib.errors import BadInputError

@@ -92,7 +92,7 @@ class Quantification:
         airways_and_vessels: uint8 (z, y, x), values of `labels.AIRWAYS_AND_VESSELS`, vessels inside
             the lungs only; None where not looked for.
         lung_decisions: uint8 (z, y, x), where the lung network differs from the threshold,
-            values of `JoinedLungs.decisions`; None where it did nowhere, or did not run.
+            values of `anatomy.lung_anatomy`; None where it did nowhere, or did not run.
         enhancement: arrays on the scan's own grid; None where not asked for, or impossible, which
             a warning then says.
         warnings: of the scan and of the run.

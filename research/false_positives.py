@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from CovidLungQuantLib.anatomy.lobes import segment_lobes
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
+from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.anatomy.morphology import bounding_box, dilate
 from CovidLungQuantLib.anatomy.vessels import segment_vessels
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, NORMAL_LUNG, RIGHT_LUNG_VALUE

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.anatomy.sides import split_left_right
 from CovidLungQuantLib.labels import UNKNOWN_LUNG_VALUE
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model

@@ -19,7 +19,7 @@ from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+    from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 
 Spacing = tuple[float, float, float]
 

@@ -17,6 +17,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
+from CovidLungQuantLib.anatomy.lung_anatomy import COUNTED_AIRLESS, LEFT_OUT, SUSPECTED
 from CovidLungQuantLib.anatomy.lung_network import (
     CELL_ML,
     GRID_MM,
@@ -56,10 +57,6 @@ SAME_GAS_REACH_MM = 20.0
 # Sheets up to this thick, this near to what is taken out, are its rim.
 SLIVER_MM = 6.0
 SLIVER_REACH_MM = 6.0
-# Values of `JoinedLungs.decisions`.
-COUNTED_AIRLESS = 1
-LEFT_OUT = 2
-SUSPECTED = 3
 
 
 @dataclass(frozen=True, eq=False)

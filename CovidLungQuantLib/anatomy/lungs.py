@@ -9,7 +9,7 @@ Posterior, z to Superior.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,12 +18,8 @@ from CovidLungQuantLib.anatomy.airless_lung import (
     airless_lungs,
     airless_warning,
 )
-from CovidLungQuantLib.anatomy.lung_agreement import (
-    COUNTED_AIRLESS,
-    JoinedLungs,
-    join_lungs,
-    removed_ml,
-)
+from CovidLungQuantLib.anatomy.lung_agreement import JoinedLungs, join_lungs, removed_ml
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.anatomy.lung_network import (
     AIRWAY_CLASS,
     ELSEWHERE_CLASS,
@@ -39,7 +35,7 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import LUNG_REGIONS
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
 
-__all__ = ["LungAnatomy", "segment_lungs", "split_left_right"]
+__all__ = ["segment_lungs", "split_left_right"]
 
 Spacing = tuple[float, float, float]
 
@@ -68,34 +64,6 @@ LEFT_OUT_WARNINGS = {
         "scan.",
     ),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class LungAnatomy:
-    """What `segment_lungs` found, on the grid of the scan, arrays (z, y, x).
-
-    Attributes:
-        lungs: uint8, `LEFT_LUNG_VALUE` and `RIGHT_LUNG_VALUE`, 0 elsewhere; dense lesions, small
-            vessels and small bronchi belong to the lung, trachea and main bronchi do not.
-        body: bool, the trunk with everything in it; table and clothes excluded.
-        airways: bool, lumen of trachea and main bronchi, as far as they can be followed safely.
-        warnings: what the user should know.
-        decisions: uint8, where the lung network differs from the threshold, values of
-            `JoinedLungs.decisions`; None where it did nowhere.
-    """
-
-    lungs: np.ndarray
-    body: np.ndarray
-    airways: np.ndarray
-    warnings: tuple[ScanWarning, ...] = field(default=())
-    decisions: np.ndarray | None = None
-
-    @property
-    def airless(self) -> np.ndarray:
-        """Lung without air that the lung network took in, bool (z, y, x)."""
-        if self.decisions is None:
-            return np.zeros(self.lungs.shape, bool)
-        return self.decisions == COUNTED_AIRLESS
 
 
 def segment_lungs(

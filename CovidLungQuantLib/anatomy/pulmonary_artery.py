@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.grids import CoarseGrid
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 

@@ -19,7 +19,7 @@ from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 if TYPE_CHECKING:
-    from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+    from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 
 Spacing = tuple[float, float, float]
 

@@ -15,8 +15,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from CovidLungQuantLib.anatomy.lung_agreement import LEFT_OUT
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+from CovidLungQuantLib.anatomy.lung_anatomy import LEFT_OUT, LungAnatomy
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
 from CovidLungQuantLib.labels import (

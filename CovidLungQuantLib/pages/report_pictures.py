@@ -23,7 +23,7 @@ from CovidLungQuantLib.pages.drawings import Plane, Svg
 
 DENSITY_AXIAL_PICTURES = 3
 ENHANCED_AXIAL_PICTURES = 2
-# By the values of `JoinedLungs.decisions`.
+# By the values of `anatomy.lung_anatomy`.
 DECISION_COLORS = [
     (*color, 0.5) for color in (COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR, SUSPECTED_COLOR)
 ]
@@ -135,7 +135,7 @@ def decision_views(scan: UprightScan, decisions: np.ndarray) -> Views:
 
     Args:
         scan: what to draw.
-        decisions: upright (z, y, x), see `JoinedLungs.decisions`; not all 0.
+        decisions: upright (z, y, x), values of `anatomy.lung_anatomy`; not all 0.
     """
     decided = decisions > 0
     z = int(np.count_nonzero(decided, axis=(1, 2)).argmax())

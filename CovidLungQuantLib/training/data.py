@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
+from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.cohort.evaluation import forget_inferred_classes
 from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, orient_like, read_ct
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, UNKNOWN_LUNG_VALUE
 from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.kinds import classify_by_density

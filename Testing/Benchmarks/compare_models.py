@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
+from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.ct import lps_oriented, read_ct
 from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.lesion_model import load_model

@@ -14,7 +14,8 @@ from CovidLungQuantLib.anatomy.airway_tree import (
     is_leak,
     segment_airways,
 )
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
+from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.ct import lps_oriented, read_ct
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE
 

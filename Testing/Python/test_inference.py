@@ -7,8 +7,7 @@ import pytest
 import torch
 from small_model import small_model
 
-from CovidLungQuantLib.anatomy.lung_agreement import COUNTED_AIRLESS, LEFT_OUT
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+from CovidLungQuantLib.anatomy.lung_anatomy import COUNTED_AIRLESS, LEFT_OUT, LungAnatomy
 from CovidLungQuantLib.errors import BadInputError, Cancelled, OutOfResourcesError
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY
 from CovidLungQuantLib.lesions import inference

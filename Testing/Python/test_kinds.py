@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.kinds import (
     ARTERY_MARGIN_HU,

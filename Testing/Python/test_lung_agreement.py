@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CovidLungQuantLib.anatomy.lung_agreement import SUSPECTED, JoinedLungs, join_lungs, removed_ml
+from CovidLungQuantLib.anatomy.lung_agreement import JoinedLungs, join_lungs, removed_ml
+from CovidLungQuantLib.anatomy.lung_anatomy import SUSPECTED
 from CovidLungQuantLib.anatomy.lung_network import (
     ELSEWHERE_CLASS,
     GAS_CLASS,

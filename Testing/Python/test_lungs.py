@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs, split_left_right
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
+from CovidLungQuantLib.anatomy.lungs import segment_lungs, split_left_right
 from CovidLungQuantLib.errors import BadInputError, Cancelled
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE, UNKNOWN_LUNG_VALUE
 from CovidLungQuantLib.measures.structures import LESION, LUNG, structure_mask

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from markupsafe import escape
 from small_chest import MODEL_NAME, SHAPE, a_ct, a_label_map, a_quantification
 
-from CovidLungQuantLib.anatomy.lung_agreement import COUNTED_AIRLESS, LEFT_OUT, SUSPECTED
+from CovidLungQuantLib.anatomy.lung_anatomy import COUNTED_AIRLESS, LEFT_OUT, SUSPECTED
 from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, orient_like, restore_orientation
 from CovidLungQuantLib.display.colors import COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR, SUSPECTED_COLOR
 from CovidLungQuantLib.display.density import density_colors, density_picture

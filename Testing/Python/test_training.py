@@ -13,7 +13,7 @@ import torch
 from small_model import SMALL_CONFIG
 from torch.nn import functional
 
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.networks import build_network
 from CovidLungQuantLib.lesions.networks.convlstm_attention import (

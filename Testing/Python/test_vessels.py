@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy, segment_lungs
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
+from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.anatomy.vessels import hessians, segment_vessels
 from CovidLungQuantLib.ct import lps_oriented, read_ct
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE

@@ -19,7 +19,7 @@ from small_chest import a_ct
 from small_model import SMALL_CONFIG, small_model
 
 from CovidLungQuantLib.anatomy.lobe_weights import LOBE_MODEL_FILE, load_lobe_model
-from CovidLungQuantLib.anatomy.lungs import LungAnatomy
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.inference import segment_lesions
 from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
