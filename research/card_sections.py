@@ -17,7 +17,8 @@ from research.ablation import WHOLE_RECIPE
 from research.false_positives import PLACES
 from research.other_models import OTHER_MODELS, FormerModel
 from research.robustness import UNCHANGED
-from research.slice_figures import CLASSES, LEAST_PERCENT, class_dice
+from research.slice_figures import CLASSES, class_dice
+from research.tables import with_enough
 
 # Names of cases are text, all else numbers.
 Row = dict[str, Any]
@@ -139,19 +140,14 @@ def class_means(rows: Sequence[Row]) -> str:
     Enough is more than `MINIMUM_EXTENT_PERCENT` of the lungs, as for lesions of any class.
     """
 
-    def lung_ml(row: Row) -> float:
-        return 100.0 * row["reference_lesion_ml"] / row["reference_extent_percent"]
-
-    def mean(column: str, reference: str, minimum_percent: float) -> str:
-        counted = [row for row in rows if 100.0 * row[reference] / lung_ml(row) > minimum_percent]
-        return f"{mean_text(counted, column)} ({len(counted)})"
+    def mean(prefix: str, kind: str, minimum_percent: float) -> str:
+        counted = with_enough(rows, kind, minimum_percent)
+        return f"{mean_text(counted, f'{prefix}{kind}_dice')} ({len(counted)})"
 
     lines = []
     for name, minimum_percent in (("all", 0.0), ("enough", MINIMUM_EXTENT_PERCENT)):
         figures = [
-            mean(f"{prefix}{kind}_dice", f"reference_{kind}_ml", minimum_percent)
-            for prefix in ("", "network_")
-            for kind in ("ggo", "high_opacity")
+            mean(prefix, kind, minimum_percent) for prefix in ("", "network_") for kind in CLASSES
         ]
         lines.append(f"| mean, {name} | | {' | '.join(figures)} | | | | |")
     return "\n".join(lines)
@@ -328,7 +324,7 @@ def slices_section(table: Path | None) -> str:
         f"## Slices of other patients\n\n{len(rows)} single axial slices of more than 40 patients (MedSeg, "
         "Italian Society of Medical and Interventional Radiology; HU restored from 8-bit pictures, about "
         "±40 HU), of which the network saw none, inside the reader's lungs; mean Dice over slices with more "
-        f"than {LEAST_PERCENT:g} % of the class "
+        f"than {MINIMUM_EXTENT_PERCENT:g} % of the class "
         "(`python -m research.slice_figures MODEL SLICES`).\n\n"
         + _table("| class | slices | told apart by density | by the network |", lines)
     )

@@ -22,6 +22,7 @@ from CovidLungQuantLib.anatomy.morphology import dilate
 from CovidLungQuantLib.anatomy.sides import split_left_right
 from CovidLungQuantLib.anatomy.threshold_lungs import find_body_and_air
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE
+from CovidLungQuantLib.measures.overlap import dice
 from research.lung_bank import KnownLungs, add_scan_options, chosen_scans, known_lungs
 from research.tables import write_rows
 
@@ -181,8 +182,8 @@ def figures_of_scan(folder: Path, network: ChestNetwork) -> Iterator[dict[str, A
             "truth_ml": _ml(truth > 0, voxel_ml),
             "threshold_ml": _ml((lungs > 0) & known, voxel_ml),
             "joined_ml": _ml((joined.lungs > 0) & known, voxel_ml),
-            "threshold_dice": _dice(lungs, truth, known),
-            "joined_dice": _dice(joined.lungs, truth, known),
+            "threshold_dice": round(dice((lungs > 0) & known, (truth > 0) & known), 4),
+            "joined_dice": round(dice((joined.lungs > 0) & known, (truth > 0) & known), 4),
             "added_ml": _ml(joined.added & known, voxel_ml),
             "removed_ml": _ml((joined.removed > 0) & known, voxel_ml),
             "wrong_side_ml": _ml((sides > 0) & (truth > 0) & (sides != truth), voxel_ml),
@@ -197,11 +198,6 @@ def figures_of_scan(folder: Path, network: ChestNetwork) -> Iterator[dict[str, A
 
 def _ml(mask: np.ndarray, voxel_ml: float) -> float:
     return round(float(mask.sum()) * voxel_ml, 1)
-
-
-def _dice(lungs: np.ndarray, truth: np.ndarray, known: np.ndarray) -> float:
-    found, true = (lungs > 0) & known, (truth > 0) & known
-    return round(2 * float((found & true).sum()) / max(1.0, float(found.sum() + true.sum())), 4)
 
 
 def _percent(dense: np.ndarray, lungs: np.ndarray, known: np.ndarray) -> float:

@@ -20,14 +20,13 @@ from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.anatomy.sides import split_left_right
 from CovidLungQuantLib.labels import UNKNOWN_LUNG_VALUE
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model
+from CovidLungQuantLib.measures.against_reader import MINIMUM_EXTENT_PERCENT
 from CovidLungQuantLib.measures.structures import LUNG, structure_mask
 from CovidLungQuantLib.training.data import AnnotatedScan
 from CovidLungQuantLib.training.evaluation import CaseAgreement, evaluate_case
 from research.slice_cases import NOMINAL_SPACING_MM, SOFT_TISSUE_HU, framed, read_slices
-from research.tables import write_rows
+from research.tables import with_enough, write_rows
 
-# Of a class with less than this share of the lungs, Dice says nothing.
-LEAST_PERCENT = 0.5
 CLASSES = ("ggo", "high_opacity")
 
 
@@ -66,13 +65,9 @@ def class_dice(rows: list[dict[str, Any]], name: str, kind: str = "") -> tuple[i
         name: of `CLASSES`.
         kind: "" for classes told apart by density, "network_" for the network's own.
     """
-    counted = []
-    for row in rows:
-        lesion_percent, lesion_ml = row["reference_extent_percent"], row["reference_lesion_ml"]
-        lung_ml = 100.0 * lesion_ml / lesion_percent if lesion_percent else float("inf")
-        if 100.0 * row[f"reference_{name}_ml"] / lung_ml > LEAST_PERCENT:
-            counted.append(row[f"{kind}{name}_dice"])
-    return len(counted), mean(counted) if counted else float("nan")
+    counted = with_enough(rows, name, MINIMUM_EXTENT_PERCENT)
+    dice = [row[f"{kind}{name}_dice"] for row in counted]
+    return len(dice), mean(dice) if dice else float("nan")
 
 
 def main() -> None:

@@ -88,19 +88,16 @@ def segment_lungs(
     joined = join_lungs(hu, found, shares, spacing_mm)
     if (joined.lungs > 0).sum() * float(np.prod(spacing_mm)) / 1000 < SMALLEST_LUNGS_ML:
         raise BadInputError(NO_LUNGS_MESSAGE)
-    progress(1.0, "Found the lungs")
-    return LungAnatomy(
-        lungs=joined.lungs,
-        body=found.body,
-        airways=found.airways,
-        warnings=(
-            *_cut_warning(joined.lungs, spacing_mm),
+    decisions = joined.decisions
+    warnings = _cut_warning(joined.lungs, spacing_mm)
+    if decisions is not None:
+        warnings += (
             *map(airless_warning, airless_lungs(hu, joined.added, joined.lungs, spacing_mm)),
             *_suspicions(joined, spacing_mm),
             *_left_out_warnings(joined, spacing_mm),
-        ),
-        decisions=joined.decisions,
-    )
+        )
+    progress(1.0, "Found the lungs")
+    return LungAnatomy(joined.lungs, found.body, found.airways, warnings, decisions)
 
 
 def _suspicions(joined: JoinedLungs, spacing_mm: Spacing) -> Iterator[ScanWarning]:

@@ -55,7 +55,7 @@ def label_views(scan: UprightScan, axial_slices: list[int]) -> Views:
             Plane.coronal(scan, y),
             scan.coronal(scan.hu, y),
             scan.coronal(scan.labels, y),
-            f"Coronal plane {y + 1} of {scan.labels.shape[1]} counted from front to back",
+            _coronal_caption(scan, y),
         ),
     )
 
@@ -146,14 +146,14 @@ def decision_views(scan: UprightScan, decisions: np.ndarray) -> Views:
                 Plane.axial(scan, z),
                 scan.axial(scan.hu, z),
                 scan.axial(decisions, z),
-                f"Axial slice {z + 1} of {len(decisions)} counted upwards, {scan.height_text(z)}",
+                _axial_caption(scan, z),
             ),
         ),
         _decided(
             Plane.coronal(scan, y),
             scan.coronal(scan.hu, y),
             scan.coronal(decisions, y),
-            f"Coronal plane {y + 1} of {decisions.shape[1]} counted from front to back",
+            _coronal_caption(scan, y),
         ),
     )
 
@@ -171,9 +171,16 @@ def _labelled_slice(scan: UprightScan, z: int) -> Pair:
         Plane.axial(scan, z),
         scan.axial(scan.hu, z),
         scan.axial(scan.labels, z),
-        f"Axial slice {z + 1} of {scan.labels.shape[0]} counted upwards, "
-        f"{scan.height_text(z)}; lesion {lesion_cm2:.1f} cm²",
+        f"{_axial_caption(scan, z)}; lesion {lesion_cm2:.1f} cm²",
     )
+
+
+def _axial_caption(scan: UprightScan, z: int) -> str:
+    return f"Axial slice {z + 1} of {len(scan.labels)} counted upwards, {scan.height_text(z)}"
+
+
+def _coronal_caption(scan: UprightScan, y: int) -> str:
+    return f"Coronal plane {y + 1} of {scan.labels.shape[1]} counted from front to back"
 
 
 def _labelled(plane: Plane, hu: np.ndarray, labels: np.ndarray, caption: str) -> Pair:

@@ -53,12 +53,14 @@ class ShapeGrid:
         ]
 
     def enlarged(self, field: np.ndarray) -> np.ndarray:
-        """A field of this grid, or of a box of it, on the scan's voxels; linear between cells.
+        """A field of this grid on the scan's voxels, linear between cells."""
+        return enlarged(field, self.steps, self.fine_shape)
 
-        A field that covers the grid is cut to the scan.
-        """
-        fine = ndimage.zoom(field, self.steps, order=1, grid_mode=True, mode="nearest")
-        return fine[tuple(slice(0, size) for size in self.fine_shape)]
+
+def enlarged(field: np.ndarray, steps: tuple[int, int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """A field of coarse cells on voxels, `steps` of them a cell, cut to `shape`; linear."""
+    fine = ndimage.zoom(field, steps, order=1, grid_mode=True, mode="nearest")
+    return fine[tuple(slice(0, size) for size in shape)]
 
 
 def soft_step(position: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG
-from CovidLungQuantLib.training.shape_grid import ShapeGrid, soft_step
+from CovidLungQuantLib.training.shape_grid import ShapeGrid, enlarged, soft_step
 from CovidLungQuantLib.training.synthetic_dense_lung import paint_dense_lung, smear_lower_lungs
 
 
@@ -166,8 +166,7 @@ def _paint(
         slice(part.start * step, min(part.stop * step, size))
         for part, step, size in zip(box, steps, diseased.shape, strict=True)
     )
-    fine = ndimage.zoom(field[box], steps, order=1, grid_mode=True, mode="nearest")
-    fine = fine[tuple(slice(0, part.stop - part.start) for part in fine_box)]
+    fine = enlarged(field[box], steps, tuple(part.stop - part.start for part in fine_box))
     fine_box = tuple(
         slice(part.start, part.start + size)
         for part, size in zip(fine_box, fine.shape, strict=True)
@@ -197,6 +196,4 @@ def _texture(
     """How dense the haze is from place to place, about 1; on the fine grid of the box."""
     noise = ndimage.gaussian_filter(random.standard_normal(shape), random.uniform(0.6, 2.0))
     noise *= random.uniform(*ranges.unevenness) / max(float(noise.std()), 1e-9)
-    texture = ndimage.zoom(noise, steps, order=1, grid_mode=True, mode="nearest")
-    texture = texture[tuple(slice(0, size) for size in fine.shape)]
-    return np.clip(1.0 + texture, 0.3, 1.5).astype(np.float32)
+    return np.clip(1.0 + enlarged(noise, steps, fine.shape), 0.3, 1.5).astype(np.float32)
