@@ -27,7 +27,7 @@ HOLDS_AIR_BELOW_HU = -500.0
 # Less cannot be judged: most of its cells hold something else, too.
 SMALLEST_JUDGED_ML = 30.0
 # Less is not worth a word.
-SMALLEST_TOLD_ML = 10.0
+SMALLEST_TOLD_ML = 5.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class AirlessLung:
 def airless_lungs(
     hu: np.ndarray, airless: np.ndarray, lungs: np.ndarray, spacing_mm: Spacing
 ) -> tuple[AirlessLung, ...]:
-    """Measure the lung without air of either side; sides with less than 10 mL are left out.
+    """Measure the lung without air of either side; sides with less than 5 mL are left out.
 
     Args:
         hu: int16 Hounsfield units (z, y, x).

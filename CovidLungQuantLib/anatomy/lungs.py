@@ -94,7 +94,7 @@ def segment_lungs(
         warnings += (
             *map(airless_warning, airless_lungs(hu, joined.added, joined.lungs, spacing_mm)),
             *_suspicions(joined, spacing_mm),
-            *_left_out_warnings(joined, spacing_mm),
+            *left_out_warnings(joined, spacing_mm),
         )
     progress(1.0, "Found the lungs")
     return LungAnatomy(joined.lungs, found.body, found.airways, warnings, decisions)
@@ -114,11 +114,25 @@ def _suspicions(joined: JoinedLungs, spacing_mm: Spacing) -> Iterator[ScanWarnin
             )
 
 
-def _left_out_warnings(joined: JoinedLungs, spacing_mm: Spacing) -> Iterator[ScanWarning]:
-    """What the network took out of the lungs, with its millilitres."""
+def left_out_warnings(joined: JoinedLungs, spacing_mm: Spacing) -> Iterator[ScanWarning]:
+    """What the network took out of the lungs, all of it, with its millilitres.
+
+    Little of one class stands with the class of which there is most.
+    """
+    volumes_ml = {
+        network_class: removed_ml(joined, network_class, spacing_mm)
+        for network_class in LEFT_OUT_WARNINGS
+    }
+    most = max(volumes_ml, key=lambda network_class: volumes_ml[network_class])
     for network_class, warning in LEFT_OUT_WARNINGS.items():
-        volume_ml = removed_ml(joined, network_class, spacing_mm)
-        if volume_ml >= SMALLEST_TOLD_ML:
+        volume_ml = volumes_ml[network_class]
+        if network_class == most:
+            volume_ml += sum(
+                little_ml for little_ml in volumes_ml.values() if little_ml < SMALLEST_TOLD_ML
+            )
+        elif volume_ml < SMALLEST_TOLD_ML:
+            continue
+        if volume_ml > 0:
             yield replace(warning, message=warning.message.format(ml=volume_ml))
 
 

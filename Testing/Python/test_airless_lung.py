@@ -8,6 +8,13 @@ import numpy as np
 import pytest
 
 from CovidLungQuantLib.anatomy.airless_lung import airless_lungs, airless_warning
+from CovidLungQuantLib.anatomy.lung_agreement import JoinedLungs
+from CovidLungQuantLib.anatomy.lung_network import (
+    ELSEWHERE_CLASS,
+    GAS_CLASS,
+    PNEUMOTHORAX_CLASS,
+)
+from CovidLungQuantLib.anatomy.lungs import left_out_warnings
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 
 SPACING_MM = (1.5, 1.5, 3.0)
@@ -97,3 +104,29 @@ def test_a_part_too_small_to_judge_is_counted_but_not_named():
     (found,) = airless_lungs(hu, airless_in(small), lungs, SPACING_MM)
     assert math.isnan(found.median_hu)
     assert not found.looks_like_fluid
+
+
+def joined_without(removed: np.ndarray) -> JoinedLungs:
+    nothing = np.zeros(removed.shape, np.uint8)
+    return JoinedLungs(nothing, nothing > 0, removed, nothing)
+
+
+def test_everything_that_is_left_out_is_told():
+    removed = np.zeros((40, 50, 60), np.uint8)
+    cubic_cm = 1000  # voxels of 1 mm
+    removed.reshape(-1)[: 20 * cubic_cm] = GAS_CLASS + 1
+    removed.reshape(-1)[20 * cubic_cm : 26 * cubic_cm] = PNEUMOTHORAX_CLASS + 1
+    removed.reshape(-1)[26 * cubic_cm : 30 * cubic_cm] = ELSEWHERE_CLASS + 1
+    told = list(left_out_warnings(joined_without(removed), (1.0, 1.0, 1.0)))
+    assert [warning.code for warning in told] == ["gas_left_out", "pneumothorax_left_out"]
+    # 4 mL of tissue are too little for a sentence of their own.
+    assert ["(24 mL)" in told[0].message, "(6 mL)" in told[1].message] == [True, True]
+
+
+def test_even_little_that_is_left_out_is_told_and_nothing_where_nothing_is():
+    removed = np.zeros((20, 20, 20), np.uint8)
+    assert list(left_out_warnings(joined_without(removed), (1.0, 1.0, 1.0))) == []
+    removed[:10, :10, :20] = ELSEWHERE_CLASS + 1
+    told = list(left_out_warnings(joined_without(removed), (1.0, 1.0, 1.0)))
+    assert [warning.code for warning in told] == ["tissue_left_out"]
+    assert "(2 mL)" in told[0].message
