@@ -124,15 +124,15 @@ def left_out_warnings(joined: JoinedLungs, spacing_mm: Spacing) -> Iterator[Scan
         for network_class in LEFT_OUT_WARNINGS
     }
     most = max(volumes_ml, key=lambda network_class: volumes_ml[network_class])
-    for network_class, warning in LEFT_OUT_WARNINGS.items():
-        volume_ml = volumes_ml[network_class]
-        if network_class == most:
-            volume_ml += sum(
-                little_ml for little_ml in volumes_ml.values() if little_ml < SMALLEST_TOLD_ML
-            )
-        elif volume_ml < SMALLEST_TOLD_ML:
-            continue
+    little = {
+        network_class
+        for network_class, volume_ml in volumes_ml.items()
+        if volume_ml < SMALLEST_TOLD_ML and network_class != most
+    }
+    volumes_ml[most] += sum(volumes_ml.pop(network_class) for network_class in little)
+    for network_class, volume_ml in volumes_ml.items():
         if volume_ml > 0:
+            warning = LEFT_OUT_WARNINGS[network_class]
             yield replace(warning, message=warning.message.format(ml=volume_ml))
 
 
