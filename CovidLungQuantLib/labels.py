@@ -270,6 +270,40 @@ SUB_VISUAL_LESION = Label(
     region=LUNG,
 )
 
+# Where the lung network differs from the lungs found by their air, and what came of it.
+# Consolidation, collapse, effusion and tumour are not told apart: coded as a lesion of no kind.
+AIRLESS_LUNG = Label(
+    value=1,
+    segment_id="AirlessLung",
+    name="Lung without air, counted",
+    color=(0.84, 0.33, 0.16),
+    opacity=0.5,
+    category=MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
+    type=LESION,
+    region=LUNG,
+)
+LEFT_OUT = Label(
+    value=2,
+    segment_id="LeftOutOfLungs",
+    name="Left out of the lungs",
+    color=(0.10, 0.62, 0.58),
+    opacity=0.5,
+    category=TISSUE,
+    type=TISSUE,
+    region=None,
+)
+SUSPECTED_LUNG = Label(
+    value=3,
+    segment_id="SuspectedLung",
+    name="Perhaps lung without air, not counted",
+    color=(0.90, 0.75, 0.20),
+    opacity=0.5,
+    category=MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
+    type=LESION,
+    region=LUNG,
+)
+LUNG_DECISIONS: tuple[Label, ...] = (AIRLESS_LUNG, LEFT_OUT, SUSPECTED_LUNG)
+
 # The 18 segments become 20 regions because the left apicoposterior and the left anteromedial basal
 # segments are each split (Yang et al. 2020).
 _SEGMENT_NAMES: tuple[tuple[Lobe, tuple[str, ...]], ...] = (

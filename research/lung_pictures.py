@@ -17,9 +17,8 @@ from CovidLungQuantLib.anatomy.lung_agreement import join_lungs
 from CovidLungQuantLib.anatomy.lung_network import ChestNetwork, class_shares
 from CovidLungQuantLib.anatomy.lung_weights import load_lung_model
 from CovidLungQuantLib.anatomy.threshold_lungs import find_body_and_air
-from CovidLungQuantLib.display.colors import COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR
 from CovidLungQuantLib.display.pictures import window_grey
-from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.labels import AIRLESS_LUNG, LEFT_LUNG_VALUE, LEFT_OUT, RIGHT_LUNG_VALUE
 from research.lung_bank import KnownLungs, known_lungs
 from research.lung_figures import BEHIND, BELOW, BOWEL, PNEUMOTHORAX, WHITE, changed_scan
 
@@ -81,8 +80,8 @@ def planes(hu: np.ndarray, scan: KnownLungs, network: ChestNetwork) -> list[np.n
         by_air = [(found.lungs[plane] == value, color) for value, color in LUNG_COLORS.items()]
         kept = joined.lungs[plane] * ~joined.added[plane]
         both = [(kept == value, color) for value, color in LUNG_COLORS.items()]
-        both.append((joined.added[plane], COUNTED_AIRLESS_COLOR))
-        both.append((joined.removed[plane] > 0, LEFT_OUT_COLOR))
+        both.append((joined.added[plane], AIRLESS_LUNG.color))
+        both.append((joined.removed[plane] > 0, LEFT_OUT.color))
         pictures += [painted(hu[plane], masks) for masks in (by_air, both)]
     return pictures
 

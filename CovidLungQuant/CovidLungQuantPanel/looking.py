@@ -46,6 +46,7 @@ STRUCTURE_BOXES = {
     "airways": "airwaysCheckBox",
     "vessels": "vesselsCheckBox",
     "sub-visual lesions": "subVisualCheckBox",
+    "lung network": "lungNetworkCheckBox",
 }
 # Those of every result; the boxes of others are there only where there is something to show.
 ALWAYS_OFFERED = ("normal lung", "GGO", "high opacity")

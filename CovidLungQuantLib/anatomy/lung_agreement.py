@@ -17,7 +17,6 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from CovidLungQuantLib.anatomy.lung_anatomy import COUNTED_AIRLESS, LEFT_OUT, SUSPECTED
 from CovidLungQuantLib.anatomy.lung_network import (
     CELL_ML,
     GRID_MM,
@@ -26,7 +25,13 @@ from CovidLungQuantLib.anatomy.lung_network import (
 )
 from CovidLungQuantLib.anatomy.morphology import bounding_box, dilate, erode
 from CovidLungQuantLib.anatomy.threshold_lungs import BodyAndAir
-from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.labels import (
+    AIRLESS_LUNG,
+    LEFT_LUNG_VALUE,
+    LEFT_OUT,
+    RIGHT_LUNG_VALUE,
+    SUSPECTED_LUNG,
+)
 
 Spacing = tuple[float, float, float]
 
@@ -81,13 +86,13 @@ class JoinedLungs:
     def decisions(self) -> np.ndarray | None:
         """Where the network differs, uint8, and what came of it; None where it does nowhere.
 
-        `COUNTED_AIRLESS`, `LEFT_OUT`, `SUSPECTED`, or 0.
+        Values of `labels.LUNG_DECISIONS`, or 0.
         """
         if not (self.added.any() or self.removed.any() or self.suspected.any()):
             return None
-        decisions = self.added.astype(np.uint8) * COUNTED_AIRLESS
-        decisions[self.removed > 0] = LEFT_OUT
-        decisions[self.suspected > 0] = SUSPECTED
+        decisions = self.added.astype(np.uint8) * np.uint8(AIRLESS_LUNG.value)
+        decisions[self.removed > 0] = LEFT_OUT.value
+        decisions[self.suspected > 0] = SUSPECTED_LUNG.value
         return decisions
 
 

@@ -7,11 +7,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from CovidLungQuantLib.ct import ScanWarning
+from CovidLungQuantLib.labels import AIRLESS_LUNG
 
-# Where the lung network differs from the threshold, and what came of it.
-COUNTED_AIRLESS = 1
-LEFT_OUT = 2
-SUSPECTED = 3
+# What a part that the lung network decided on was found by.
+DECISION_METHOD_NAME = "lung network and threshold"
+# Codes of the warnings that say where the lung network differs and what came of it.
+LUNG_DECISION_CODES = (
+    "airless_lung_counted",
+    "fluid_counted_as_lung",
+    "lung_added",
+    "dense_lung_suspected",
+    "gas_left_out",
+    "pneumothorax_left_out",
+    "tissue_left_out",
+    "airway_left_out",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +34,8 @@ class LungAnatomy:
         body: bool, the trunk with everything in it; table and clothes excluded.
         airways: bool, lumen of trachea and main bronchi, as far as they can be followed safely.
         warnings: what the user should know.
-        decisions: uint8, where the lung network differs from the threshold, one of the values
-            above; None where it does nowhere.
+        decisions: uint8, where the lung network differs from the threshold, values of
+            `labels.LUNG_DECISIONS`; None where it does nowhere.
     """
 
     lungs: np.ndarray
@@ -39,4 +49,4 @@ class LungAnatomy:
         """Lung without air that the lung network took in, bool (z, y, x)."""
         if self.decisions is None:
             return np.zeros(self.lungs.shape, bool)
-        return self.decisions == COUNTED_AIRLESS
+        return self.decisions == AIRLESS_LUNG.value

@@ -21,11 +21,6 @@ REGION_SCORE_COLORS: tuple[Color, ...] = (
 )
 UNKNOWN_SCORE_COLOR: Color = (0.35, 0.38, 0.42)
 
-# Where the lung network differs from the threshold: counted as lung, left out, and suspected.
-COUNTED_AIRLESS_COLOR: Color = (0.84, 0.33, 0.16)
-LEFT_OUT_COLOR: Color = (0.10, 0.62, 0.58)
-SUSPECTED_COLOR: Color = (0.90, 0.75, 0.20)
-
 # Text, lines and what stands back, as in the pages' stylesheet.
 INK = "#1d2730"
 QUIET_INK = "#5a6772"

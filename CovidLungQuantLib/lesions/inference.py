@@ -15,7 +15,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from CovidLungQuantLib.anatomy.lung_anatomy import LEFT_OUT, LungAnatomy
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
 from CovidLungQuantLib.labels import (
@@ -23,6 +23,7 @@ from CovidLungQuantLib.labels import (
     CLASS_COUNT,
     GGO,
     HIGH_OPACITY,
+    LEFT_OUT,
     NORMAL_LUNG,
     is_lesion,
 )
@@ -206,7 +207,7 @@ def reconcile(
     lesion = is_lesion(network_labels)
     beyond = lesion & ~lungs & anatomy.body & ~anatomy.airways
     if anatomy.decisions is not None:
-        beyond &= anatomy.decisions != LEFT_OUT
+        beyond &= anatomy.decisions != LEFT_OUT.value
     beyond &= _within_reach(lungs, spacing_mm, LESION_REACH_MM)
     labels = np.where(lungs, np.uint8(NORMAL_LUNG.value), np.uint8(BACKGROUND_VALUE))
     keep = (lesion & lungs) | beyond

@@ -19,12 +19,13 @@ from CovidLungQuantLib.labels import (
     HIGH_OPACITY,
     LESION_LABELS,
     LOBES,
+    LUNG_DECISIONS,
     NORMAL_LUNG,
     SUB_VISUAL_LESION,
     VESSELS,
     Label,
 )
-from CovidLungQuantLib.mrml.extras import airways_and_vessels_of, sub_visual_of
+from CovidLungQuantLib.mrml.extras import airways_and_vessels_of, lung_decisions_of, sub_visual_of
 from CovidLungQuantLib.mrml.lobes import lobes_of
 from CovidLungQuantLib.mrml.segments import BINARY_LABELMAP, CLOSED_SURFACE
 from CovidLungQuantLib.mrml.volumes import RAS_TO_LPS, geometry_of, node_to_world
@@ -54,8 +55,8 @@ class Structure:
 def structures_of(scene: Any, volume_node: Any, segmentation_node: Any) -> dict[str, Structure]:
     """Return what there is to show of a volume, by name.
 
-    Names: "normal lung", "GGO", "high opacity", "lobes", "airways", "vessels" and "sub-visual
-    lesions", each only where a segment of it exists.
+    Names: "normal lung", "GGO", "high opacity", "lobes", "airways", "vessels", "sub-visual
+    lesions" and "lung network", each only where a segment of it exists.
 
     Args:
         scene: the MRML scene.
@@ -74,6 +75,7 @@ def structures_of(scene: Any, volume_node: Any, segmentation_node: Any) -> dict[
         "airways": (airways_and_vessels_node, (AIRWAYS,)),
         "vessels": (airways_and_vessels_node, (VESSELS,)),
         "sub-visual lesions": (sub_visual_of(*mine), (SUB_VISUAL_LESION,)),
+        "lung network": (lung_decisions_of(*mine), LUNG_DECISIONS),
     }
     found = {}
     for name, (node, labels) in candidates.items():

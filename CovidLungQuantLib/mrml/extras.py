@@ -1,13 +1,14 @@
-"""What a run finds on request, as nodes: airways and vessels, sub-visual lesions, enhanced scan.
+"""What a run finds besides the lesions, as nodes.
 
-Each node's description says in words what was measured of it.
+Airways and vessels, sub-visual lesions and the enhanced scan are found on request; where the lung
+network differs is kept wherever it does. Descriptions say in words what was measured.
 
-Writing: `airways_and_vessels_to_node`, `sub_visual_to_node` and `enhanced_to_node`, each with
-(scene, quantification, volume_node, node=None) → the node, or None where the run has nothing of it;
-`extras_to_nodes` for all of them.
+Writing: `airways_and_vessels_to_node`, `sub_visual_to_node`, `lung_decisions_to_node` and
+`enhanced_to_node`, each with (scene, quantification, volume_node, node=None) → the node, or None
+where the run has nothing of it; `extras_to_nodes` for all of them.
 Reading: `airways_and_vessels_from_node(node, volume_node)` → (labels, warnings).
-Finding those of an earlier run: `airways_and_vessels_of`, `sub_visual_of` and `enhanced_of`, each
-with (scene, volume_node).
+Finding those of an earlier run: `airways_and_vessels_of`, `sub_visual_of`, `lung_decisions_of` and
+`enhanced_of`, each with (scene, volume_node).
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from CovidLungQuantLib.anatomy.lung_anatomy import DECISION_METHOD_NAME
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.display.enhancement import enhancement_facts, enhancement_severities
-from CovidLungQuantLib.labels import AIRWAYS_AND_VESSELS, SUB_VISUAL_LESION, Label
+from CovidLungQuantLib.labels import AIRWAYS_AND_VESSELS, LUNG_DECISIONS, SUB_VISUAL_LESION, Label
 from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as AIRWAYS_AND_VESSELS_METHOD
 from CovidLungQuantLib.lesions.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
 from CovidLungQuantLib.measures.airways_and_vessels import measure_airways_and_vessels, volumes_note
 from CovidLungQuantLib.mrml.nodes import (
     AIRWAYS_AND_VESSELS_REFERENCE_ROLE,
     ENHANCED_REFERENCE_ROLE,
+    LUNG_DECISIONS_REFERENCE_ROLE,
     SUB_VISUAL_REFERENCE_ROLE,
     newest_referring,
     no_new_nodes_on_error,
@@ -97,6 +100,36 @@ def sub_visual_to_node(
     )
 
 
+def lung_decisions_to_node(
+    scene: Any, quantification: Quantification, volume_node: Any, node: Any | None = None
+) -> Any | None:
+    """Write where the lung network differs as a segmentation node; a new one is hidden.
+
+    Only what there is becomes a segment. Arguments and result as `airways_and_vessels_to_node`.
+    """
+    decisions = quantification.lung_decisions
+    if decisions is None:
+        return None
+    found = np.bincount(decisions.ravel(), minlength=len(LUNG_DECISIONS) + 1)
+    there = [label for label in LUNG_DECISIONS if found[label.value]]
+    segments = make_segments(decisions, there, DECISION_METHOD_NAME, volume_node)
+    node = hidden_segments_to_node(
+        scene,
+        segments,
+        there,
+        volume_node,
+        f"{volume_node.GetName()} lung network",
+        LUNG_DECISIONS_REFERENCE_ROLE,
+        node,
+        _ids_in(node, LUNG_DECISIONS),
+    )
+    voxel_ml = quantification.ct.geometry.voxel_volume_ml
+    node.SetDescription(
+        "\n".join(f"{label.name}: {found[label.value] * voxel_ml:.0f} mL" for label in there)
+    )
+    return node
+
+
 def enhanced_to_node(
     scene: Any, quantification: Quantification, volume_node: Any, node: Any | None = None
 ) -> Any | None:
@@ -149,6 +182,7 @@ def extras_to_nodes(
     for write, find, role in (
         (airways_and_vessels_to_node, airways_and_vessels_of, AIRWAYS_AND_VESSELS_REFERENCE_ROLE),
         (sub_visual_to_node, sub_visual_of, SUB_VISUAL_REFERENCE_ROLE),
+        (lung_decisions_to_node, lung_decisions_of, LUNG_DECISIONS_REFERENCE_ROLE),
         (enhanced_to_node, enhanced_of, ENHANCED_REFERENCE_ROLE),
     ):
         renew_or_set_aside(scene, quantification, volume_node, segmentation_node, write, find, role)
@@ -193,6 +227,15 @@ def sub_visual_of(scene: Any, volume_node: Any, segmentation_node: Any | None = 
     )
 
 
+def lung_decisions_of(
+    scene: Any, volume_node: Any, segmentation_node: Any | None = None
+) -> Any | None:
+    """Return the node of where the lung network differs; None if there is none."""
+    return newest_referring(
+        scene, SEGMENTATION_CLASS, volume_node, LUNG_DECISIONS_REFERENCE_ROLE, segmentation_node
+    )
+
+
 def enhanced_of(scene: Any, volume_node: Any, segmentation_node: Any | None = None) -> Any | None:
     """Return the enhanced volume node of a volume; None if there is none."""
     return newest_referring(
@@ -214,3 +257,12 @@ def _segments_to_node(
         return None
     segments = make_segments(labels, classes, method_name, volume_node)
     return hidden_segments_to_node(scene, segments, classes, volume_node, name, role, node)
+
+
+def _ids_in(node: Any | None, classes: Sequence[Label]) -> list[str]:
+    """Segment ids of those classes of which a node, if there is one, has a segment."""
+    if node is None:
+        return []
+    segmentation = node.GetSegmentation()
+    ids = (label.segment_id for label in classes)
+    return [segment_id for segment_id in ids if segmentation.GetSegment(segment_id) is not None]

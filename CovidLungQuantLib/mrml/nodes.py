@@ -18,6 +18,7 @@ AIRWAYS_AND_VESSELS_REFERENCE_ROLE = "CovidLungQuant.volumeOfAirwaysAndVessels"
 SUB_VISUAL_REFERENCE_ROLE = "CovidLungQuant.volumeOfSubVisualLesions"
 ENHANCED_REFERENCE_ROLE = "CovidLungQuant.volumeOfEnhanced"
 DENSITY_REFERENCE_ROLE = "CovidLungQuant.volumeOfLesionDensity"
+LUNG_DECISIONS_REFERENCE_ROLE = "CovidLungQuant.volumeOfLungDecisions"
 RENDERED_REFERENCE_ROLE = "CovidLungQuant.volumeOfLungsIn3D"
 # The segmentation a node belongs to, where one volume has several results.
 RESULT_REFERENCE_ROLE = "CovidLungQuant.result"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from CovidLungQuantLib.anatomy.lung_anatomy import LUNG_DECISION_CODES
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import CovidLungQuantError
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, HIGH_OPACITY, NORMAL_LUNG
@@ -50,6 +51,9 @@ from CovidLungQuantLib.quantification import Provenance
 if TYPE_CHECKING:
     from CovidLungQuantLib.measures.measurements import Measurements
     from CovidLungQuantLib.quantification import Quantification
+
+# Before what was said of the segments as the run made them.
+AS_SEGMENTED = "Before it was corrected: "
 
 
 @dataclass(frozen=True)
@@ -255,6 +259,8 @@ def with_record(measured: Quantification, record: TableRecord) -> Quantification
 def with_model_of(result: SceneResult, measured: Quantification) -> Quantification:
     """Return `measured` with the name of the network whose result it is, and what was corrected.
 
+    What the run said of the lung network's decisions is said again: the numbers still rest on them.
+
     Args:
         result: as it was before `measured` is written; where its table was counted from other
             segments, or no network made these, `measured` is returned as it is.
@@ -263,10 +269,10 @@ def with_model_of(result: SceneResult, measured: Quantification) -> Quantificati
     machine_labels = result.machine_labels()
     table = result.present().table
     record, _notices = read_table(table)
-    earlier = None if record is None else record.provenance
     provenance = measured.provenance
-    if machine_labels is None or provenance is None or earlier is None:
+    if machine_labels is None or provenance is None or record is None or record.provenance is None:
         return measured
+    earlier = record.provenance
     counted_from = result_of(table)
     # Scenes of the command line do not say what a table was counted from.
     newest = (result.segmentation, table) == results_of(result.scene, result.volume)
@@ -276,6 +282,7 @@ def with_model_of(result: SceneResult, measured: Quantification) -> Quantificati
     changed_voxels = int((measured.labels != machine_labels).sum())
     return replace(
         measured,
+        warnings=(*_lung_decisions(record.warnings, changed_voxels > 0), *measured.warnings),
         provenance=replace(
             provenance,
             model_name=earlier["model_name"],
@@ -285,6 +292,19 @@ def with_model_of(result: SceneResult, measured: Quantification) -> Quantificati
             lung_model_sha256=earlier.get("lung_model_sha256"),
             options={**earlier["options"], **provenance.options, "changed_voxels": changed_voxels},
         ),
+    )
+
+
+def _lung_decisions(warnings: Iterable[ScanWarning], corrected: bool) -> tuple[ScanWarning, ...]:
+    """What an earlier count said of the lung network's decisions; as of then, once corrected."""
+    told = [warning for warning in warnings if warning.code in LUNG_DECISION_CODES]
+    if not corrected:
+        return tuple(told)
+    return tuple(
+        warning
+        if warning.message.startswith(AS_SEGMENTED)
+        else replace(warning, message=f"{AS_SEGMENTED}{warning.message}")
+        for warning in told
     )
 
 

@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CovidLungQuantLib.display.colors import (
-    COUNTED_AIRLESS_COLOR,
     CT_SCORE_COLORS,
     INK,
-    LEFT_OUT_COLOR,
     REGION_SCORE_COLORS,
-    SUSPECTED_COLOR,
 )
 from CovidLungQuantLib.display.enhancement import (
     WINDOWS_SHOWN,
@@ -31,6 +28,7 @@ from CovidLungQuantLib.display.severity import score_facts
 from CovidLungQuantLib.display.upright import UprightScan
 from CovidLungQuantLib.display.windows import lung_window_text, tissue_window_text
 from CovidLungQuantLib.labels import (
+    AIRLESS_LUNG,
     APPROXIMATION,
     BOTH_LUNGS_REGION,
     GGO,
@@ -38,10 +36,12 @@ from CovidLungQuantLib.labels import (
     LABELS,
     LEFT_LUNG_REGION,
     LEFT_LUNG_VALUE,
+    LEFT_OUT,
     LUNG_SEGMENTS,
     NORMAL_LUNG,
     RIGHT_LUNG_REGION,
     RIGHT_LUNG_VALUE,
+    SUSPECTED_LUNG,
 )
 from CovidLungQuantLib.lesions.enhancement import Enhancement
 from CovidLungQuantLib.measures.columns import Place, columns_in, density_columns
@@ -142,9 +142,9 @@ def _shared_facts() -> dict[str, Any]:
         "CT_SCORE_COLORS": CT_SCORE_COLORS,
         "REGION_SCORE_COLORS": REGION_SCORE_COLORS,
         "ink": INK,
-        "counted_airless_color": COUNTED_AIRLESS_COLOR,
-        "left_out_color": LEFT_OUT_COLOR,
-        "suspected_color": SUSPECTED_COLOR,
+        "AIRLESS_LUNG": AIRLESS_LUNG,
+        "LEFT_OUT": LEFT_OUT,
+        "SUSPECTED_LUNG": SUSPECTED_LUNG,
         "lung_window": lung_window_text(),
         "tissue_window": tissue_window_text(),
         "bin_width_hu": BIN_WIDTH_HU,

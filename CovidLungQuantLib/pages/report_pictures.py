@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from CovidLungQuantLib.display.colors import COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR, SUSPECTED_COLOR
 from CovidLungQuantLib.display.density import density_colors, density_picture
 from CovidLungQuantLib.display.pictures import (
     choose_coronal_plane,
@@ -18,15 +17,13 @@ from CovidLungQuantLib.display.pictures import (
 )
 from CovidLungQuantLib.display.upright import UprightScan
 from CovidLungQuantLib.display.windows import TISSUE_WINDOW_LEVEL_HU, TISSUE_WINDOW_WIDTH_HU
-from CovidLungQuantLib.labels import is_lesion, is_lung
+from CovidLungQuantLib.labels import LUNG_DECISIONS, is_lesion, is_lung
 from CovidLungQuantLib.pages.drawings import Plane, Svg
 
 DENSITY_AXIAL_PICTURES = 3
 ENHANCED_AXIAL_PICTURES = 2
-# By the values of `anatomy.lung_anatomy`.
-DECISION_COLORS = [
-    (*color, 0.5) for color in (COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR, SUSPECTED_COLOR)
-]
+# By the values of `labels.LUNG_DECISIONS`.
+DECISION_COLORS = [(*label.color, label.opacity) for label in LUNG_DECISIONS]
 
 
 @dataclass(frozen=True)
@@ -135,7 +132,7 @@ def decision_views(scan: UprightScan, decisions: np.ndarray) -> Views:
 
     Args:
         scan: what to draw.
-        decisions: upright (z, y, x), values of `anatomy.lung_anatomy`; not all 0.
+        decisions: upright (z, y, x), values of `labels.LUNG_DECISIONS`; not all 0.
     """
     decided = decisions > 0
     z = int(np.count_nonzero(decided, axis=(1, 2)).argmax())

@@ -7,9 +7,9 @@ import pytest
 import torch
 from small_model import small_model
 
-from CovidLungQuantLib.anatomy.lung_anatomy import COUNTED_AIRLESS, LEFT_OUT, LungAnatomy
+from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError, Cancelled, OutOfResourcesError
-from CovidLungQuantLib.labels import GGO, HIGH_OPACITY
+from CovidLungQuantLib.labels import AIRLESS_LUNG, GGO, HIGH_OPACITY, LEFT_OUT
 from CovidLungQuantLib.lesions import inference
 from CovidLungQuantLib.lesions.inference import (
     LESION_MARGIN,
@@ -217,8 +217,8 @@ def test_lung_without_air_is_high_opacity_whatever_the_network_says():
     shape = (1, 9, 30)
     lungs = np.ones(shape, np.uint8)
     decisions = np.zeros(shape, np.uint8)
-    decisions[..., 5:15] = COUNTED_AIRLESS
-    decisions[..., 20:25] = LEFT_OUT
+    decisions[..., 5:15] = AIRLESS_LUNG.value
+    decisions[..., 20:25] = LEFT_OUT.value
     hu = np.full(shape, -850, np.int16)
     hu[..., 5:25] = 40
     hu[..., 10] = -700  # a bronchus
@@ -237,7 +237,7 @@ def test_what_was_left_out_of_the_lungs_does_not_come_back_as_lesion():
     lungs = np.zeros(shape, np.uint8)
     lungs[..., :10] = 1
     decisions = np.zeros(shape, np.uint8)
-    decisions[..., 12:14] = LEFT_OUT
+    decisions[..., 12:14] = LEFT_OUT.value
     network = np.zeros(shape, np.uint8)
     network[..., 8:16] = HIGH_OPACITY.value
     nothing = np.zeros(shape, bool)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from CovidLungQuantLib.anatomy.lung_agreement import JoinedLungs, join_lungs, removed_ml
-from CovidLungQuantLib.anatomy.lung_anatomy import SUSPECTED
 from CovidLungQuantLib.anatomy.lung_network import (
     ELSEWHERE_CLASS,
     GAS_CLASS,
@@ -15,7 +14,7 @@ from CovidLungQuantLib.anatomy.lung_network import (
     PNEUMOTHORAX_CLASS,
 )
 from CovidLungQuantLib.anatomy.threshold_lungs import BodyAndAir
-from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE, SUSPECTED_LUNG
 
 # Half the size of the grid's cells: two voxels a cell along each axis.
 SPACING_MM = (GRID_MM / 2,) * 3
@@ -230,7 +229,7 @@ def test_what_the_network_is_not_sure_of_is_suspected_and_not_counted():
     lost_ml = 24 * 12 * 16 * GRID_MM**3 / 1000
     assert (result.suspected > 0).sum() * VOXEL_ML == pytest.approx(lost_ml, rel=0.06)
     assert result.decisions is not None
-    np.testing.assert_array_equal(result.decisions == SUSPECTED, result.suspected > 0)
+    np.testing.assert_array_equal(result.decisions == SUSPECTED_LUNG.value, result.suspected > 0)
 
 
 def test_airways_are_never_taken_in():

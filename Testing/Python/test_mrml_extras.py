@@ -10,7 +10,13 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
 
-from CovidLungQuantLib.labels import AIRWAYS_AND_VESSELS, SUB_VISUAL_LESION  # noqa: E402
+from CovidLungQuantLib.labels import (  # noqa: E402
+    AIRLESS_LUNG,
+    AIRWAYS_AND_VESSELS,
+    LEFT_OUT,
+    SUB_VISUAL_LESION,
+    SUSPECTED_LUNG,
+)
 from CovidLungQuantLib.mrml.extras import (  # noqa: E402
     airways_and_vessels_from_node,
     airways_and_vessels_of,
@@ -18,6 +24,8 @@ from CovidLungQuantLib.mrml.extras import (  # noqa: E402
     enhanced_of,
     enhanced_to_node,
     extras_to_nodes,
+    lung_decisions_of,
+    lung_decisions_to_node,
     sub_visual_of,
     sub_visual_to_node,
 )
@@ -196,3 +204,30 @@ def test_the_nodes_say_what_was_measured(scene, volume_node, run):
         "optimal window",
     ]
     assert len(lines) == 3 + len(run.enhancement.severities)
+
+
+def test_where_the_lung_network_differs_is_a_hidden_node_of_what_there_is(scene, volume_node, run):
+    decisions = np.zeros(run.labels.shape, np.uint8)
+    decisions[5:15, 10:20, 10:20] = AIRLESS_LUNG.value
+    decisions[20:25, 10:20, 10:20] = SUSPECTED_LUNG.value
+    decided = replace(run, lung_decisions=decisions)
+    assert lung_decisions_to_node(scene, run, volume_node) is None
+
+    node = lung_decisions_to_node(scene, decided, volume_node)
+    assert not node.GetDisplayVisibility()
+    assert lung_decisions_of(scene, volume_node) is node
+    assert node.GetSegmentation().GetNumberOfSegments() == 2
+    for label in (AIRLESS_LUNG, SUSPECTED_LUNG):
+        mask = segment_mask(node, label.segment_id, volume_node, [])
+        assert np.array_equal(mask, decisions == label.value)
+    voxel_ml = run.ct.geometry.voxel_volume_ml
+    assert node.GetDescription().split("\n") == [
+        f"Lung without air, counted: {1000 * voxel_ml:.0f} mL",
+        f"Perhaps lung without air, not counted: {500 * voxel_ml:.0f} mL",
+    ]
+
+    # A run that decides otherwise leaves nothing of the one before.
+    other = np.where(decisions == AIRLESS_LUNG.value, LEFT_OUT.value, 0).astype(np.uint8)
+    lung_decisions_to_node(scene, replace(run, lung_decisions=other), volume_node, node)
+    assert node.GetSegmentation().GetNumberOfSegments() == 1
+    assert np.array_equal(segment_mask(node, LEFT_OUT.segment_id, volume_node, []), other > 0)

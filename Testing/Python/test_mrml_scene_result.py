@@ -12,6 +12,7 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from small_chest import a_ct, a_label_map, a_quantification
 
+from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.labels import HIGH_OPACITY
 from CovidLungQuantLib.mrml.scene_result import (
     SceneResult,
@@ -157,3 +158,21 @@ def test_what_is_measured_again_names_the_network_of_its_own_result(
     assert with_model_of(replace(written, table=None), measured) is measured
     other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     assert with_model_of(replace(written, segmentation=other), measured) is measured
+
+
+def test_what_the_lung_network_decided_is_still_said_after_a_correction(scene: Any) -> None:
+    run = a_quantification()
+    told = ScanWarning("airless_lung_counted", "40 mL of the left lung hold no air.")
+    run = replace(run, warnings=(*run.warnings, told, ScanWarning("noisy", "The scan is noisy.")))
+    written = write_result(SceneResult(scene, ct_to_node(scene, run.ct)), run)
+
+    again = with_model_of(written, measure(a_ct(), a_label_map()))
+    assert told in again.warnings
+    labels = a_label_map()
+    labels[3, 5, 4] = HIGH_OPACITY.value
+    for _ in range(2):
+        corrected = with_model_of(written, measure(a_ct(), labels))
+        messages = [warning.message for warning in corrected.warnings]
+        assert messages[0] == f"Before it was corrected: {told.message}"
+        assert "The scan is noisy." not in messages
+        written = write_numbers(written, corrected)

@@ -13,9 +13,7 @@ import SimpleITK as sitk
 from markupsafe import escape
 from small_chest import MODEL_NAME, SHAPE, a_ct, a_label_map, a_quantification
 
-from CovidLungQuantLib.anatomy.lung_anatomy import COUNTED_AIRLESS, LEFT_OUT, SUSPECTED
 from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, orient_like, restore_orientation
-from CovidLungQuantLib.display.colors import COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR, SUSPECTED_COLOR
 from CovidLungQuantLib.display.density import density_colors, density_picture
 from CovidLungQuantLib.display.pictures import (
     box_around_lungs,
@@ -26,7 +24,7 @@ from CovidLungQuantLib.display.pictures import (
     encode_palette_png,
     window_grey,
 )
-from CovidLungQuantLib.labels import DISCLAIMER, LABELS, LUNG_SEGMENTS
+from CovidLungQuantLib.labels import DISCLAIMER, LABELS, LUNG_DECISIONS, LUNG_SEGMENTS
 from CovidLungQuantLib.measures.severity import severity_notes
 from CovidLungQuantLib.outputs.report import report_html
 
@@ -150,7 +148,7 @@ def test_what_the_lung_network_decided_is_drawn_where_most_of_it_lies(tmp_path: 
     orientation = lps_oriented(quantification.ct)[1]
     upright = np.zeros_like(orient_like(quantification.labels, orientation))
     z, y, x = np.argwhere(orient_like(quantification.labels, orientation) > 0)[0]
-    upright[z, y, x : x + 3] = COUNTED_AIRLESS, LEFT_OUT, SUSPECTED
+    upright[z, y, x : x + 3] = [label.value for label in LUNG_DECISIONS]
     decisions = restore_orientation(upright, orientation)
     page = report_html(replace(quantification, lung_decisions=decisions))
     part = page.split("Where the lung network sees other lungs")[1].split("<h2>")[0]
@@ -161,8 +159,7 @@ def test_what_the_lung_network_decided_is_drawn_where_most_of_it_lies(tmp_path: 
     for overlay in overlays:
         shown = {tuple(colour[:3]) for colour in overlay[overlay[..., 3] > 0].tolist()}
         assert shown == {
-            tuple(round(255 * share) for share in color)
-            for color in (COUNTED_AIRLESS_COLOR, LEFT_OUT_COLOR, SUSPECTED_COLOR)
+            tuple(round(255 * share) for share in label.color) for label in LUNG_DECISIONS
         }
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from CovidLungQuantLib.anatomy.lung_network import ChestNetwork, LungNetworkConfig
 from CovidLungQuantLib.anatomy.lung_weights import LUNG_MODEL_FILE, load_lung_model, save_lung_model
 from CovidLungQuantLib.anatomy.threshold_lungs import BodyAndAir
-from CovidLungQuantLib.display.colors import COUNTED_AIRLESS_COLOR
-from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.labels import AIRLESS_LUNG, LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
 from research import lung_card, lung_pictures
 from research.lung_bank import KnownLungs
 from research.lung_figures import COLUMNS
@@ -97,7 +96,7 @@ def test_planes_show_what_the_network_took_in(monkeypatch):
     coronal_by_air, coronal, axial_by_air, axial = lung_pictures.planes(hu, scan, None)
     assert coronal.shape == (20, 40, 3) and axial.shape == (30, 40, 3)
     grey = lung_pictures.painted(np.full((1, 1), 40), [])[0, 0]
-    orange = 0.55 * grey + 0.45 * 255 * np.array(COUNTED_AIRLESS_COLOR)
+    orange = 0.55 * grey + 0.45 * 255 * np.array(AIRLESS_LUNG.color)
     np.testing.assert_allclose(axial[20, 10], orange, atol=1)
     np.testing.assert_array_equal(axial_by_air[20, 10], grey)
     np.testing.assert_array_equal(coronal_by_air[0, 0], coronal[0, 0])

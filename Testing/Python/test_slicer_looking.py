@@ -162,6 +162,7 @@ def test_without_a_result_there_is_nothing_to_look_at(panel: Any) -> None:
         "airwaysCheckBox",
         "vesselsCheckBox",
         "subVisualCheckBox",
+        "lungNetworkCheckBox",
     }
     assert not any(getattr(ui, name).enabled for name in offered)
     assert not ui.largestLesionButton.enabled
