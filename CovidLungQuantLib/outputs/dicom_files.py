@@ -328,7 +328,11 @@ def _tracking_name(finding: str, region: str) -> str:
 def _parameters(provenance: Provenance | None) -> dict[str, str] | None:
     if provenance is None or provenance.model_sha256 is None:
         return None
-    return {"model SHA-256": provenance.model_sha256}
+    parameters = {"model SHA-256": provenance.model_sha256}
+    if provenance.lung_model_name is not None and provenance.lung_model_sha256 is not None:
+        parameters["lung model"] = provenance.lung_model_name
+        parameters["lung model SHA-256"] = provenance.lung_model_sha256
+    return parameters
 
 
 def _groups(quantification: Quantification, segmentation: Segmentation) -> list[MeasurementGroup]:

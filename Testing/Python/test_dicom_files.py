@@ -160,6 +160,25 @@ def test_a_corrected_result_is_semiautomatic(tmp_path: Path):
     assert segment.algorithm_type.value == "SEMIAUTOMATIC"
 
 
+def test_the_network_that_told_the_lungs_is_named_too(tmp_path: Path):
+    quantification, files = a_series(tmp_path / "scan")
+    provenance = replace(
+        quantification.provenance, lung_model_name="lungs", lung_model_sha256="cd" * 32
+    )
+    segmentation, report = result_of(
+        tmp_path / "out", replace(quantification, provenance=provenance), files
+    )
+    for label in LABELS:
+        segment = segmentation.get_segment_description(label.value)
+        assert segment.algorithm_identification.parameters == {
+            "model SHA-256": "ab" * 32,
+            "lung model": "lungs",
+            "lung model SHA-256": "cd" * 32,
+        }
+    # pydicom shortens long texts when it prints.
+    assert "lung model SHA-256: " + "cd" * 32 in report.to_json()
+
+
 def test_lungs_without_lesions_have_empty_segments_and_no_invented_numbers(tmp_path: Path):
     quantification, files = a_series(tmp_path / "scan")
     labels = np.minimum(a_label_map(), 1)
