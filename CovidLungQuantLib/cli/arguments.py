@@ -50,6 +50,17 @@ def given_path(text: str) -> Path:
     return _named(text)
 
 
+def scan_path(text: str) -> Path:
+    """The path of a scan: a file or folder that is there, so that nothing is loaded in vain.
+
+    Raises:
+        BadInputError: as `given_path`, or there is nothing.
+    """
+    if _status(text) is None:
+        raise BadInputError(f'There is no file or folder "{_name(text)}"; check the path.')
+    return _named(text)
+
+
 def text_file(text: str) -> Path:
     """The path of a table, a list or a configuration; raises as `given_path`, or it is huge."""
     _check_size(text, MOST_TEXT_BYTES)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from CovidLungQuantLib.cli.arguments import given_path
+from CovidLungQuantLib.cli.arguments import given_path, scan_path
 from CovidLungQuantLib.cli.options import (
     CT_HELP,
     add_debug_option,
@@ -37,7 +37,7 @@ def add_parser(commands: Commands) -> None:
         help="enhance the lung of a CT: vessels and airways out, the scan's own baseline off",
         epilog=DISCLAIMER,
     )
-    parser.add_argument("ct", type=given_path, metavar="CT", help=CT_HELP)
+    parser.add_argument("ct", type=scan_path, metavar="CT", help=CT_HELP)
     parser.add_argument(
         "-o",
         "--output",

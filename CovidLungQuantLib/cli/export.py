@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from CovidLungQuantLib.cli.arguments import given_path, text_file
+from CovidLungQuantLib.cli.arguments import given_path, scan_path, text_file
 from CovidLungQuantLib.cli.options import CT_HELP, add_debug_option, add_series_option
 from CovidLungQuantLib.cli.progress_bar import shown_progress
 from CovidLungQuantLib.errors import BadInputError
@@ -44,7 +44,7 @@ def add_parser(commands: Commands) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("ct", type=given_path, nargs="?", metavar="CT", help=CT_HELP)
+    parser.add_argument("ct", type=scan_path, nargs="?", metavar="CT", help=CT_HELP)
     parser.add_argument(
         "segmentation",
         type=given_path,

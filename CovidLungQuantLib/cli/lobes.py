@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from CovidLungQuantLib.cli.arguments import given_path
+from CovidLungQuantLib.cli.arguments import given_path, scan_path
 from CovidLungQuantLib.cli.options import (
     CT_HELP,
     add_debug_option,
@@ -31,7 +31,7 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "lobes", help="divide the lungs of a CT, or of a lung mask, into their five lobes"
     )
-    parser.add_argument("ct", type=given_path, nargs="?", metavar="CT", help=CT_HELP)
+    parser.add_argument("ct", type=scan_path, nargs="?", metavar="CT", help=CT_HELP)
     parser.add_argument(
         "--lungs",
         type=given_path,

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from CovidLungQuantLib.cli.arguments import given_path
+from CovidLungQuantLib.cli.arguments import given_path, scan_path
 from CovidLungQuantLib.cli.options import CT_HELP, add_lobe_option, add_result_options
 from CovidLungQuantLib.cli.progress_bar import READ_UNTIL, WRITE_FROM, shown_progress
 from CovidLungQuantLib.cli.results import (
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser("measure", help="measure a segmentation that exists")
-    parser.add_argument("ct", type=given_path, metavar="CT", help=CT_HELP)
+    parser.add_argument("ct", type=scan_path, metavar="CT", help=CT_HELP)
     parser.add_argument(
         "segmentation",
         type=given_path,

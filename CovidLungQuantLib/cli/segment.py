@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from CovidLungQuantLib.cli.arguments import finite_number, given_path
+from CovidLungQuantLib.cli.arguments import finite_number, scan_path
 from CovidLungQuantLib.cli.options import (
     CT_HELP,
     add_device_option,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser("segment", help="segment lungs and lesions of a CT and measure")
-    parser.add_argument("ct", type=given_path, metavar="CT", help=CT_HELP)
+    parser.add_argument("ct", type=scan_path, metavar="CT", help=CT_HELP)
     add_result_options(parser)
     add_device_option(parser, "where the network runs")
     add_model_option(parser)

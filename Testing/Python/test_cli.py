@@ -248,7 +248,8 @@ def test_results_already_there_are_refused_before_anything_is_read(
 ):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "measurements.csv").write_text("keep")
-    inputs = ["absent.nrrd", "absent.seg.nrrd"][: 1 if command == "segment" else 2]
+    (tmp_path / "unread.nrrd").touch()
+    inputs = [tmp_path / "unread.nrrd", "absent.seg.nrrd"][: 1 if command == "segment" else 2]
 
     done = run(command, *inputs, "-o", tmp_path / "out")
 
@@ -293,10 +294,11 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
 def test_options_are_refused_before_the_scan_is_read(
     run: Callable[..., Done], options: tuple[str, ...], part: str, tmp_path: Path
 ):
-    done = run("segment", tmp_path / "absent.nrrd", "-o", tmp_path / "out", *options)
+    (tmp_path / "unread.nrrd").touch()
+    done = run("segment", tmp_path / "unread.nrrd", "-o", tmp_path / "out", *options)
 
     assert done.returncode == 2
-    assert part in done.stderr and "absent" not in done.stderr
+    assert part in done.stderr and "unread" not in done.stderr
 
 
 def test_the_help_lists_every_way_to_tell_lesions_apart(run: Callable[..., Done]):
@@ -402,10 +404,11 @@ def test_enhance_refuses_before_the_scan_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.chdir(tmp_path)
-    done = run("enhance", "absent.nrrd", *arguments)
+    (tmp_path / "unread.nrrd").touch()
+    done = run("enhance", "unread.nrrd", *arguments)
     assert done.returncode == 2
-    assert part in done.stderr and "absent" not in done.stderr
-    assert not list(tmp_path.iterdir())
+    assert part in done.stderr and "unread" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["unread.nrrd"]
 
 
 def test_the_phantom_is_written_once_with_its_geometry(run: Callable[..., Done], tmp_path: Path):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -236,3 +238,18 @@ def test_nonsense_is_refused_in_one_sentence_and_leaves_nothing(
     check_refusal(arguments, capsys, LONGEST_S)
 
     assert all_below(place.parent) == before
+
+
+@pytest.mark.parametrize("command", ["segment", "measure", "lobes", "enhance", "export"])
+def test_a_scan_that_is_not_there_is_told_before_any_library_is_loaded(command: str):
+    statements = (
+        "import sys\n"
+        "from CovidLungQuantLib.cli.program import run\n"
+        f"code = run([{command!r}, 'no-such-scan', '-o', 'out'])\n"
+        "print(code, [name for name in ('SimpleITK', 'torch') if name in sys.modules])\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", statements], capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "2 []\n"
+    assert process.stderr.endswith('There is no file or folder "no-such-scan"; check the path.\n')

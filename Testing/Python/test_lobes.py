@@ -195,7 +195,7 @@ def test_the_command_line_says_what_is_wrong(tmp_path, lungs, capsys):
     sitk.WriteImage(sitk.GetImageFromArray(lungs * 7), str(tmp_path / "bad.nrrd"))
     for arguments, message in (
         ([], "Give either a CT or"),
-        (["ct.nrrd", "--lungs", "mask.nrrd"], "Give either a CT or"),
+        ([str(tmp_path / "bad.nrrd"), "--lungs", "mask.nrrd"], "Give either a CT or"),
         (["--lungs", str(tmp_path / "bad.nrrd")], "values other than 0, 1"),
         (["--lungs", str(tmp_path / "none.nrrd")], "There is no file"),
         ([str(tmp_path / "none.nrrd")], "There is no file or folder"),
