@@ -111,14 +111,14 @@ def _unet_attention() -> TrainingConfig:
     )
 
 
-def _unet_varied() -> TrainingConfig:
-    """The U-Net for twice as long on samples changed further: for scans of other kinds.
+def _varied(config: TrainingConfig, alone: int) -> TrainingConfig:
+    """For twice as long on samples changed further, for scans of other kinds.
 
-    Some of them have lung without air or a smeared diaphragm.
+    Some of them have lung without air or a smeared diaphragm. `alone`: epochs before the attention
+    branch learns.
     """
-    unet = _unet()
     further = replace(
-        unet.augmentation,
+        config.augmentation,
         rotation_degrees=20.0,
         scale_range=(0.75, 1.3),
         hu_gain=0.15,
@@ -129,13 +129,25 @@ def _unet_varied() -> TrainingConfig:
         contrast=0.3,
     )
     return replace(
-        unet,
+        config,
         augmentation=further,
-        epochs=110,
+        epochs=config.epochs + alone,
         painted_variants=8,
         dense_share=0.3,
         motion_share=0.3,
     )
+
+
+def _unet_varied() -> TrainingConfig:
+    unet = _unet()
+    return _varied(unet, unet.epochs)
+
+
+def _attention_varied() -> TrainingConfig:
+    """The varied U-Net as the main branch, on samples as varied."""
+    attention = _unet_attention()
+    alone = attention.main_branch_epochs
+    return replace(_varied(attention, alone), main_branch_epochs=2 * alone)
 
 
 # The first is the default.
@@ -148,5 +160,6 @@ RECIPES = {
         "that U-Net as the main branch, as the shipped weights were trained", _unet_attention
     ),
     "unet-varied": Recipe("unet for twice as long, on samples changed further", _unet_varied),
+    "attention-varied": Recipe("that U-Net as the main branch, likewise", _attention_varied),
 }
 DEFAULT_RECIPE = next(iter(RECIPES))

@@ -136,6 +136,13 @@ def test_every_recipe_survives_its_file(tmp_path, name):
     assert read_config(a_config_file(tmp_path, recipe(name))) == recipe(name)
 
 
+def test_the_varied_attention_network_goes_on_from_the_varied_unet():
+    unet, attention = recipe("unet-varied"), recipe("attention-varied")
+    assert attention.main_branch_epochs == unet.epochs
+    for name in ("augmentation", "painted_variants", "dense_share", "motion_share"):
+        assert getattr(attention, name) == getattr(unet, name) != getattr(recipe("unet"), name)
+
+
 def test_a_recipe_that_does_not_exist_is_refused():
     with pytest.raises(BadInputError, match="paper, short"):
         recipe("long")
