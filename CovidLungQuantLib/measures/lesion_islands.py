@@ -24,11 +24,13 @@ class LesionIsland:
         volume_ml: its volume.
         place: a voxel (z, y, x) of it to look at: in the slice along the first axis where it is
             largest, nearest to its middle there.
+        box: slices (z, y, x) of the label map that just hold it.
         lobe: the lobe that holds most of it; None where lobes are not known.
     """
 
     volume_ml: float
     place: tuple[int, int, int]
+    box: tuple[slice, slice, slice]
     lobe: Lobe | None
 
 
@@ -56,11 +58,17 @@ def lesion_islands(
             break
         around = boxes[index]
         mask = numbered[around] == index + 1
-        z, y, x = start + [part.start for part in around] + _place_in(mask)
+        corner = start + [part.start for part in around]
+        z, y, x = corner + _place_in(mask)
+        z_slice, y_slice, x_slice = (
+            slice(int(first), int(first) + size)
+            for first, size in zip(corner, mask.shape, strict=True)
+        )
         islands.append(
             LesionIsland(
                 volume_ml=float(volumes_ml[index]),
                 place=(int(z), int(y), int(x)),
+                box=(z_slice, y_slice, x_slice),
                 lobe=None if lobes is None else _main_lobe(lobes[box][around][mask]),
             )
         )
