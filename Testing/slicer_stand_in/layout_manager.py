@@ -79,7 +79,7 @@ class LayoutManager(RefusesUnknownNames):
             if node.IsA("vtkMRMLSliceNode") and name not in self.standInSliceLogics:
                 logic = slicer.vtkMRMLSliceLogic()
                 logic.SetMRMLScene(node.GetScene())
-                logic.AddSliceNode(name)
+                logic.SetSliceNode(node)
                 self.standInSliceLogics[name] = logic
             if node.IsA("vtkMRMLPlotViewNode") and name not in self.standInPlotWidgets:
                 self.standInPlotWidgets[name] = PlotWidget(node)
