@@ -31,7 +31,7 @@ from CovidLungQuantPanel.inputs import InputsSection
 from CovidLungQuantPanel.install import Installation
 from CovidLungQuantPanel.lesions import LesionsSection
 from CovidLungQuantPanel.logic import CovidLungQuantLogic
-from CovidLungQuantPanel.looking import LookingSection, registerLayout
+from CovidLungQuantPanel.looking import LookingSection
 from CovidLungQuantPanel.parameter_sets import chooseAfterImport
 from CovidLungQuantPanel.preferences import applyModelsFolder
 from CovidLungQuantPanel.reports import ReportsSection
@@ -41,6 +41,7 @@ from CovidLungQuantPanel.sample_data import registerSampleData
 from CovidLungQuantPanel.self_test import CovidLungQuantTest, makeSyntheticChest
 from CovidLungQuantPanel.settings import SettingsSection
 from CovidLungQuantPanel.teaching import TeachingSection
+from CovidLungQuantPanel.views import prepareViews
 
 from CovidLungQuantLib.labels import DISCLAIMER
 
@@ -74,7 +75,7 @@ class CovidLungQuant(ScriptedLoadableModule):
             "The network follows Grodecki, Killekar et al. 2021 (arXiv:2104.00138)."
         )
         # Views can be arranged once the main window is there.
-        slicer.app.connect("startupCompleted()", registerLayout)
+        slicer.app.connect("startupCompleted()", prepareViews)
         slicer.app.connect("startupCompleted()", registerSampleData)
         applyModelsFolder()
 

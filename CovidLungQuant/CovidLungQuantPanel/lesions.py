@@ -271,8 +271,8 @@ class LesionsSection(Section):
         lesion = self._lesionOf(index)
         self._parameterNode.shownLesion = 0 if lesion is None else index
         if lesion is not None:
-            place = lesion.island.place
-            self._act(look_at, slicer.mrmlScene, self._parameterNode.inputVolume, place)
+            volume, island = self._parameterNode.inputVolume, lesion.island
+            self._act(look_at, slicer.mrmlScene, volume, island.place, island.box)
 
     def _lesionOf(self, index):
         lesions = self._review.lesions if self._review is not None else ()

@@ -21,7 +21,6 @@ from CovidLungQuantLib.mrml.display import (
 from CovidLungQuantLib.mrml.layout import (
     LAYOUT_ID,
     is_layout_shown,
-    register_layout,
     show_layout,
     show_table_and_chart,
 )
@@ -31,6 +30,7 @@ from CovidLungQuantLib.mrml.volume_rendering import (
     show_volume_rendering,
 )
 from CovidLungQuantPanel.section import Section, resultOf
+from CovidLungQuantPanel.views import findLayoutNode, fitSlicesOnceLaidOut, prepareViews
 from CovidLungQuantPanel.widgets import showText
 
 # Names of `structures_of` and the boxes that show and hide them.
@@ -48,19 +48,6 @@ STRUCTURE_BOXES = {
 ALWAYS_OFFERED = ("normal lung", "GGO", "high opacity")
 
 
-def registerLayout():
-    """Make the layout known to Slicer, before a scene that was saved with it is loaded."""
-    layoutNode = _layoutNode()
-    if layoutNode is not None:
-        register_layout(layoutNode)
-
-
-def _layoutNode():
-    """Slicer's layout node; None where there is no main window."""
-    layoutManager = slicer.app.layoutManager()
-    return None if layoutManager is None else layoutManager.layoutLogic().GetLayoutNode()
-
-
 class LookingSection(Section):
     """Shows and hides what a run has found; every box shows what the nodes say."""
 
@@ -69,7 +56,7 @@ class LookingSection(Section):
         self._followedNodes = []
         self._structures = {}
         self._acting = False
-        registerLayout()
+        prepareViews()
         self._widget, self.ui = self._panel.addSection("Looking")
         for name, boxName in STRUCTURE_BOXES.items():
             getattr(self.ui, boxName).connect(
@@ -149,7 +136,7 @@ class LookingSection(Section):
 
     def onReadingLayout(self):
         """Choose the layout for reading a result."""
-        layoutNode = _layoutNode()
+        layoutNode = findLayoutNode()
         # After a run the user may be in another module, whose views are not to be taken away.
         if layoutNode is None or self._parameterNode is None:
             return
@@ -157,6 +144,7 @@ class LookingSection(Section):
         if before != LAYOUT_ID:
             self._parameterNode.layoutBefore = before
         self._showTableAndChart()
+        fitSlicesOnceLaidOut()
         self._show()
 
     def onSetChanged(self):
@@ -169,16 +157,18 @@ class LookingSection(Section):
             slicer.util.setSliceViewerLayers(background=volume, fit=True)
         if segmentation is not None:
             segmentation.SetDisplayVisibility(True)
-        if _layoutNode() is not None and is_layout_shown(_layoutNode()):
+        layoutNode = findLayoutNode()
+        if layoutNode is not None and is_layout_shown(layoutNode):
             self._showTableAndChart()
         self._show()
 
     def onLayoutBefore(self):
         """Go back to the layout that was shown before."""
-        layoutNode = _layoutNode()
+        layoutNode = findLayoutNode()
         show_layout(
             layoutNode, self._parameterNode.layoutBefore or layoutNode.SlicerLayoutFourUpView
         )
+        fitSlicesOnceLaidOut()
         self._show()
 
     def _showTableAndChart(self):
@@ -221,7 +211,7 @@ class LookingSection(Section):
             rendered = rendered_of(scene, self._volume)
             display = rendered and _renderingLogic().GetFirstVolumeRenderingDisplayNode(rendered)
             nodes += [display] if display else []
-        layoutNode = _layoutNode()
+        layoutNode = findLayoutNode()
         return nodes if layoutNode is None else [*nodes, layoutNode]
 
     def _follow(self, nodes):
@@ -270,7 +260,7 @@ class LookingSection(Section):
         ui.enhancedCheckBox.enabled = enhanced is not None
         ui.enhancedCheckBox.checked = enhanced is not None and is_in_slices(scene, enhanced)
         self._showFindings(enhanced)
-        layoutNode = _layoutNode()
+        layoutNode = findLayoutNode()
         ui.readingLayoutButton.enabled = layoutNode is not None
         ui.layoutBeforeButton.enabled = layoutNode is not None and is_layout_shown(layoutNode)
 

@@ -2,13 +2,14 @@
 
 What there is to show: `structures_of`. Showing and reading back: `show_structure`,
 `is_structure_shown`, `set_fill`, `set_outline`, `show_in_slices`, `is_in_slices`, `show_surfaces`,
-`are_surfaces_shown`, `look_at`.
+`are_surfaces_shown`, `look_at`, `fit_slices`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,10 @@ from CovidLungQuantLib.mrml.segments import BINARY_LABELMAP, CLOSED_SURFACE
 from CovidLungQuantLib.mrml.volumes import RAS_TO_LPS, geometry_of, node_to_world
 
 COMPOSITE_CLASS = "vtkMRMLSliceCompositeNode"
+SLICE_CLASS = "vtkMRMLSliceNode"
+# A lesion is read with what lies around it; closer up there are only voxels.
+LESION_SHARE_OF_VIEW = 1 / 3
+SMALLEST_VIEW_MM = 80.0
 # Lesions are seen through the lungs around them.
 LUNG_OPACITY_3D = 0.12
 LESION_OPACITY_3D = 1.0
@@ -149,8 +154,7 @@ def is_in_slices(scene: Any, volume_node: Any) -> bool:
 
 def composite_nodes(scene: Any) -> Iterator[Any]:
     """Yield the node of each slice view that says which volumes it shows."""
-    for index in range(scene.GetNumberOfNodesByClass(COMPOSITE_CLASS)):
-        yield scene.GetNthNodeByClass(index, COMPOSITE_CLASS)
+    yield from _nodes(scene, COMPOSITE_CLASS)
 
 
 def show_surfaces(segmentation_node: Any, shown: bool) -> None:
@@ -188,19 +192,82 @@ def are_surfaces_shown(segmentation_node: Any) -> bool:
     )
 
 
-def look_at(scene: Any, volume_node: Any, place: tuple[int, int, int]) -> None:
-    """Centre every slice view on a voxel (z, y, x) of a volume.
+def look_at(
+    scene: Any,
+    volume_node: Any,
+    place: tuple[int, int, int],
+    box: tuple[slice, slice, slice] | None = None,
+) -> None:
+    """Bring a lesion into the middle of every slice view.
+
+    Args:
+        scene: the MRML scene.
+        volume_node: the volume it lies in.
+        place: a voxel (z, y, x) of it; every view shows the slice through this one.
+        box: voxels (z, y, x) that just hold it; its middle becomes that of the view, and the view
+            zooms so that the box fills `LESION_SHARE_OF_VIEW` of it, with never less than
+            `SMALLEST_VIEW_MM` of the body in sight, nor more than the volume needs. None centres
+            the views on `place` and leaves their zoom alone.
 
     Raises:
         BadInputError: the volume is under a transform that bends.
     """
-    import slicer
+    geometry = geometry_of(volume_node)
+    index_to_world = node_to_world(volume_node) @ RAS_TO_LPS @ geometry.ijk_to_lps
+    seen = index_to_world @ np.array([*place[::-1], 1.0])
+    if box is None:
+        for slice_node in _nodes(scene, SLICE_CLASS):
+            slice_node.JumpSliceByCentering(*seen[:3])
+        return
+    lesion = _corners(index_to_world, box)
+    whole = _corners(index_to_world, tuple(slice(0, size) for size in geometry.shape))
+    for slice_node in _nodes(scene, SLICE_CLASS):
+        axes = _axes_of(slice_node)
+        middle = (lesion @ axes).min(axis=0) / 2 + (lesion @ axes).max(axis=0) / 2
+        middle[2] = seen[:3] @ axes[:, 2]
+        slice_node.JumpSliceByCentering(*(axes @ middle))
+        _zoom(slice_node, np.ptp(lesion @ axes, axis=0), np.ptp(whole @ axes, axis=0))
 
-    index_to_world = node_to_world(volume_node) @ RAS_TO_LPS @ geometry_of(volume_node).ijk_to_lps
-    right, anterior, superior, _ = index_to_world @ np.array([*place[::-1], 1.0])
-    slicer.vtkMRMLSliceNode.JumpAllSlices(
-        scene, right, anterior, superior, slicer.vtkMRMLSliceNode.CenteredJumpSlice
-    )
+
+def fit_slices(slice_logics: Iterable[Any]) -> None:
+    """Fit every slice view to its volume; each goes on showing the slice it shows.
+
+    Args:
+        slice_logics: of the views, whose nodes know the views' size.
+    """
+    for logic in slice_logics:
+        slice_node = logic.GetSliceNode()
+        offset_mm = slice_node.GetSliceOffset()
+        logic.FitSliceToBackground()
+        slice_node.SetSliceOffset(offset_mm)
+
+
+def _zoom(slice_node: Any, lesion_mm: np.ndarray, whole_mm: np.ndarray) -> None:
+    """Zoom a slice view to a lesion; sizes are those along the view's axes, in mm."""
+    width, height, _ = slice_node.GetDimensions()
+    shape = np.array([width, height]) / min(width, height)
+    # What the shorter side of the view has to show.
+    wanted_mm = (lesion_mm[:2] / shape).max() / LESION_SHARE_OF_VIEW
+    largest_mm = (whole_mm[:2] / shape).max()
+    side_mm = max(min(wanted_mm, largest_mm), SMALLEST_VIEW_MM)
+    slice_node.SetFieldOfView(*(side_mm * shape), slice_node.GetFieldOfView()[2])
+
+
+def _corners(index_to_world: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
+    """Outer corners of voxels (z, y, x) in RAS, mm: an array (8, 3)."""
+    edges = [(part.start - 0.5, part.stop - 0.5) for part in box[::-1]]
+    return np.array([(index_to_world @ [*corner, 1.0])[:3] for corner in product(*edges)])
+
+
+def _axes_of(slice_node: Any) -> np.ndarray:
+    """Directions of a slice view in RAS as columns: to the right, upwards, out of the screen."""
+    matrix = slice_node.GetSliceToRAS()
+    return np.array([[matrix.GetElement(row, column) for column in range(3)] for row in range(3)])
+
+
+def _nodes(scene: Any, class_name: str) -> Iterator[Any]:
+    for index in range(scene.GetNumberOfNodesByClass(class_name)):
+        yield scene.GetNthNodeByClass(index, class_name)
 
 
 def _display_of(segmentation_node: Any) -> Any:

@@ -1,4 +1,5 @@
-"""The layout for reading a result: three slice views, 3D, the lobe chart and the table.
+"""The layout for reading a result: large axial view, coronal, sagittal and 3D beside it; on a
+second tab the lobe chart above the table.
 
 `register_layout(layout_node)`, `show_layout(layout_node)` and, once it is shown,
 `show_table_and_chart(scene, table_node, chart_node)`.
@@ -10,42 +11,59 @@ from typing import Any
 
 # Of this extension alone; Slicer's own layouts have lower numbers.
 LAYOUT_ID = 28470
-LAYOUT_NAME = "COVID-19 Lung Quantification"
+IMAGES_TAB, NUMBERS_TAB = "Images", "Chart and table"
 TABLE_VIEW_CLASS = "vtkMRMLTableViewNode"
 PLOT_VIEW_CLASS = "vtkMRMLPlotViewNode"
+SLICE_VIEW_CLASS = "vtkMRMLSliceNode"
+VIEW_3D_CLASS = "vtkMRMLViewNode"
 # Slice views: name, orientation, label, colour, as in all of Slicer's layouts.
-_SLICES = (
-    ("Red", "Axial", "R", "#F34A33"),
-    ("Green", "Coronal", "G", "#6EB04B"),
-    ("Yellow", "Sagittal", "Y", "#EDD54C"),
-)
+_AXIAL = ("Red", "Axial", "R", "#F34A33")
+_CORONAL = ("Green", "Coronal", "G", "#6EB04B")
+_SAGITTAL = ("Yellow", "Sagittal", "Y", "#EDD54C")
 
 
 def layout_description() -> str:
     """Return the layout as Slicer's layout manager reads it."""
-    slices = "".join(
-        f'<item><view class="vtkMRMLSliceNode" singletontag="{name}">'
-        f'<property name="orientation" action="default">{orientation}</property>'
-        f'<property name="viewlabel" action="default">{label}</property>'
-        f'<property name="viewcolor" action="default">{color}</property></view></item>'
-        for name, orientation, label, color in _SLICES
+    beside = _split(
+        "vertical",
+        (_slice(*_CORONAL), 320),
+        (_slice(*_SAGITTAL), 320),
+        (_view(VIEW_3D_CLASS, "1", _property("viewlabel", "1")), 360),
+    )
+    images = _split("horizontal", (_slice(*_AXIAL), 580), (beside, 420))
+    numbers = _split(
+        "vertical",
+        (_view(PLOT_VIEW_CLASS, "PlotView1", _property("viewlabel", "P")), 500),
+        (_view(TABLE_VIEW_CLASS, "TableView1", _property("viewlabel", "T")), 500),
     )
     return (
-        '<layout type="vertical" split="true">'
-        f'<item splitSize="550"><layout type="horizontal">{slices}</layout></item>'
-        '<item splitSize="450"><layout type="horizontal" split="true">'
-        f"{_view('vtkMRMLViewNode', '1', '1', 340)}"
-        f"{_view(PLOT_VIEW_CLASS, 'PlotView1', 'P', 320)}"
-        f"{_view(TABLE_VIEW_CLASS, 'TableView1', 'T', 340)}"
-        "</layout></item></layout>"
+        f'<layout type="tab"><item name="{IMAGES_TAB}">{images}</item>'
+        f'<item name="{NUMBERS_TAB}">{numbers}</item></layout>'
     )
 
 
-def _view(class_name: str, tag: str, label: str, size: int) -> str:
-    return (
-        f'<item splitSize="{size}"><view class="{class_name}" singletontag="{tag}">'
-        f'<property name="viewlabel" action="default">{label}</property></view></item>'
+def _split(direction: str, *parts: tuple[str, int]) -> str:
+    """Parts beside or above each other that users can resize; of each its share in thousandths."""
+    items = "".join(f'<item splitSize="{share}">{part}</item>' for part, share in parts)
+    return f'<layout type="{direction}" split="true">{items}</layout>'
+
+
+def _slice(name: str, orientation: str, label: str, color: str) -> str:
+    return _view(
+        SLICE_VIEW_CLASS,
+        name,
+        _property("orientation", orientation)
+        + _property("viewlabel", label)
+        + _property("viewcolor", color),
     )
+
+
+def _view(class_name: str, tag: str, properties: str) -> str:
+    return f'<view class="{class_name}" singletontag="{tag}">{properties}</view>'
+
+
+def _property(name: str, value: str) -> str:
+    return f'<property name="{name}" action="default">{value}</property>'
 
 
 def register_layout(layout_node: Any) -> None:

@@ -19,7 +19,7 @@ from CovidLungQuantLib.measures.lesion_islands import doubtful_first, lesion_isl
 VOXEL_ML = 0.01
 
 
-def test_islands_come_largest_first_with_volume_place_and_lobe():
+def test_islands_come_largest_first_with_volume_place_box_and_lobe():
     labels = np.full((20, 30, 30), NORMAL_LUNG.value, np.uint8)
     lobes = np.full(labels.shape, RIGHT_UPPER_LOBE.value, np.uint8)
     lobes[:, :, 15:] = LEFT_LOWER_LOBE.value
@@ -30,9 +30,11 @@ def test_islands_come_largest_first_with_volume_place_and_lobe():
     assert large.volume_ml == pytest.approx((4 * 25 + 81) * VOXEL_ML)
     # In the slice where it is largest, in the middle.
     assert large.place == (12, 22, 22)
+    assert large.box == (slice(10, 15), slice(18, 27), slice(18, 27))
     assert large.lobe is LEFT_LOWER_LOBE
     assert small.volume_ml == pytest.approx(18 * VOXEL_ML)
     assert small.place == (2, 3, 3)
+    assert small.box == (slice(2, 4), slice(2, 5), slice(2, 5))
     assert small.lobe is RIGHT_UPPER_LOBE
 
 

@@ -17,8 +17,9 @@ from CovidLungQuantLib.mrml import density, display, layout, volume_rendering  #
 from CovidLungQuantLib.mrml.extras import enhanced_of, extras_to_nodes  # noqa: E402
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node, segmentation_to_node  # noqa: E402
 from CovidLungQuantLib.mrml.segments import CLOSED_SURFACE  # noqa: E402
-from CovidLungQuantLib.mrml.volumes import ct_to_node, geometry_of, voxels  # noqa: E402
+from CovidLungQuantLib.mrml.volumes import ct_to_node, fill_image, geometry_of, voxels  # noqa: E402
 from Testing.Python.small_airways_and_vessels import LESION, LUNG, an_enhanced_quantification  # noqa: E402
+from Testing.slicer_stand_in.layout_manager import VIEWS_SIZE, boxes_of  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +154,74 @@ def test_slice_views_are_centred_on_a_voxel(shown):
         matrix = shown.scene.GetNthNodeByClass(index, "vtkMRMLSliceNode").GetSliceToRAS()
         centre = [matrix.GetElement(row, 3) for row in range(3)]
         np.testing.assert_allclose(centre, expected[:3], atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(557, 602), (403, 178)])
+def test_a_lesion_fills_a_third_of_every_view_and_its_middle(shown, size):
+    for logic, orientation in zip(shown.slice_logics, ("Axial", "Coronal"), strict=True):
+        logic.GetSliceNode().SetOrientation(orientation)
+        logic.ResizeSliceNode(*size)
+    volume = a_volume(shown.scene, (200, 300, 300))
+    # 30 × 60 × 40 voxels of 1 mm³.
+    box = (slice(40, 70), slice(80, 140), slice(120, 160))
+    display.look_at(shown.scene, volume, (44, 100, 130), box)
+
+    # Through the voxel, in the middle of the box.
+    expected = {
+        "Axial": ((40, 60), [-139.5, -109.5, 44]),
+        "Coronal": ((40, 30), [-139.5, -100, 54.5]),
+    }
+    for node in (logic.GetSliceNode() for logic in shown.slice_logics):
+        lesion_mm, place = expected[node.GetOrientation()]
+        matrix, field_mm = node.GetSliceToRAS(), node.GetFieldOfView()[:2]
+        middle = [matrix.GetElement(row, 3) for row in range(3)]
+        np.testing.assert_allclose(middle, place, atol=1e-6)
+        shares = [lesion / field for lesion, field in zip(lesion_mm, field_mm, strict=True)]
+        assert max(shares) == pytest.approx(1 / 3)
+        # Neither stretched nor squeezed.
+        assert field_mm[0] / field_mm[1] == pytest.approx(size[0] / size[1])
+
+
+def test_views_zoom_neither_into_voxels_nor_out_of_the_volume(shown):
+    volume = a_volume(shown.scene, (100, 100, 120))
+    shown.slice_logics[0].GetSliceNode().SetOrientation("Axial")
+    shown.slice_logics[0].ResizeSliceNode(400, 400)
+    node = shown.slice_logics[0].GetSliceNode()
+    display.look_at(shown.scene, volume, (5, 5, 5), (slice(5, 7), slice(5, 7), slice(5, 7)))
+    assert node.GetFieldOfView()[:2] == (80, 80)
+    display.look_at(shown.scene, volume, (50, 50, 50), (slice(0, 90), slice(0, 90), slice(0, 90)))
+    assert node.GetFieldOfView()[:2] == (120, 120)
+
+
+def test_views_are_fitted_and_stay_at_their_slice(shown):
+    logic = shown.slice_logics[0]
+    node = logic.GetSliceNode()
+    node.SetOrientation("Axial")
+    logic.ResizeSliceNode(557, 602)
+    display.look_at(
+        shown.scene, shown.volume, (12, 34, 36), (slice(10, 14), slice(20, 60), slice(30, 50))
+    )
+    offset_mm = node.GetSliceOffset()
+    display.fit_slices(shown.slice_logics)
+    assert node.GetSliceOffset() == pytest.approx(offset_mm)
+    bounds = np.zeros(6)
+    shown.volume.GetRASBounds(bounds)
+    matrix = node.GetSliceToRAS()
+    middle = [matrix.GetElement(row, 3) for row in range(2)]
+    np.testing.assert_allclose(middle, [bounds[:2].mean(), bounds[2:4].mean()], atol=0.5)
+    width_mm, height_mm, _ = node.GetFieldOfView()
+    assert width_mm >= bounds[1] - bounds[0] - 1e-6
+    assert height_mm >= bounds[3] - bounds[2] - 1e-6
+
+
+def a_volume(scene, shape):
+    """An empty volume of 1 mm³ voxels whose first lies at 0."""
+    image = vtk.vtkImageData()
+    fill_image(image, np.zeros(shape, np.int16))
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    node.SetAndObserveImageData(image)
+    node.SetIJKToRASDirections(-1, 0, 0, 0, -1, 0, 0, 0, 1)
+    return node
 
 
 def test_density_is_coloured_in_the_lesions_only(shown, run):
@@ -301,6 +370,17 @@ def test_the_layout_has_three_slices_3d_chart_and_table(scene, layout_node):
     slices = [scene.GetNthNodeByClass(index, "vtkMRMLSliceNode") for index in range(3)]
     orientations = {node.GetLayoutName(): node.GetOrientation() for node in slices}
     assert orientations == {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
+    boxes = {view: (tab, box) for view, tab, box in boxes_of(layout.layout_description())}
+    assert len(boxes) == 6
+    sizes = {view: width * height for view, (_, (_, _, width, height)) in boxes.items()}
+    # What is read slice by slice is by far the largest; numbers are not among the images.
+    assert sizes["Red"] > 4 * max(sizes["Green"], sizes["Yellow"])
+    images, numbers = {"Red", "Green", "Yellow", "1"}, {"PlotView1", "TableView1"}
+    assert {boxes[view][0] for view in images} == {layout.IMAGES_TAB}
+    assert {boxes[view][0] for view in numbers} == {layout.NUMBERS_TAB}
+    # Wide enough for the controls above a view, the table and the axis of the chart.
+    assert min(width for _, (_, _, width, _) in boxes.values()) >= 400
+    assert all(boxes[view][1][2] == VIEWS_SIZE[0] for view in numbers)
     # Back, and no second description.
     layout.show_layout(layout_node, layout_node.SlicerLayoutFourUpView)
     assert layout_node.GetViewArrangement() == layout_node.SlicerLayoutFourUpView

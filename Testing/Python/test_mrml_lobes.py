@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
 vtk = pytest.importorskip("vtk")
@@ -11,7 +12,7 @@ vtk = pytest.importorskip("vtk")
 from CovidLungQuantLib.ct import CTVolume, Geometry  # noqa: E402
 from CovidLungQuantLib.errors import BadInputError  # noqa: E402
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LOBES  # noqa: E402
-from CovidLungQuantLib.mrml.chart import lobe_chart_of, lobe_chart_to_node  # noqa: E402
+from CovidLungQuantLib.mrml.chart import lobe_chart_of, lobe_chart_to_node, name_axis  # noqa: E402
 from CovidLungQuantLib.mrml.lobes import (  # noqa: E402
     lobes_from_node,
     lobes_of,
@@ -25,6 +26,7 @@ from CovidLungQuantLib.mrml.volumes import ct_to_node, fill_image  # noqa: E402
 from CovidLungQuantLib.pipeline import Quantification, measure  # noqa: E402
 from CovidLungQuantLib.terminology import terminology_entry  # noqa: E402
 from Testing.Python.small_lobes import SHAPE, SPACING_MM, small_lobes  # noqa: E402
+from Testing.slicer_stand_in.plot_view import PlotView  # noqa: E402
 
 FLIPPED = np.diag([-1.0, 1.0, -1.0])
 
@@ -191,11 +193,14 @@ def test_the_chart_shows_ggo_and_high_opacity_of_each_lobe(scene, volume_node, r
         ((GGO, "ggo_percent"), (HIGH_OPACITY, "high_opacity_percent"))
     ):
         series = chart_node.GetNthPlotSeriesNode(index)
-        assert series.GetPlotType() == series.PlotTypeBar
+        assert series.GetPlotType() == series.PlotTypeScatterBar
+        assert series.GetName() == label.name
         np.testing.assert_allclose(series.GetColor(), label.color, atol=1e-6)
         table = series.GetTableNode().GetTable()
         shown = [table.GetColumnByName(series.GetYColumnName()).GetValue(row) for row in range(5)]
         assert shown == [getattr(row, field) for row in run.measurements.lobes]
+        places = table.GetColumnByName(series.GetXColumnName())
+        assert [places.GetValue(row) for row in range(5)] == [1, 2, 3, 4, 5]
         labels = table.GetColumnByName(series.GetLabelColumnName())
         assert [labels.GetValue(row) for row in range(5)] == ["RUL", "RML", "RLL", "LUL", "LLL"]
     assert (
@@ -206,6 +211,91 @@ def test_the_chart_shows_ggo_and_high_opacity_of_each_lobe(scene, volume_node, r
         .GetValue(2)
         > 0
     )
+
+
+def test_the_axis_shows_the_lobes_and_nothing_beside_them(scene, volume_node, run):
+    chart_node = lobe_chart_to_node(scene, run, volume_node)
+    view = plot_view(scene, chart_node)
+    axis = view.chart().GetAxis(vtk.vtkAxis.BOTTOM)
+    # What the nodes alone can say: numbers, and what they are.
+    assert (axis.GetMinimum(), axis.GetMaximum()) == (0.5, 5.5)
+    assert axis.GetTitle() == "Lobes 1 to 5: RUL, RML, RLL, LUL, LLL"
+
+    name_axis(axis, chart_node)
+    view.chart()
+    ticks, labels = axis.GetTickPositions(), axis.GetTickLabels()
+    assert {ticks.GetValue(index): labels.GetValue(index) for index in range(5)} == {
+        1: "RUL",
+        2: "RML",
+        3: "RLL",
+        4: "LUL",
+        5: "LLL",
+    }
+    assert labels.GetNumberOfValues() == 5
+
+
+def test_the_axis_of_another_chart_gets_its_numbers_back(scene, volume_node, run):
+    chart_node = lobe_chart_to_node(scene, run, volume_node)
+    axis = plot_view(scene, chart_node).chart().GetAxis(vtk.vtkAxis.BOTTOM)
+    earlier = scene.CopyNode(chart_node)
+    earlier.RemoveAllPlotSeriesNodeIDs()
+    series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
+    series.SetPlotType(series.PlotTypeBar)
+    earlier.AddAndObservePlotSeriesNodeID(series.GetID())
+    # Of charts of the first kind the lobes lie at 0 to 4.
+    for other in (scene.AddNewNodeByClass("vtkMRMLPlotChartNode"), earlier, None):
+        name_axis(axis, chart_node)
+        name_axis(axis, other)
+        shown = axis.GetTickLabels()
+        assert "RUL" not in [shown.GetValue(index) for index in range(shown.GetNumberOfValues())]
+
+
+def test_the_legend_hides_no_bar(scene, volume_node, run, tmp_path):
+    chart_node = lobe_chart_to_node(scene, run, volume_node)
+    view = plot_view(scene, chart_node)
+
+    def bars(name: str) -> np.ndarray:
+        view.standInDraw(tmp_path / name, (480, 290))
+        picture = np.asarray(Image.open(tmp_path / name).convert("RGB")).astype(int)
+        colors = [np.round(255 * np.array(label.color)) for label in (GGO, HIGH_OPACITY)]
+        return np.any([np.abs(picture - color).max(axis=2) < 12 for color in colors], axis=0)
+
+    with_legend = bars("with.png")
+    chart_node.SetLegendVisibility(False)
+    without = bars("without.png")
+    # The highest bar stands in the last lobe, below the legend.
+    assert without[:, 400:].sum() > 1000
+    assert with_legend[without].all()
+    assert with_legend.sum() > without.sum()
+
+
+def test_a_chart_of_the_first_kind_is_renewed_in_place(scene, volume_node, run):
+    chart_node = lobe_chart_to_node(scene, run, volume_node)
+    for index in range(2):
+        series = chart_node.GetNthPlotSeriesNode(index)
+        series.SetName(f"scan {index}")
+        series.SetPlotType(series.PlotTypeBar)
+        series.SetXColumnName("")
+    before = scene.GetNumberOfNodes()
+    lobe_chart_to_node(scene, run, volume_node)
+    assert scene.GetNumberOfNodes() == before
+    names = [chart_node.GetNthPlotSeriesNode(index).GetName() for index in range(2)]
+    assert names == ["GGO", "High opacity"]
+
+
+def test_a_healthy_lung_has_a_chart_too(scene, volume_node, run):
+    labels = (run.lobes > 0).astype(np.uint8)
+    healthy = measure(run.ct, labels, lobes=run.lobes)
+    chart_node = lobe_chart_to_node(scene, healthy, volume_node)
+    assert chart_node.GetYAxisRange() == (0.0, 5.0)
+
+
+def plot_view(scene, chart_node):
+    """Slicer's plot view of a chart, as the stand-in has it."""
+    node = scene.AddNewNodeByClass("vtkMRMLPlotViewNode")
+    node.SetLayoutName("PlotView1")
+    node.SetPlotChartNodeID(chart_node.GetID())
+    return PlotView(node)
 
 
 def test_a_result_without_lobes_takes_an_earlier_chart_away(scene, volume_node, run):

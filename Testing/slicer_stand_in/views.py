@@ -46,7 +46,7 @@ def draw_slice(slice_logic: Any, file: Path, size: tuple[int, int]) -> None:
     window, renderer = _window(size)
     renderer.AddViewProp(background)
     group = _managers(factory, SLICE_MANAGERS, renderer, node)
-    _save(window, file)
+    save_window(window, file)
     group.SetMRMLDisplayableNode(None)
 
 
@@ -77,7 +77,7 @@ def draw_3d(view_node: Any, segmentation_node: Any, file: Path, size: tuple[int,
     renderer.ResetCamera(bounds)
     camera.Zoom(ZOOM)
     renderer.ResetCameraClippingRange()
-    _save(window, file)
+    save_window(window, file)
     group.SetMRMLDisplayableNode(None)
 
 
@@ -87,6 +87,20 @@ def save_picture(picture: Image.Image, file: Path) -> None:
         COLOR_COUNT, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
     )
     palette.save(file, optimize=True)
+
+
+def save_window(window: Any, file: Path) -> None:
+    """Draw what an off-screen window of VTK's shows, and save it as a small PNG file."""
+    window.Render()
+    grabber = vtk.vtkWindowToImageFilter()
+    grabber.SetInput(window)
+    grabber.ReadFrontBufferOff()
+    grabber.Update()
+    image = grabber.GetOutput()
+    width, height, _ = image.GetDimensions()
+    rows = vtk_to_numpy(image.GetPointData().GetScalars())
+    pixels = rows.reshape(height, width, -1)[::-1, :, :3]
+    save_picture(Image.fromarray(np.ascontiguousarray(pixels)), file)
 
 
 def _window(size: tuple[int, int]) -> tuple[Any, Any]:
@@ -113,16 +127,3 @@ def _managers(factory: Any, names: tuple[str, ...], renderer: Any, node: Any) ->
     group.Initialize(factory, renderer)
     group.SetMRMLDisplayableNode(node)
     return group
-
-
-def _save(window: Any, file: Path) -> None:
-    window.Render()
-    grabber = vtk.vtkWindowToImageFilter()
-    grabber.SetInput(window)
-    grabber.ReadFrontBufferOff()
-    grabber.Update()
-    image = grabber.GetOutput()
-    width, height, _ = image.GetDimensions()
-    rows = vtk_to_numpy(image.GetPointData().GetScalars())
-    pixels = rows.reshape(height, width, -1)[::-1, :, :3]
-    save_picture(Image.fromarray(np.ascontiguousarray(pixels)), file)

@@ -15,10 +15,10 @@ class ShowLogic:
         self._writing = writing
 
     def showResult(self, result):
-        """Show the volume in a lung window under its segments; go to the larger kind of lesion."""
+        """Show the volume in a lung window under its segments, at the larger kind of lesion."""
         segmentationNode = result.segmentation
         show_in_lung_window(result.volume)
-        slicer.util.setSliceViewerLayers(background=result.volume)
+        slicer.util.setSliceViewerLayers(background=result.volume, fit=True)
         segmentationNode.SetDisplayVisibility(True)
         displayNode = segmentationNode.GetDisplayNode()
         displayNode.SetVisibility2DFill(not is_density_shown(result.scene, result.volume))
@@ -32,7 +32,7 @@ class ShowLogic:
         if volume_ml > 0:
             centre = segmentationNode.GetSegmentCenterRAS(label.segment_id)
             slicer.vtkMRMLSliceNode.JumpAllSlices(
-                result.scene, *centre, slicer.vtkMRMLSliceNode.CenteredJumpSlice
+                result.scene, *centre, slicer.vtkMRMLSliceNode.OffsetJumpSlice
             )
 
     def showSurfaces(self, segmentationNode, shown):
