@@ -3,7 +3,7 @@
     python -m Testing.slicer_stand_in.tutorial_pictures SCAN FOLDER
 
 The panel runs in the stand-in, not in 3D Slicer; views are drawn by Slicer's own libraries. Give
-the synthetic chest (`covidlungquant phantom`), never a patient's scan.
+the sample chest (`make tutorial` does), never a scan that may not be shown.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from PIL import Image
 from PySide6 import QtWidgets
 from PySide6.QtCore import QPoint, QRect
 from PySide6.QtGui import QImage
+from scipy import ndimage
 
 from CovidLungQuantLib.ct import CTVolume, read_ct
-from CovidLungQuantLib.labels import GGO
+from CovidLungQuantLib.labels import GGO, NORMAL_LUNG
 from CovidLungQuantLib.lesions.lesion_model import load_model
 from CovidLungQuantLib.measures.lesion_islands import lesion_islands
 from CovidLungQuantLib.models.registry import USER_MODELS_VARIABLE, model_path
@@ -43,6 +44,9 @@ from Testing.slicer_stand_in.views import draw_3d, draw_slice, save_picture
 MODULE_NAME = "CovidLungQuant"
 FIRST_NAME, LATER_NAME = "Chest CT 1", "Chest CT 2"
 LATER_DAY = 14
+# What is left of a lesion's density by then, and what it clears to.
+LESION_LEFT_SHARE = 0.4
+CLEARED_HU = -830.0
 # Small and quick, since nothing is to be learned.
 TEACHING_STEPS = 2
 TEACHING_SHAPE, TEACHING_SPACING_MM = (20, 128, 128), (2.8, 2.8, 15.0)
@@ -56,7 +60,7 @@ PATIENCE_S = 1800.0
 def main() -> int:
     """Go through the loop of the tutorial and save a picture at each step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("scan", type=Path, help="the synthetic chest")
+    parser.add_argument("scan", type=Path, help="the sample chest")
     parser.add_argument("folder", type=Path, help="where the pictures go")
     arguments = parser.parse_args()
     ct = read_ct(arguments.scan)
@@ -223,19 +227,27 @@ def _teach(camera: _Camera) -> None:
 
 
 def _follow_up(camera: _Camera, panel: Any, ct: CTVolume) -> None:
-    """Segment the same chest with fewer lesions and compare."""
+    """Segment the same chest with its lesions clearing, and compare."""
     import slicer
 
-    geometry = ct.geometry
-    later = chest_phantom(geometry.shape, geometry.spacing_mm, ggo_count=2, consolidation=False)
-    volume_node = ct_to_node(slicer.mrmlScene, later.ct)
+    chosen = panel.logic.getParameterNode()
+    labels = labels_after_stroke(chosen.outputSegmentation, chosen.inputVolume)
+    volume_node = ct_to_node(slicer.mrmlScene, _clearing(ct, labels))
     volume_node.SetName(LATER_NAME)
-    panel.logic.getParameterNode().inputVolume = volume_node
+    chosen.inputVolume = volume_node
     camera.press("segmentButton")
     scans = camera.find("timePointsTable")
     for row, day in ((0, 0), (1, LATER_DAY)):
         scans.item(row, 1).setText(str(day))
     camera.press("compareButton")
+
+
+def _clearing(ct: CTVolume, labels: np.ndarray) -> CTVolume:
+    """The scan as it may be later: consolidation has become hazy, ground glass is almost gone."""
+    lesions = ndimage.gaussian_filter((labels > NORMAL_LUNG.value).astype(np.float32), 1.0)
+    gone = lesions * (1.0 - LESION_LEFT_SHARE)
+    hu = ct.hu + gone * np.minimum(CLEARED_HU - ct.hu, 0.0)
+    return replace(ct, hu=np.rint(hu).astype(np.int16))
 
 
 if __name__ == "__main__":
