@@ -45,12 +45,14 @@ MODULE_NAME = "CovidLungQuant"
 FIRST_NAME, LATER_NAME = "Chest CT 1", "Chest CT 2"
 LATER_DAY = 14
 # What is left of a lesion's density by then, and what it clears to.
-LESION_LEFT_SHARE = 0.4
+LESION_LEFT_SHARE = 0.25
 CLEARED_HU = -830.0
 # Small and quick, since nothing is to be learned.
 TEACHING_STEPS = 2
 TEACHING_SHAPE, TEACHING_SPACING_MM = (20, 128, 128), (2.8, 2.8, 15.0)
-# Of the radius of a ball as large as the lesion.
+# The smallest lesion of at least this volume is painted over, with a brush of so many times the
+# radius of a ball as large.
+SMALL_LESION_ML = 3.0
 BRUSH_SHARE = 1.1
 VIEW_SIZE = (390, 320)
 MARGIN_PX = 6
@@ -106,7 +108,7 @@ def take_pictures(ct: CTVolume, folder: Path) -> None:
     camera.press("surfacesCheckBox")
 
     camera.press("correctButton")
-    _paint_around_the_largest_lesion(ct, volume_node, chosen.outputSegmentation)
+    _paint_around_a_small_lesion(ct, volume_node, chosen.outputSegmentation)
     camera.wait_until(lambda: not is_stale(chosen.outputTable))
     slicer.modules.covidlungquant.widgetRepresentation().enter()
     camera.take("correction", "correctionCollapsibleButton")
@@ -193,12 +195,11 @@ def _slice_view() -> Any:
     return logic
 
 
-def _paint_around_the_largest_lesion(
-    ct: CTVolume, volume_node: Any, segmentation_node: Any
-) -> None:
-    """Make the largest lesion larger, with a round brush."""
+def _paint_around_a_small_lesion(ct: CTVolume, volume_node: Any, segmentation_node: Any) -> None:
+    """Make a lesion larger, with a round brush."""
     labels = labels_after_stroke(segmentation_node, volume_node)
-    lesion = lesion_islands(labels, ct.geometry.voxel_volume_ml)[0]
+    lesions = lesion_islands(labels, ct.geometry.voxel_volume_ml)
+    lesion = [island for island in lesions if island.volume_ml >= SMALL_LESION_ML][-1]
     brush_mm = BRUSH_SHARE * (3000.0 * lesion.volume_ml / (4.0 * np.pi)) ** (1 / 3)
     steps_mm = ct.geometry.spacing_mm[::-1]
     distances_mm = (
