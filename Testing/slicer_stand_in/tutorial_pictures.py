@@ -96,6 +96,8 @@ def take_pictures(ct: CTVolume, folder: Path) -> None:
 
     camera.press("segmentButton")
     chosen = panel.logic.getParameterNode()
+    # It says how long the run took here, which is no news to whoever sees the picture.
+    panel.run.showStatus("")
     camera.take("inputs", "inputsCollapsibleButton", until="resultsCollapsibleButton")
     camera.take("results", "resultsCollapsibleButton")
 
