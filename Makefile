@@ -1,12 +1,15 @@
-# Two commands: `make demo` quantifies a synthetic chest CT (or yours: `make demo CT=path`),
+# Two commands: `make demo` quantifies a sample chest CT (or yours: `make demo CT=path`),
 # `make test` runs all tests. Both make .venv first and install pinned versions into it.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PHANTOM := build/phantom.nrrd
-CT ?= $(PHANTOM)
+# A real chest with painted lesions, and what was painted.
+SAMPLE := CovidLungQuant/Resources/SampleData/chest-with-painted-lesions.nrrd
+SAMPLE_TRUTH := $(SAMPLE:.nrrd=-truth.seg.nrrd)
+CT ?= $(SAMPLE)
 DEMO_OUTPUT := demo-output
+AGAINST_TRUTH := demo-against-truth
 
 # What VTK and Qt load from the system to draw without a display, and WeasyPrint to write a PDF.
 DRAWING_PACKAGES := libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri libx11-6 libxkbcommon0 \
@@ -27,8 +30,13 @@ help:
 	@sed -n 's/^# //p' Makefile | head -2
 	@echo "Also: make test-quick, fuzz, lint, cmake-lists, checks-page, bench, train, screenshot, tutorial, clean."
 
-demo: $(DEMO_ENVIRONMENT) $(if $(filter $(PHANTOM),$(CT)),$(PHANTOM))
+demo: $(DEMO_ENVIRONMENT)
 	$(BIN)/covidlungquant segment "$(CT)" --output $(DEMO_OUTPUT) --scene --overwrite
+ifeq ($(CT),$(SAMPLE))
+	$(BIN)/covidlungquant evaluate $(DEMO_OUTPUT)/segmentation.seg.nrrd $(SAMPLE_TRUTH) \
+		--output $(AGAINST_TRUTH) --overwrite
+	@echo "Open $(AGAINST_TRUTH)/evaluation.html to see how close that is to what was painted."
+endif
 	@echo "Open $(DEMO_OUTPUT)/report.html in a browser, $(DEMO_OUTPUT)/scene.mrb in 3D Slicer."
 
 test: $(TEST_ENVIRONMENT)
@@ -63,23 +71,19 @@ bench: $(DEMO_ENVIRONMENT)
 train: $(DEMO_ENVIRONMENT)
 	$(BIN)/covidlungquant train "$(DATASET)" --recipe unet-attention --output runs/model
 
-screenshot: $(TEST_ENVIRONMENT) $(PHANTOM)
-	$(BIN)/python -m Testing.slicer_stand_in.screenshot $(PHANTOM)
+screenshot: $(TEST_ENVIRONMENT)
+	$(BIN)/python -m Testing.slicer_stand_in.screenshot $(SAMPLE)
 
 # The pictures of Docs/tutorial.md.
-tutorial: $(TEST_ENVIRONMENT) $(PHANTOM)
-	$(BIN)/python -m Testing.slicer_stand_in.tutorial_pictures $(PHANTOM) Docs/pictures
+tutorial: $(TEST_ENVIRONMENT)
+	$(BIN)/python -m Testing.slicer_stand_in.tutorial_pictures $(SAMPLE) Docs/pictures
 
 # As root, once, where `make test` is not to install them itself.
 system-packages:
 	requirements/debian.sh $(DRAWING_PACKAGES)
 
 clean:
-	rm -rf $(VENV) build $(DEMO_OUTPUT)
-
-$(PHANTOM): $(DEMO_ENVIRONMENT)
-	@rm -f $@
-	$(BIN)/covidlungquant phantom --output $@
+	rm -rf $(VENV) build $(DEMO_OUTPUT) $(AGAINST_TRUTH)
 
 $(DEMO_ENVIRONMENT): requirements/demo.txt requirements/environment.sh pyproject.toml
 	requirements/environment.sh $(PYTHON) $(VENV) requirements/demo.txt

@@ -54,7 +54,7 @@ def places_in_lungs(
         uint8 (z, y, x): 0 outside the lungs, else 1 + the index in `PLACES`.
     """
     inside = lungs > 0
-    between = _between_lungs(lungs)
+    between = between_lungs(lungs)
     marks = {
         "vessels": vessels,
         "fissures": _beside_another_lobe(lobes, lungs),
@@ -69,7 +69,7 @@ def places_in_lungs(
     return places
 
 
-def _between_lungs(lungs: np.ndarray) -> np.ndarray:
+def between_lungs(lungs: np.ndarray) -> np.ndarray:
     """Voxels with the right lung on their right and the left lung on their left, in their row."""
     past_right = np.maximum.accumulate(lungs == RIGHT_LUNG_VALUE, axis=2)
     before_left = np.maximum.accumulate((lungs == LEFT_LUNG_VALUE)[:, :, ::-1], axis=2)[:, :, ::-1]

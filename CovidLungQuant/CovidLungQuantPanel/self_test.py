@@ -11,6 +11,7 @@ import numpy as np
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
+from CovidLungQuantLib.ct import read_ct
 from CovidLungQuantLib.errors import Cancelled
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, NORMAL_LUNG
 from CovidLungQuantLib.models.registry import USER_MODELS_VARIABLE
@@ -19,6 +20,7 @@ from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node, ct_to_node, voxels
 from CovidLungQuantPanel.logic import CovidLungQuantLogic
 from CovidLungQuantPanel.logic.library import slicersPython
+from CovidLungQuantPanel.sample_data import SAMPLE_FILE, SAMPLE_NAME
 
 LONGEST_FINE_TUNING_S = 1800.0
 
@@ -39,12 +41,23 @@ class CovidLungQuantTest(ScriptedLoadableModuleTest):
             self.delayDisplay("PyTorch is not installed: nothing was tested.")
             return
         self.setUp()
+        self.test_sampleIsDownloaded()
+        self.setUp()
         self.test_segmentAndMeasure()
         self.setUp()
         self.test_cancelLeavesTheScene()
         self.setUp()
         self.test_loop()
         self.delayDisplay("All tests passed.")
+
+    def test_sampleIsDownloaded(self):
+        """The sample chest comes by name, as scripts ask for it, where Sample Data is there."""
+        try:
+            import SampleData
+        except ImportError:
+            return
+        volumeNode = SampleData.downloadSample(SAMPLE_NAME)
+        self.assertTrue((ct_from_node(volumeNode).hu == read_ct(SAMPLE_FILE).hu).all())
 
     def test_segmentAndMeasure(self):
         """A script gets the same label map as the library, and measuring repeats the numbers."""

@@ -38,10 +38,14 @@ class ShapeGrid:
             -(-size // step) for size, step in zip(self.fine_shape, self.steps, strict=True)
         )
 
-    def reduced(self, mask: np.ndarray) -> np.ndarray:
-        """A mask of the scan on this grid, by the first voxel of each cell."""
+    def picked(self, field: np.ndarray) -> np.ndarray:
+        """A field of the scan on this grid, by the first voxel of each cell."""
         z, y, x = self.steps
-        return mask[::z, ::y, ::x] > 0
+        return field[::z, ::y, ::x]
+
+    def reduced(self, mask: np.ndarray) -> np.ndarray:
+        """A mask of the scan on this grid, likewise."""
+        return self.picked(mask) > 0
 
     def places_mm(self) -> list[np.ndarray]:
         """Where cells lie along z, y and x in millimetres; they broadcast to `shape`."""

@@ -58,6 +58,7 @@ def paint_lesions(
     spacing_mm: tuple[float, float, float],
     random: np.random.Generator,
     ranges: LesionRanges | None = None,
+    chances: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A diseased copy of a scan, and its labels.
 
@@ -68,6 +69,8 @@ def paint_lesions(
         spacing_mm: voxel size (x, y, z).
         random: source of randomness.
         ranges: of the lesions.
+        chances: float (z, y, x), how likely a lesion's centre is at each voxel, to any scale; None
+            for near the pleura, at the back and at the base.
 
     Returns:
         int16 (z, y, x) and uint8 (z, y, x), values of `labels.py`.
@@ -76,7 +79,11 @@ def paint_lesions(
     grid = ShapeGrid.of(hu.shape, spacing_mm)
     coarse_lungs = grid.reduced(lungs)
     depth_mm, inwards = _depth(coarse_lungs, grid.spacing_mm)
-    chances = _placement(coarse_lungs, depth_mm, ranges)
+    if chances is None:
+        chances = _placement(coarse_lungs, depth_mm, ranges)
+    else:
+        chances = grid.picked(chances)
+        chances = chances / chances.sum()
     diseased = hu.astype(np.float32)
     labels = np.where(lungs > 0, NORMAL_LUNG.value, 0).astype(np.uint8)
     paintable = (lungs > 0) & ~airways

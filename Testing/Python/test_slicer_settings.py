@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,21 @@ import pytest
 import slicer
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QComboBox, QWidget
-from slicer_panel import press
+from slicer_panel import MODULE_FILE, press
 from small_model import small_model
 
+from CovidLungQuantLib.ct import read_ct
 from CovidLungQuantLib.lesions.lesion_model import save_model
 from CovidLungQuantLib.models.registry import USER_MODELS_VARIABLE
 from CovidLungQuantLib.models.registry import model_path as path_of_model
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
-from CovidLungQuantLib.phantom import chest_phantom
+from Testing.slicer_stand_in.sample_data import press_button
 
 FOLDER_SETTING = "CovidLungQuant/ModelsFolder"
 DEVICE_SETTING = "CovidLungQuant/Device"
+SAMPLE_NAME = "SyntheticChestCT"
+SAMPLE_FILE = MODULE_FILE.parent / "Resources/SampleData/chest-with-painted-lesions.nrrd"
 
 
 @pytest.fixture(autouse=True)
@@ -128,14 +133,57 @@ def test_automatic_is_what_the_settings_say_and_a_choice_wins(
     assert record.provenance["options"]["device"] == "cpu"
 
 
-def test_the_synthetic_chest_is_offered_as_sample_data_and_needs_no_network(
-    panel: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def samples() -> Iterator[Any]:
+    """The module Sample Data, whose cache is empty before and after."""
+    import SampleData
+
+    cache = Path(slicer.mrmlScene.GetCacheManager().GetRemoteCacheDirectory())
+    shutil.rmtree(cache, ignore_errors=True)
+    yield SampleData
+    shutil.rmtree(cache, ignore_errors=True)
+
+
+def sample_source() -> Any:
     (source,) = slicer.modules.sampleDataSources["COVID-19 Lung Quantification"]
-    assert source.uris == []
-    assert Path(source.thumbnailFileName).is_file()
-    node = source.customDownloader(source)
-    assert node.GetName() == "Synthetic chest CT"
-    assert np.array_equal(ct_from_node(node).hu, chest_phantom().ct.hu)
+    return source
+
+
+def test_the_sample_chest_is_downloaded_by_name(panel: Any, samples: Any) -> None:
+    node = samples.downloadSample(SAMPLE_NAME)
+    assert node.GetName() == "Chest CT with painted lesions"
+    assert node.GetStorageNode() is None
+    assert np.array_equal(ct_from_node(node).hu, read_ct(SAMPLE_FILE).hu)
     assert panel._parameterNode.inputVolume is node
+    (again,) = samples.downloadSamples(SAMPLE_NAME)
+    assert again.GetName() != node.GetName()
+
+
+def test_the_sample_chest_is_downloaded_by_its_button(panel: Any, samples: Any) -> None:
+    assert Path(sample_source().thumbnailFileName).is_file()
+    (node,) = press_button(sample_source())
+    assert panel._parameterNode.inputVolume is node
+
+
+def test_an_earlier_sample_of_that_name_in_the_cache_is_replaced(
+    panel: Any, samples: Any, tmp_path: Path
+) -> None:
+    cache = Path(slicer.mrmlScene.GetCacheManager().GetRemoteCacheDirectory())
+    cache.mkdir()
+    (cache / SAMPLE_FILE.name).write_bytes(b"of an earlier version")
+    samples.downloadSample(SAMPLE_NAME)
+    assert (cache / SAMPLE_FILE.name).read_bytes() == SAMPLE_FILE.read_bytes()
+
+
+def test_a_downloader_alone_is_called_by_the_button_only(panel: Any, samples: Any) -> None:
+    category = "Of this test"
+    samples.SampleDataLogic.registerCustomSampleDataSource(
+        category, "Drawn", uris=[], fileNames=[], customDownloader=lambda source: "drawn"
+    )
+    try:
+        (source,) = slicer.modules.sampleDataSources[category]
+        assert press_button(source) == "drawn"
+        with pytest.raises(IndexError):
+            samples.downloadSample("Drawn")
+    finally:
+        del slicer.modules.sampleDataSources[category]

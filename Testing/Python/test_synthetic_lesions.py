@@ -49,6 +49,18 @@ def test_the_same_seed_paints_the_same(chest):
     assert all(a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True))
 
 
+def test_lesions_begin_where_they_are_told_to(chest):
+    hu, lungs, airways = chest
+    chances = np.zeros(hu.shape)
+    chances[18:24, 60:70, 84:92] = 1.0
+    ranges = LesionRanges(count=(3, 3), radius_mm=(10.0, 12.0), roughness=(0.1, 0.1))
+    random = np.random.default_rng(2)
+    _, labels = paint_lesions(hu, lungs, airways, SPACING_MM, random, ranges, chances)
+    z, y, x = np.nonzero(labels >= 2)
+    assert len(z) > 100
+    assert z.min() > 18 - 9 and z.max() < 24 + 9 and y.min() > 60 - 12 and x.min() > 84 - 12
+
+
 def test_cores_are_high_opacity_and_without_them_there_is_none(chest):
     for chance, expected in ((0.0, False), (1.0, True)):
         ranges = LesionRanges(count=(6, 6), radius_mm=(25.0, 30.0), core_chance=chance)

@@ -3,7 +3,7 @@
     python -m Testing.slicer_stand_in.tutorial_pictures SCAN FOLDER
 
 The panel runs in the stand-in, not in 3D Slicer; views are drawn by Slicer's own libraries. Give
-the synthetic chest (`covidlungquant phantom`), never a patient's scan.
+the sample chest (`make tutorial` does), never a scan that may not be shown.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from PIL import Image
 from PySide6 import QtWidgets
 from PySide6.QtCore import QPoint, QRect
 from PySide6.QtGui import QImage
+from scipy import ndimage
 
 from CovidLungQuantLib.ct import CTVolume, read_ct
-from CovidLungQuantLib.labels import GGO
+from CovidLungQuantLib.labels import GGO, NORMAL_LUNG
 from CovidLungQuantLib.lesions.lesion_model import load_model
 from CovidLungQuantLib.measures.lesion_islands import lesion_islands
 from CovidLungQuantLib.models.registry import USER_MODELS_VARIABLE, model_path
@@ -43,10 +44,15 @@ from Testing.slicer_stand_in.views import draw_3d, draw_slice, save_picture
 MODULE_NAME = "CovidLungQuant"
 FIRST_NAME, LATER_NAME = "Chest CT 1", "Chest CT 2"
 LATER_DAY = 14
+# What is left of a lesion's density by then, and what it clears to.
+LESION_LEFT_SHARE = 0.25
+CLEARED_HU = -830.0
 # Small and quick, since nothing is to be learned.
 TEACHING_STEPS = 2
 TEACHING_SHAPE, TEACHING_SPACING_MM = (20, 128, 128), (2.8, 2.8, 15.0)
-# Of the radius of a ball as large as the lesion.
+# The smallest lesion of at least this volume is painted over, with a brush of so many times the
+# radius of a ball as large.
+SMALL_LESION_ML = 3.0
 BRUSH_SHARE = 1.1
 VIEW_SIZE = (390, 320)
 MARGIN_PX = 6
@@ -56,7 +62,7 @@ PATIENCE_S = 1800.0
 def main() -> int:
     """Go through the loop of the tutorial and save a picture at each step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("scan", type=Path, help="the synthetic chest")
+    parser.add_argument("scan", type=Path, help="the sample chest")
     parser.add_argument("folder", type=Path, help="where the pictures go")
     arguments = parser.parse_args()
     ct = read_ct(arguments.scan)
@@ -90,6 +96,8 @@ def take_pictures(ct: CTVolume, folder: Path) -> None:
 
     camera.press("segmentButton")
     chosen = panel.logic.getParameterNode()
+    # It says how long the run took here, which is no news to whoever sees the picture.
+    panel.run.showStatus("")
     camera.take("inputs", "inputsCollapsibleButton", until="resultsCollapsibleButton")
     camera.take("results", "resultsCollapsibleButton")
 
@@ -102,7 +110,7 @@ def take_pictures(ct: CTVolume, folder: Path) -> None:
     camera.press("surfacesCheckBox")
 
     camera.press("correctButton")
-    _paint_around_the_largest_lesion(ct, volume_node, chosen.outputSegmentation)
+    _paint_around_a_small_lesion(ct, volume_node, chosen.outputSegmentation)
     camera.wait_until(lambda: not is_stale(chosen.outputTable))
     slicer.modules.covidlungquant.widgetRepresentation().enter()
     camera.take("correction", "correctionCollapsibleButton")
@@ -189,12 +197,11 @@ def _slice_view() -> Any:
     return logic
 
 
-def _paint_around_the_largest_lesion(
-    ct: CTVolume, volume_node: Any, segmentation_node: Any
-) -> None:
-    """Make the largest lesion larger, with a round brush."""
+def _paint_around_a_small_lesion(ct: CTVolume, volume_node: Any, segmentation_node: Any) -> None:
+    """Make a lesion larger, with a round brush."""
     labels = labels_after_stroke(segmentation_node, volume_node)
-    lesion = lesion_islands(labels, ct.geometry.voxel_volume_ml)[0]
+    lesions = lesion_islands(labels, ct.geometry.voxel_volume_ml)
+    lesion = [island for island in lesions if island.volume_ml >= SMALL_LESION_ML][-1]
     brush_mm = BRUSH_SHARE * (3000.0 * lesion.volume_ml / (4.0 * np.pi)) ** (1 / 3)
     steps_mm = ct.geometry.spacing_mm[::-1]
     distances_mm = (
@@ -223,19 +230,27 @@ def _teach(camera: _Camera) -> None:
 
 
 def _follow_up(camera: _Camera, panel: Any, ct: CTVolume) -> None:
-    """Segment the same chest with fewer lesions and compare."""
+    """Segment the same chest with its lesions clearing, and compare."""
     import slicer
 
-    geometry = ct.geometry
-    later = chest_phantom(geometry.shape, geometry.spacing_mm, ggo_count=2, consolidation=False)
-    volume_node = ct_to_node(slicer.mrmlScene, later.ct)
+    chosen = panel.logic.getParameterNode()
+    labels = labels_after_stroke(chosen.outputSegmentation, chosen.inputVolume)
+    volume_node = ct_to_node(slicer.mrmlScene, _clearing(ct, labels))
     volume_node.SetName(LATER_NAME)
-    panel.logic.getParameterNode().inputVolume = volume_node
+    chosen.inputVolume = volume_node
     camera.press("segmentButton")
     scans = camera.find("timePointsTable")
     for row, day in ((0, 0), (1, LATER_DAY)):
         scans.item(row, 1).setText(str(day))
     camera.press("compareButton")
+
+
+def _clearing(ct: CTVolume, labels: np.ndarray) -> CTVolume:
+    """The scan as it may be later: consolidation has become hazy, ground glass is almost gone."""
+    lesions = ndimage.gaussian_filter((labels > NORMAL_LUNG.value).astype(np.float32), 1.0)
+    gone = lesions * (1.0 - LESION_LEFT_SHARE)
+    hu = ct.hu + gone * np.minimum(CLEARED_HU - ct.hu, 0.0)
+    return replace(ct, hu=np.rint(hu).astype(np.int16))
 
 
 if __name__ == "__main__":
