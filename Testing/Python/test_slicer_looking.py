@@ -301,9 +301,7 @@ def let_slicer_lay_out() -> None:
     QTest.qWait(300)
 
 
-def test_a_new_result_is_seen_whole_and_a_lesion_fills_a_third(
-    panel: Any, chest: Any, stand_in: Any
-) -> None:
+def test_a_new_result_is_seen_whole_in_every_layout(panel: Any, chest: Any, stand_in: Any) -> None:
     layout_node = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
     layout_node.SetViewArrangement(layout_node.SlicerLayoutOneUpRedSliceView)
     let_slicer_lay_out()
