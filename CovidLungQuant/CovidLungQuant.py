@@ -25,6 +25,7 @@ if "CovidLungQuantPanel" in sys.modules:
         del sys.modules[name]
 
 from CovidLungQuantPanel.advanced import AdvancedSection
+from CovidLungQuantPanel.all_scans import AllScansSection
 from CovidLungQuantPanel.correction import CorrectionSection
 from CovidLungQuantPanel.follow_up import FollowUpSection
 from CovidLungQuantPanel.inputs import InputsSection
@@ -131,6 +132,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             LookingSection(self),
             ReportsSection(self),
             TeachingSection(self),
+            AllScansSection(self),
             FollowUpSection(self),
             SettingsSection(self),
         )
