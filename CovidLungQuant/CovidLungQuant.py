@@ -25,6 +25,7 @@ if "CovidLungQuantPanel" in sys.modules:
         del sys.modules[name]
 
 from CovidLungQuantPanel.advanced import AdvancedSection
+from CovidLungQuantPanel.all_scans import AllScansSection
 from CovidLungQuantPanel.correction import CorrectionSection
 from CovidLungQuantPanel.follow_up import FollowUpSection
 from CovidLungQuantPanel.inputs import InputsSection
@@ -46,6 +47,8 @@ from CovidLungQuantPanel.views import prepareViews
 from CovidLungQuantLib.labels import DISCLAIMER
 
 MODULE_NAME = "CovidLungQuant"
+# Of an observer: after the lists of nodes, which then show what the scene holds.
+LATE = -1.0
 # Slicer looks for the first four in this file; the chest is for whoever tries the module out.
 __all__ = [
     "CovidLungQuant",
@@ -91,6 +94,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = None
         self._shownSet = None
         self._parameterNodeGuiTag = None
+        self._isToReturn = False
         self._sections = ()
 
     def setup(self):
@@ -107,10 +111,11 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(scene, scene.EndBatchProcessEvent, self.onSceneSettled, priority=LATE)
         self.addObserver(scene, scene.NodeAddedEvent, self.onSceneChanged)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onSceneChanged)
-        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         # Also after a reload, when Slicer does not call enter.
         self.initializeParameterNode()
 
@@ -130,6 +135,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             LookingSection(self),
             ReportsSection(self),
             TeachingSection(self),
+            AllScansSection(self),
             FollowUpSection(self),
             SettingsSection(self),
         )
@@ -162,6 +168,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self):
         """Called each time the user opens another module; a run goes on."""
+        self._isToReturn = False
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller, event):
@@ -169,20 +176,28 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.cancel(_("Stopped: the scene was closed."))
         for section in self._sections:
             section.onSceneClosing()
-        self.setParameterNode(None)
+        self._letGoOfScene()
 
-    def onSceneEndClose(self, caller, event):
-        """Start afresh in the empty scene."""
-        if self.parent.isEntered:
-            self.initializeParameterNode()
+    def onSceneStartImport(self, caller, event):
+        """A scene file is about to be read: what the lists show meanwhile is nobody's choice."""
+        self._letGoOfScene()
+
+    def _letGoOfScene(self):
+        # A file may be read right after the scene was closed, before the panel has returned.
+        self._isToReturn = self._isToReturn or self._parameterNode is not None
+        self.setParameterNode(None)
 
     def onSceneEndImport(self, caller, event):
-        """Show what a scene file has brought."""
-        isShown = self._parameterNode is not None
-        self.setParameterNode(None)
+        """A scene file was read, maybe with a choice of its own."""
         chooseAfterImport(self.logic.getAllParameterNodes())
-        if isShown:
+
+    def onSceneSettled(self, caller, event):
+        """Closing, reading or adding many nodes has wholly ended: show what there is now."""
+        if self._isToReturn:
+            self._isToReturn = False
             self.initializeParameterNode()
+        else:
+            self.onSceneChanged(caller, event)
 
     def onSceneChanged(self, caller, event):
         """Offer the first volume, and follow nodes that come and go."""
@@ -227,7 +242,14 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 section.update(None)
             return
         self.inputs.bind(parameterNode)
-        self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+        # connectGui gives no tag to disconnect by: the lists would go on writing into old sets.
+        self._parameterNodeGuiTag = parameterNode.connectParametersToGui(
+            {
+                "inputVolume": self.ui.inputVolumeSelector,
+                "outputSegmentation": self.ui.segmentationSelector,
+                "outputTable": self.ui.tableSelector,
+            }
+        )
         self.addObserver(parameterNode, modified, self.onParameterNodeModified)
         self.updateSections()
 

@@ -36,13 +36,9 @@ class InputsSection(Section):
         if parameterNode.inputVolume is not None:
             return
         taken = [other.inputVolume for other in self._otherSets(parameterNode)]
-        for volumeNode in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-            # Label maps are of a class derived from it.
-            isPlain = volumeNode.GetClassName() == "vtkMRMLScalarVolumeNode"
-            isScan = isPlain and not is_made_from_a_scan(volumeNode)
-            if isScan and not volumeNode.GetHideFromEditors() and volumeNode not in taken:
-                parameterNode.inputVolume = volumeNode
-                return
+        free = [volumeNode for volumeNode in scansOfScene() if volumeNode not in taken]
+        if free:
+            parameterNode.inputVolume = free[0]
 
     def show(self):
         """Show the choices."""
@@ -101,6 +97,18 @@ class InputsSection(Section):
             for other in self._logic.parameterSets()
             if other.parameterNode is not parameterNode.parameterNode
         ]
+
+
+def scansOfScene():
+    """Return the scene's volumes that may be CTs: not hidden, no label maps, not made from one."""
+    return [
+        volumeNode
+        for volumeNode in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        # Label maps are of a class derived from it.
+        if volumeNode.GetClassName() == "vtkMRMLScalarVolumeNode"
+        and not is_made_from_a_scan(volumeNode)
+        and not volumeNode.GetHideFromEditors()
+    ]
 
 
 def _nodeID(node):

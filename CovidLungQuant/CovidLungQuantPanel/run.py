@@ -16,6 +16,8 @@ class RunSection(Section):
 
     def setup(self):
         """Connect the buttons."""
+        # Whether Cancel was pressed in this run, which may consist of several.
+        self.isStopping = False
         self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
         self.ui.cancelButton.connect("clicked(bool)", self.onCancelButton)
         self.ui.measureButton.connect("clicked(bool)", self.onMeasureButton)
@@ -74,7 +76,8 @@ class RunSection(Section):
 
     def onCancelButton(self):
         """Stop the run at its next step."""
-        self.showStatus(_("Stopping…"))
+        self.isStopping = True
+        self.showStatus(_("Cancelling…"))
         self.ui.cancelButton.enabled = False
         self._logic.cancel()
 
@@ -86,8 +89,9 @@ class RunSection(Section):
         if self._logic.isRunning or not self._panel.installation.ensureLibrary():
             return None
         start = time.monotonic()
+        self.isStopping = False
         self._panel.setRunning(True)
-        result, status, error = _done(work)
+        result, status, error = done(work)
         if self._isRemoved:
             return None
         self._panel.setRunning(False)
@@ -147,7 +151,7 @@ class RunSection(Section):
             self.ui.segmentButton.toolTip = _("Select a CT volume first.")
 
 
-def _done(work):
+def done(work):
     """Do `work`; return (result, status, error): empty texts where all went well."""
     try:
         return work(), "", ""

@@ -13,6 +13,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from CovidLungQuantLib.anatomy.morphology import bounding_box, close, dilate, erode
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.progress import Poll, no_poll
 
 Spacing = tuple[float, float, float]
 
@@ -32,7 +33,12 @@ LESION_CLOSING_MM = 12.0
 
 
 def dense_costal_lung(
-    hu: np.ndarray, lung: np.ndarray, side: int, middle_x: float, spacing_mm: Spacing
+    hu: np.ndarray,
+    lung: np.ndarray,
+    side: int,
+    middle_x: float,
+    spacing_mm: Spacing,
+    poll: Poll = no_poll,
 ) -> np.ndarray:
     """Dense lung between the aerated lung and the ribs, bool.
 
@@ -47,19 +53,24 @@ def dense_costal_lung(
         side: `LEFT_LUNG_VALUE` or `RIGHT_LUNG_VALUE`.
         middle_x: column of the body's midline.
         spacing_mm: voxel size (x, y, z).
+        poll: called between the steps; may raise `Cancelled`.
     """
     angles, radius_mm = _polar_about_half_chest(lung, side, middle_x, spacing_mm)
     is_costal = _is_costal(angles, side)
     outer_mm = _outermost(lung, angles, radius_mm)
+    poll()
     shell_mm = _shell(outer_mm, spacing_mm)
     slices = np.arange(lung.shape[0])[:, None, None]
     outer_here, shell_here = outer_mm[slices, angles], shell_mm[slices, angles]
     within = is_costal & (outer_here > 0) & (radius_mm <= shell_here) & (hu < BONE_HU)
     gaps = within & (radius_mm > outer_here) & ~lung
-    found = dilate(erode(gaps, THINNEST_GAP_MM / 2, spacing_mm), THINNEST_GAP_MM / 2, spacing_mm)
-    found &= gaps
+    poll()
+    core = erode(gaps, THINNEST_GAP_MM / 2, spacing_mm)
+    poll()
+    found = dilate(core, THINNEST_GAP_MM / 2, spacing_mm) & gaps
+    poll()
     near_shell = within & (radius_mm > shell_here - SHELL_DEPTH_MM)
-    found |= close(lung | found, LESION_CLOSING_MM, spacing_mm) & near_shell & ~lung
+    found |= close(lung | found, LESION_CLOSING_MM, spacing_mm, poll) & near_shell & ~lung
     return found
 
 

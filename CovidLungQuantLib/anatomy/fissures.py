@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from CovidLungQuantLib.progress import Poll, no_poll
+
 GRID_MM = 1.25
 SHEET_SCALE_MM = 1.1
 # HU between which sheets are sought: brighter is vessel or lesion.
@@ -98,7 +100,9 @@ def vessel_brightness(hu: np.ndarray) -> np.ndarray:
     return np.clip((hu - low) / (high - low), 0.0, 1.0)
 
 
-def sheet_strengths(hu: np.ndarray, lung: np.ndarray, priors: np.ndarray) -> np.ndarray:
+def sheet_strengths(
+    hu: np.ndarray, lung: np.ndarray, priors: np.ndarray, poll: Poll = no_poll
+) -> np.ndarray:
     """How much each voxel looks like part of each fissure, 0…1.
 
     Args:
@@ -106,6 +110,7 @@ def sheet_strengths(hu: np.ndarray, lung: np.ndarray, priors: np.ndarray) -> np.
         lung: bool, where fissures may lie.
         priors: (fissure, z, y, x), maps of the shape prior; sheets are sought where it is unsure,
             and should lie across its gradient.
+        poll: called between the steps; may raise `Cancelled`.
 
     Returns:
         float32 (fissure, z, y, x).
@@ -120,12 +125,14 @@ def sheet_strengths(hu: np.ndarray, lung: np.ndarray, priors: np.ndarray) -> np.
     bends = {}
     for first in range(3):
         for second in range(first, 3):
+            poll()
             order = [(axis == first) + (axis == second) for axis in range(3)]
             bend = ndimage.gaussian_filter(filled, sigma, order=order, truncate=3.0)
             bends[first, second] = bend[sought] / GRID_MM**2
     strongest, second_bend = _two_largest_bends(bends)
     sheet = np.maximum(-strongest - SECOND_BEND_WEIGHT * second_bend, 0.0)
     for strength, prior in zip(strengths, priors, strict=True):
+        poll()
         normal = [gradient[sought] for gradient in np.gradient(prior)]
         along_normal = sum(
             (1 if first == second else 2) * bend * normal[first] * normal[second]
@@ -162,7 +169,11 @@ def _two_largest_bends(
 
 
 def find_fissure(
-    strength: np.ndarray, vessels: np.ndarray, prior: np.ndarray, lung: np.ndarray
+    strength: np.ndarray,
+    vessels: np.ndarray,
+    prior: np.ndarray,
+    lung: np.ndarray,
+    poll: Poll = no_poll,
 ) -> FissureSurface | None:
     """The fissure as a surface, or None where the prior does not cross the lung.
 
@@ -171,6 +182,7 @@ def find_fissure(
         vessels: from `vessel_brightness`.
         prior: float32 map of the shape prior, above zero on the lower side.
         lung: bool, the part of the lung that the fissure divides.
+        poll: called between the steps; may raise `Cancelled`.
     """
     near = lung & (np.abs(prior) < 2.0)
     if not near.any() or prior[lung].min() > 0 or prior[lung].max() < 0:
@@ -188,16 +200,22 @@ def find_fissure(
     prior_cost, has_lung = _prior_cost(*columns)
     if not has_lung.any():
         return None
+    poll()
     expected = _expected_steps(prior_cost, has_lung)
+    poll()
     maps = [strength, vessels, lung.astype(np.float32)]
     offsets = np.arange(-int(REACH_MM / STEP_MM), int(REACH_MM / STEP_MM) + 1)
     held = PRIOR_WEIGHT_PER_MM * _at_steps(prior_cost, expected[..., None] + offsets)
+    poll()
     found, belief = _best_offsets(maps, axes, start_mm, expected, held)
+    poll()
     # Where the fissure was seen it shows how far the prior is off around there, too.
     centre = expected + _following(found, belief, has_lung, WIDE_CELLS)
     offsets = np.arange(-int(SECOND_REACH_MM / STEP_MM), int(SECOND_REACH_MM / STEP_MM) + 1)
     held = HOLD_WEIGHT_PER_MM2 * (offsets * STEP_MM) ** 2 * has_lung[..., None]
+    poll()
     found, belief = _best_offsets(maps, axes, start_mm, centre, held)
+    poll()
     completed = belief * found + (1 - belief) * _following(found, belief, has_lung, NEAR_CELLS)
     completed = ndimage.gaussian_filter(completed, SMOOTHING_CELLS, mode="nearest")
     return FissureSurface(axes, start_mm[:2], start_mm[2] + (centre + completed) * STEP_MM)

@@ -34,7 +34,14 @@ from CovidLungQuantLib.labels import (
     RIGHT_MIDDLE_LOBE,
     RIGHT_UPPER_LOBE,
 )
-from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
+from CovidLungQuantLib.progress import (
+    Poll,
+    ProgressCallback,
+    no_poll,
+    no_progress,
+    polling,
+    subrange,
+)
 
 Spacing = tuple[float, float, float]
 
@@ -106,13 +113,13 @@ def segment_lobes(
     for lung_value, box, lung in _each_lung(lungs):
         message = f"Finding the lobes of the {LUNG_NAMES[lung_value]} lung"
         part = subrange(progress, *parts[lung_value])
-        part(0.0, message)
+        poll = polling(part, 0.0, message)
         prior = _ShapePrior.of(lung, spacing_mm, network, lung_value)
-        surfaces = _find_fissures(hu[box], lung, spacing_mm, prior)
-        part(0.7, message)
-        lobes[box] += _without_crumbs(
-            _drawn_along_surfaces(lung, spacing_mm, prior, surfaces, lung_value)
-        )
+        poll()
+        surfaces = _find_fissures(hu[box], lung, spacing_mm, prior, poll)
+        poll = polling(part, 0.7, message)
+        drawn = _drawn_along_surfaces(lung, spacing_mm, prior, surfaces, lung_value, poll)
+        lobes[box] += _without_crumbs(drawn, poll)
     progress(1.0, "Found the lobes")
     return LobeSegmentation(lobes, _missing_warnings(lobes, lungs))
 
@@ -193,7 +200,7 @@ def _box_of_main_part(lung: np.ndarray) -> tuple[slice, ...]:
 
 
 def _find_fissures(
-    hu: np.ndarray, lung: np.ndarray, spacing_mm: Spacing, prior: _ShapePrior
+    hu: np.ndarray, lung: np.ndarray, spacing_mm: Spacing, prior: _ShapePrior, poll: Poll
 ) -> list[FissureSurface | None]:
     """The fissures of one lung, sought on a cubic grid; None where the prior has none."""
     ratios = GRID_MM / np.array(spacing_mm[::-1])
@@ -201,14 +208,17 @@ def _find_fissures(
     smooth = ndimage.gaussian_filter(
         hu.astype(np.float32), [PRE_SMOOTHING * ratio if ratio > 1 else 0 for ratio in ratios]
     )
+    poll()
     cubic_hu = ndimage.affine_transform(smooth, ratios, output_shape=shape, order=1)
+    poll()
     cubic_lung = (
         ndimage.affine_transform(lung.view(np.uint8), ratios, output_shape=shape, order=0) > 0
     )
     maps = prior.at(*(np.arange(count) * ratio for count, ratio in zip(shape, ratios, strict=True)))
+    poll()
     vessels = vessel_brightness(cubic_hu)
-    strengths = sheet_strengths(cubic_hu, cubic_lung, maps)
-    oblique = find_fissure(strengths[0], vessels, maps[0], cubic_lung)
+    strengths = sheet_strengths(cubic_hu, cubic_lung, maps, poll)
+    oblique = find_fissure(strengths[0], vessels, maps[0], cubic_lung, poll)
     if len(maps) == 1:
         return [oblique]
     depth_mm = (
@@ -216,7 +226,8 @@ def _find_fissures(
     )
     in_front = cubic_lung & (depth_mm < 0)
     strengths[1][depth_mm > -BETWEEN_FISSURES_MM] = 0.0
-    return [oblique, find_fissure(strengths[1], vessels, maps[1], in_front)]
+    poll()
+    return [oblique, find_fissure(strengths[1], vessels, maps[1], in_front, poll)]
 
 
 def _drawn_along_surfaces(
@@ -225,11 +236,13 @@ def _drawn_along_surfaces(
     prior: _ShapePrior,
     surfaces: list[FissureSurface | None],
     lung_value: int,
+    poll: Poll,
 ) -> np.ndarray:
     """Lobes on the voxels of the lung, plane by plane; by the prior where there is no surface."""
     steps_mm = np.array(spacing_mm[::-1])
     lobes = np.zeros(lung.shape, np.uint8)
     for index, plane in enumerate(lung):
+        poll()
         rows, columns = np.nonzero(plane)
         if not rows.size:
             continue
@@ -255,13 +268,14 @@ def _lobes_of_sides(below: list[np.ndarray], lung_value: int) -> np.ndarray:
     return np.where(below[0], RIGHT_LOWER_LOBE.value, in_front).astype(np.uint8)
 
 
-def _without_crumbs(lobes: np.ndarray) -> np.ndarray:
+def _without_crumbs(lobes: np.ndarray, poll: Poll = no_poll) -> np.ndarray:
     """Give parts of a lobe that are cut off from its largest part to the lobe around them.
 
     A part that touches no other lobe is an island of the lung itself and stays.
     """
     cleaned = lobes.copy()
     for value in np.unique(lobes[lobes > 0]):
+        poll()
         components, count = ndimage.label(lobes == value)
         if count == 1:
             continue

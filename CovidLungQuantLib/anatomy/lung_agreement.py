@@ -32,6 +32,7 @@ from CovidLungQuantLib.labels import (
     RIGHT_LUNG_VALUE,
     SUSPECTED_LUNG,
 )
+from CovidLungQuantLib.progress import Poll, no_poll
 
 Spacing = tuple[float, float, float]
 
@@ -97,7 +98,11 @@ class JoinedLungs:
 
 
 def join_lungs(
-    hu: np.ndarray, found: BodyAndAir, shares: np.ndarray, spacing_mm: Spacing
+    hu: np.ndarray,
+    found: BodyAndAir,
+    shares: np.ndarray,
+    spacing_mm: Spacing,
+    poll: Poll = no_poll,
 ) -> JoinedLungs:
     """Join the lungs found by their air with those of the network.
 
@@ -108,29 +113,32 @@ def join_lungs(
         found: body, airways and lungs of a scan.
         shares: from `lung_network.class_shares` of the same scan.
         spacing_mm: voxel size (x, y, z).
+        poll: called between slices and steps; may raise `Cancelled`.
     """
     lungs = found.lungs
     coarse = _Coarse(
-        hu=onto_grid(hu, spacing_mm).numpy(),
+        hu=onto_grid(hu, spacing_mm, poll).numpy(),
         seen=shares[list(LUNG_CLASSES)].sum(axis=0),
-        filled=onto_grid(lungs > 0, spacing_mm).numpy(),
+        filled=onto_grid(lungs > 0, spacing_mm, poll).numpy(),
     )
     joined = lungs.copy()
     added, suspected = np.zeros(lungs.shape, bool), np.zeros_like(lungs)
-    allowed = onto_grid(found.body & ~found.airways, spacing_mm).numpy() > 0.5
+    allowed = onto_grid(found.body & ~found.airways, spacing_mm, poll).numpy() > 0.5
     more, perhaps = _parts_to_take_in(coarse, allowed)
+    poll()
     if more.any() or perhaps.any():
         free = (lungs == 0) & found.body & ~found.airways
         sides = _sides(shares, lungs.shape)
-        added = _on_scan(more, coarse.seen, lungs.shape) & free
+        added = _on_scan(more, coarse.seen, lungs.shape, poll) & free
         joined[added] = sides[added]
-        doubtful = _on_scan(perhaps, coarse.seen, lungs.shape) & free & ~added
+        doubtful = _on_scan(perhaps, coarse.seen, lungs.shape, poll) & free & ~added
         suspected[doubtful] = sides[doubtful]
     removed = np.zeros_like(lungs)
     less, no_lung = _parts_to_take_out(coarse, _air_hu(hu, found.airways))
     if less.any():
-        gone = _on_scan(less, no_lung, lungs.shape) & (lungs > 0)
-        gone |= _slivers(joined > 0, gone, spacing_mm)
+        gone = _on_scan(less, no_lung, lungs.shape, poll) & (lungs > 0)
+        gone |= _slivers(joined > 0, gone, spacing_mm, poll)
+        poll()
         removed[gone] = _most_likely_other(shares, lungs.shape)[gone] + 1
         joined[gone] = 0
     return JoinedLungs(joined, added, removed, suspected)
@@ -228,7 +236,7 @@ def _same_gas(parts: np.ndarray, filled: np.ndarray, black: np.ndarray) -> np.nd
     return touched[joined]
 
 
-def _slivers(lungs: np.ndarray, gone: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+def _slivers(lungs: np.ndarray, gone: np.ndarray, spacing_mm: Spacing, poll: Poll) -> np.ndarray:
     """Thin sheets of lung that are left along what is taken out: its rim, not lung."""
     slivers = np.zeros(lungs.shape, bool)
     if not gone.any():
@@ -236,12 +244,17 @@ def _slivers(lungs: np.ndarray, gone: np.ndarray, spacing_mm: Spacing) -> np.nda
     steps = [int(np.ceil(2 * SLIVER_REACH_MM / size_mm)) for size_mm in reversed(spacing_mm)]
     box = bounding_box(gone, tuple(steps))
     left = lungs[box] & ~gone[box]
-    thick = dilate(erode(left, SLIVER_MM / 2, spacing_mm), SLIVER_MM / 2, spacing_mm)
+    core = erode(left, SLIVER_MM / 2, spacing_mm)
+    poll()
+    thick = dilate(core, SLIVER_MM / 2, spacing_mm)
+    poll()
     slivers[box] = left & ~thick & dilate(gone[box], SLIVER_REACH_MM, spacing_mm)
     return slivers
 
 
-def _on_scan(parts: np.ndarray, share: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _on_scan(
+    parts: np.ndarray, share: np.ndarray, shape: tuple[int, ...], poll: Poll
+) -> np.ndarray:
     """Parts of the grid on the voxels of the scan, with the border where `share` is a half."""
     result = np.zeros(shape, bool)
     if not parts.any():
@@ -258,6 +271,7 @@ def _on_scan(parts: np.ndarray, share: np.ndarray, shape: tuple[int, ...]) -> np
         for part, size in zip(inside, shape, strict=True)
     ]
     for index, z in enumerate(places[0]):
+        poll()
         plane = torch.stack(
             torch.broadcast_tensors(places[2][None, :], places[1][:, None], z), dim=-1
         )

@@ -22,6 +22,8 @@ from CovidLungQuantLib.anatomy.network_blocks import (
     twice,
 )
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.models.polling import polled
+from CovidLungQuantLib.progress import Poll, no_poll
 
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
@@ -113,19 +115,17 @@ def grid_shape(shape: Shape, spacing_mm: Spacing) -> Shape:
     return depth, height, width
 
 
-def onto_grid(volume: np.ndarray, spacing_mm: Spacing) -> Tensor:
+def onto_grid(volume: np.ndarray, spacing_mm: Spacing, poll: Poll = no_poll) -> Tensor:
     """Mean of a volume (z, y, x) in each cell of the grid, float32; linear where it is coarser.
 
     Axis by axis, and the slices one at a time, so that memory stays small.
     """
     depth, height, width = grid_shape(volume.shape, spacing_mm)
-    planes = torch.stack(
-        [
-            _resized_plane(torch.from_numpy(plane.astype(np.float32)), (height, width))
-            for plane in volume
-        ]
-    )
-    return _resized_depth(planes, depth)
+    planes = []
+    for plane in volume:
+        poll()
+        planes.append(_resized_plane(torch.from_numpy(plane.astype(np.float32)), (height, width)))
+    return _resized_depth(torch.stack(planes), depth)
 
 
 def _resized_plane(plane: Tensor, size: tuple[int, int]) -> Tensor:
@@ -140,22 +140,26 @@ def _resized_depth(planes: Tensor, depth: int) -> Tensor:
 
 
 @torch.inference_mode()
-def class_shares(hu: np.ndarray, spacing_mm: Spacing, network: ChestNetwork) -> np.ndarray:
+def class_shares(
+    hu: np.ndarray, spacing_mm: Spacing, network: ChestNetwork, poll: Poll = no_poll
+) -> np.ndarray:
     """How much of each cell the network takes for each class.
 
     Args:
         hu: Hounsfield units (z, y, x), upright.
         spacing_mm: voxel size (x, y, z).
         network: in evaluation mode, on the CPU.
+        poll: called between slices and layers; may raise `Cancelled`.
 
     Returns:
         float32 (LUNG_NETWORK_CLASSES, z, y, x) on the grid of `grid_shape`; sums to 1.
     """
-    coarse = onto_grid(hu, spacing_mm)
+    coarse = onto_grid(hu, spacing_mm, poll)
     missing = [-size % GRID_STEP for size in coarse.shape]
     padding = [width for size in reversed(missing) for width in (0, size)]
     padded = functional.pad(coarse[None, None], padding, mode="replicate")[0]
     windows = hu_windows(padded).contiguous(memory_format=torch.channels_last_3d)
-    shares = network(windows)[0].float().softmax(dim=0)
+    with polled(network, poll):
+        shares = network(windows)[0].float().softmax(dim=0)
     depth, height, width = coarse.shape
     return shares[:, :depth, :height, :width].numpy()

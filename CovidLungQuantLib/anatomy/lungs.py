@@ -33,7 +33,7 @@ from CovidLungQuantLib.anatomy.threshold_lungs import NO_LUNGS_MESSAGE, find_bod
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import LUNG_REGIONS
-from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
+from CovidLungQuantLib.progress import ProgressCallback, no_progress, polling, subrange
 
 __all__ = ["segment_lungs", "split_left_right"]
 
@@ -83,14 +83,16 @@ def segment_lungs(
     if not found.lungs.any():
         # The network alone would see lungs in a head: nobody lives without air in them.
         raise BadInputError(NO_LUNGS_MESSAGE)
-    progress(0.9, "Looking for dense lung")
-    shares = class_shares(hu, spacing_mm, shipped_lung_network())
-    joined = join_lungs(hu, found, shares, spacing_mm)
+    poll = polling(progress, 0.9, "Looking for dense lung")
+    shares = class_shares(hu, spacing_mm, shipped_lung_network(), poll)
+    joined = join_lungs(hu, found, shares, spacing_mm, poll)
+    poll()
     if (joined.lungs > 0).sum() * float(np.prod(spacing_mm)) / 1000 < SMALLEST_LUNGS_ML:
         raise BadInputError(NO_LUNGS_MESSAGE)
     decisions = joined.decisions
     warnings = _cut_warning(joined.lungs, spacing_mm)
     if decisions is not None:
+        poll()
         warnings += (
             *map(airless_warning, airless_lungs(hu, joined.added, joined.lungs, spacing_mm)),
             *_suspicions(joined, spacing_mm),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from CovidLungQuantLib.progress import Poll, no_poll
+
 Spacing = tuple[float, float, float]
 
 
@@ -43,12 +45,16 @@ def erode(mask: np.ndarray, radius_mm: float, spacing_mm: Spacing) -> np.ndarray
     return eroded
 
 
-def close(mask: np.ndarray, radius_mm: float, spacing_mm: Spacing) -> np.ndarray:
+def close(
+    mask: np.ndarray, radius_mm: float, spacing_mm: Spacing, poll: Poll = no_poll
+) -> np.ndarray:
     """Fill gaps too narrow for a ball of `radius_mm`; a mask cut by the border goes on there."""
     widths = _voxels(radius_mm, spacing_mm, mask.ndim)
     box = bounding_box(mask, widths)
     padded = np.pad(mask[box], [(width, width) for width in widths], mode="edge")
-    filled = erode(dilate(padded, radius_mm, spacing_mm), radius_mm, spacing_mm)
+    dilated = dilate(padded, radius_mm, spacing_mm)
+    poll()
+    filled = erode(dilated, radius_mm, spacing_mm)
     inner = tuple(slice(width, -width) for width in widths)
     closed = mask.copy()
     closed[box] |= filled[inner]

@@ -28,7 +28,7 @@ from CovidLungQuantLib.anatomy.morphology import (
 from CovidLungQuantLib.anatomy.sides import split_left_right
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
-from CovidLungQuantLib.progress import ProgressCallback, no_progress
+from CovidLungQuantLib.progress import Poll, ProgressCallback, no_progress, polling
 
 Spacing = tuple[float, float, float]
 
@@ -99,10 +99,10 @@ def find_body_and_air(
     Raises:
         BadInputError: there is no body in the scan.
     """
-    progress(0.0, "Finding the body")
+    poll = polling(progress, 0.0, "Finding the body")
     grid = CoarseGrid.of(hu.shape, spacing_mm, COARSE_IN_PLANE_MM, COARSE_SLICE_MM)
     coarse = _smooth(grid.reduce(hu), grid.spacing_mm)
-    body = _find_body(coarse, grid.spacing_mm)
+    body = _find_body(coarse, grid.spacing_mm, poll)
     if not body.any():
         raise BadInputError(NO_LUNGS_MESSAGE)
     threshold_hu = _adaptive_threshold(coarse[body])
@@ -110,15 +110,16 @@ def find_body_and_air(
     progress(0.2, "Finding the airways")
     airways = find_airways(coarse, body, grid.spacing_mm)
     native_airways = grid.enlarge(airways)
-    progress(0.35, "Finding the lungs")
+    poll = polling(progress, 0.35, "Finding the lungs")
     air = _find_air_filled_lung(coarse, body, airways, threshold_hu, middle_x, grid.spacing_mm)
     if air.sum() * grid.voxel_volume_ml < SMALLEST_AIR_ML:
         return BodyAndAir(np.zeros(hu.shape, np.uint8), grid.enlarge(body), native_airways)
+    poll()
     air_sides = split_left_right(air, grid.spacing_mm)
-    progress(0.5, "Taking dense lesions into the lungs")
-    closed = _close_lungs(coarse, air_sides, airways, middle_x, grid.spacing_mm)
-    progress(0.7, "Drawing the borders of the lungs")
-    lungs = _redraw_on_native_grid(hu, grid, closed, air_sides > 0)
+    poll = polling(progress, 0.5, "Taking dense lesions into the lungs")
+    closed = _close_lungs(coarse, air_sides, airways, middle_x, grid.spacing_mm, poll)
+    poll = polling(progress, 0.7, "Drawing the borders of the lungs")
+    lungs = _redraw_on_native_grid(hu, grid, closed, air_sides > 0, poll)
     lungs[native_airways] = 0
     progress(1.0, "Found the air of the lungs")
     return BodyAndAir(lungs, grid.enlarge(body), native_airways)
@@ -130,15 +131,17 @@ def _smooth(hu: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
     return ndimage.gaussian_filter(np.clip(hu, LOWEST_HU, HIGHEST_HU), sigma, mode="nearest")
 
 
-def _find_body(hu: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+def _find_body(hu: np.ndarray, spacing_mm: Spacing, poll: Poll) -> np.ndarray:
     """The trunk with everything in it, slice by slice; without the table."""
     dense = hu > BODY_HU
     opened = np.zeros_like(dense)
     for index, plane in enumerate(dense):
+        poll()
         core = erode(plane, TABLE_THICKNESS_MM / 2, spacing_mm)
         opened[index] = plane & dilate(core, TABLE_THICKNESS_MM / 2, spacing_mm)
     body = largest_component(opened)
     for plane in body:
+        poll()
         _close_cut_sides(plane)
         plane[:] = ndimage.binary_fill_holes(plane)
     return body
@@ -232,7 +235,12 @@ def _is_gas(hu: np.ndarray, part: np.ndarray, volume_ml: float) -> bool:
 
 
 def _close_lungs(
-    hu: np.ndarray, sides: np.ndarray, airways: np.ndarray, middle_x: float, spacing_mm: Spacing
+    hu: np.ndarray,
+    sides: np.ndarray,
+    airways: np.ndarray,
+    middle_x: float,
+    spacing_mm: Spacing,
+    poll: Poll,
 ) -> np.ndarray:
     """Take vessels and dense lesions into each lung; uint8 side values."""
     closed = sides.copy()
@@ -241,9 +249,16 @@ def _close_lungs(
         if not lung.any():
             continue
         box = bounding_box(lung, MARGIN_VOXELS)
-        filled = ndimage.binary_fill_holes(close(lung[box], VESSEL_CLOSING_MM, spacing_mm))
-        filled |= dense_costal_lung(hu[box], filled, side, middle_x - box[2].start, spacing_mm)
-        filled = ndimage.binary_fill_holes(close(filled, VESSEL_CLOSING_MM / 2, spacing_mm))
+        smooth = close(lung[box], VESSEL_CLOSING_MM, spacing_mm, poll)
+        poll()
+        filled = ndimage.binary_fill_holes(smooth)
+        poll()
+        middle = middle_x - box[2].start
+        filled |= dense_costal_lung(hu[box], filled, side, middle, spacing_mm, poll)
+        smooth = close(filled, VESSEL_CLOSING_MM / 2, spacing_mm, poll)
+        poll()
+        filled = ndimage.binary_fill_holes(smooth)
+        poll()
         closed[box][filled & (closed[box] == 0)] = side
     closed[airways] = 0
     return closed
@@ -254,6 +269,7 @@ def _redraw_on_native_grid(
     grid: CoarseGrid,
     closed: np.ndarray,
     aerated: np.ndarray,
+    poll: Poll,
 ) -> np.ndarray:
     """Lung border on the scan's own grid: by HU where lung is aerated, smooth where it is dense."""
     lungs = np.zeros(grid.fine_shape, np.uint8)
@@ -265,6 +281,7 @@ def _redraw_on_native_grid(
     nearest = ndimage.distance_transform_edt(
         closed[box] == 0, return_distances=False, return_indices=True
     )
+    poll()
     sides = closed[box][tuple(nearest)]
     weights_z, weights_y, weights_x = (
         grid.interpolation(axis)[fine_box[axis], box[axis]] for axis in range(3)
@@ -276,6 +293,7 @@ def _redraw_on_native_grid(
         for part, factor in zip(fine_box[1:], grid.factors[1:], strict=True)
     )
     for index, hu_plane in enumerate(hu[fine_box]):
+        poll()
         used = np.flatnonzero(weights_z[index])
         share, dense_share = (
             weights_y @ np.tensordot(weights_z[index, used], part[used], axes=1) @ weights_x.T

@@ -26,9 +26,11 @@ def shown_progress() -> Iterator[ProgressCallback]:
     with tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed}", leave=False) as bar:
 
         def show(fraction: float, message: str) -> None:
-            bar.set_description(printable(message), refresh=False)
-            bar.n = round(100 * min(max(fraction, 0.0), 1.0))
-            bar.refresh()
+            percent = round(100 * min(max(fraction, 0.0), 1.0))
+            # Within a step the same is said again and again.
+            if (percent, printable(message)) != (bar.n, bar.desc):
+                bar.n = percent
+                bar.set_description_str(printable(message))
 
         yield show
 

@@ -43,7 +43,8 @@ from CovidLungQuantLib.lesions.preprocessing import (
 )
 from CovidLungQuantLib.lesions.probability import LESION_MARGIN, probability_codes
 from CovidLungQuantLib.models.network import LesionOutput
-from CovidLungQuantLib.progress import ProgressCallback, no_progress
+from CovidLungQuantLib.models.polling import polled
+from CovidLungQuantLib.progress import ProgressCallback, no_progress, polling
 
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
 WINDOWS_PER_BATCH = {"cpu": 8, "cuda": 32, "mps": 8}
@@ -351,13 +352,12 @@ class _WindowRunner:
         """Yield (target, float32 probabilities (classes, size, size) on the CPU) in order."""
         done = 0
         while done < len(targets):
-            progress(
-                done / len(targets),
-                f"Segmenting slice {done + 1} of {len(targets)} ({self.device})",
-            )
+            message = f"Segmenting slice {done + 1} of {len(targets)} ({self.device})"
+            poll = polling(progress, done / len(targets), message)
             batch = targets[done : done + self.batch_size]
             try:
-                probabilities = self._run_batch(load_slice, windows[batch])
+                with polled(self.network, poll):
+                    probabilities = self._run_batch(load_slice, windows[batch])
             except (torch.cuda.OutOfMemoryError, MemoryError) as error:
                 self._use_less_memory(error)
                 continue

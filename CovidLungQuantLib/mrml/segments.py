@@ -15,7 +15,12 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.grids import overlapping_slices, voxel_shift
 from CovidLungQuantLib.files.segments import algorithm_tags
 from CovidLungQuantLib.labels import Label
-from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, remember_volume
+from CovidLungQuantLib.mrml.nodes import (
+    hierarchy_item,
+    no_new_nodes_on_error,
+    place_beside,
+    remember_volume,
+)
 from CovidLungQuantLib.mrml.volumes import (
     RAS_TO_LPS,
     fill_image,
@@ -78,6 +83,8 @@ def replace_segments(
     segmentation_node: Any, volume_node: Any, old_ids: Iterable[str], segments: dict[str, Any]
 ) -> None:
     """Put segments in the place of others, on the volume's geometry and under its transform."""
+    # Slicer logs an error for each segment that changes in a node without an item.
+    hierarchy_item(segmentation_node.GetScene(), segmentation_node)
     segmentation = segmentation_node.GetSegmentation()
     shows_surfaces = segmentation.ContainsRepresentation(CLOSED_SURFACE)
     for segment_id in old_ids:

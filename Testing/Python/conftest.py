@@ -119,6 +119,7 @@ def panel(stand_in: StandIn, module: ModuleType, model_path: str) -> Iterator[An
     slicer.mrmlScene = stand_in.scene
     slicer.mrmlScene.Clear(0)
     stand_in.messages.clear()
+    stand_in.plugins.errors.clear()
     stand_in.confirm_answer = True
     widget = stand_in.open_panel(MODULE_NAME)
     use_small_model(widget, model_path)
@@ -126,6 +127,8 @@ def panel(stand_in: StandIn, module: ModuleType, model_path: str) -> Iterator[An
     yield widget
     stand_in.close_panel(MODULE_NAME)
     slicer.mrmlScene.Clear(0)
+    # Slicer would show a red cross.
+    assert stand_in.plugins.errors == []
 
 
 @pytest.fixture

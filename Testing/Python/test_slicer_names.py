@@ -26,8 +26,6 @@ from Testing.slicer_stand_in.reduce_names import (
 MODULE_FILE = MODULE_FOLDER / "CovidLungQuant.py"
 MODULE_FILES = (MODULE_FILE, *sorted((MODULE_FOLDER / "CovidLungQuantPanel").rglob("*.py")))
 SLICER_SUBMODULES = ("app", "modules", "util")
-# Bound by Slicer to the module's own parameter node, so not properties of the widget.
-DYNAMIC_PROPERTIES = frozenset({"SlicerParameterName"})
 
 
 @pytest.fixture(params=["reduced", "full"])
@@ -90,8 +88,7 @@ def test_every_widget_property_exists(ui: ElementTree.Element, names: SlicerName
         (widget.attrib["class"], item.attrib["name"])
         for widget in ui.iter("widget")
         for item in widget.findall("property")
-        if item.attrib["name"] not in DYNAMIC_PROPERTIES
-        and item.attrib["name"] not in names.properties(widget.attrib["class"])
+        if item.attrib["name"] not in names.properties(widget.attrib["class"])
         # A label's buddy is not a Qt property: the loader calls setBuddy.
         and not (item.attrib["name"] == "buddy" and widget.attrib["class"] == "QLabel")
     }

@@ -32,6 +32,7 @@ from .parameter_node import make_parameter_node_module
 from .pythonqt import UnknownSlicerName, dress, make_ctk_module, make_qt_module
 from .sample_data import make_sample_data_module
 from .scripted_module import make_scripted_module_module
+from .subject_hierarchy import SubjectHierarchyPlugins
 
 PANEL_WIDTH_PX = 390
 # Since this Python `None` cannot be freed.
@@ -201,6 +202,7 @@ class StandIn:
         slicer.app = _Application(self.qt)
         self.scene = make_scene()
         slicer.mrmlScene = self.scene
+        self.plugins = SubjectHierarchyPlugins(self.scene)
         self._install_dialogs()
 
     @property

@@ -63,7 +63,6 @@ class _NodeComboBox(QtWidgets.QComboBox):
         self.__dict__.update(
             standInScene=None,
             standInNode=None,
-            standInRequested=None,
             standInNodes=[],
             standInObserverTags=[],
             standInAttributes=[],
@@ -88,13 +87,14 @@ class _NodeComboBox(QtWidgets.QComboBox):
 
             def refresh(caller: Any, event: str) -> None:
                 widget = reference()
-                if widget is not None:
+                # While a scene closes, Slicer's lists wait for its end.
+                if widget is not None and not scene.IsClosing():
                     widget.standInRefresh()
 
             for event in (
                 slicer.vtkMRMLScene.NodeAddedEvent,
                 slicer.vtkMRMLScene.NodeRemovedEvent,
-                slicer.vtkMRMLScene.EndBatchProcessEvent,
+                slicer.vtkMRMLScene.EndCloseEvent,
             ):
                 self.standInObserverTags.append(scene.AddObserver(event, refresh))
         self.standInRefresh()
@@ -111,7 +111,8 @@ class _NodeComboBox(QtWidgets.QComboBox):
         """Select a node, or None."""
         if isinstance(node, str):
             node = self.standInScene.GetNodeByID(node)
-        self.standInSelectOnceListed(node)
+        # As in Slicer: what is not listed yet is not remembered either.
+        self.standInSelect(node if node in self.standInNodes else None)
 
     def nodeCount(self) -> int:
         """Return how many nodes are listed."""
@@ -146,16 +147,9 @@ class _NodeComboBox(QtWidgets.QComboBox):
         """Take the selected node out of the scene, as "Delete current" does."""
         self.standInScene.RemoveNode(self.standInNode)
 
-    def standInSelectOnceListed(self, node: Any) -> None:
-        self.standInSelect(node if node in self.standInNodes else None)
-        # A scene file may name a node before this list has it.
-        scene = self.standInScene
-        if None not in (node, scene) and scene.IsNodePresent(node):
-            self.__dict__["standInRequested"] = node
-
     def standInSelect(self, node: Any) -> None:
         changed = node is not self.standInNode
-        self.__dict__.update(standInNode=node, standInRequested=None)
+        self.__dict__["standInNode"] = node
         row = self.standInNodes.index(node) if node in self.standInNodes else None
         offset = 1 if self.noneEnabled else 0
         none_row = 0 if self.noneEnabled else -1
@@ -181,11 +175,11 @@ class _NodeComboBox(QtWidgets.QComboBox):
         texts += [node.GetName() or "" for node in self.standInNodes]
         texts += [text for text, _action in self.standInActions()]
         QtWidgets.QComboBox.addItems(self, texts)
-        wanted = self.standInNode or self.standInRequested
+        wanted = self.standInNode
         if self.standInNode is not None and not self.noneEnabled and self.standInNodes:
             # A Qt list falls back to a neighbour of a row that is gone.
             wanted = wanted if wanted in self.standInNodes else self.standInNodes[0]
-        self.standInSelectOnceListed(wanted)
+        self.standInSelect(wanted if wanted in self.standInNodes else None)
 
     def standInActions(self) -> list[tuple[str, Any]]:
         """What stands below the nodes; renaming asks in a dialog, which the stand-in has not."""

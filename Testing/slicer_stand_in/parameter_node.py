@@ -1,7 +1,8 @@
 """Stand-in for `slicer.parameterNodeWrapper`: the part that this project's module uses.
 
 Typed members (str, int, float, bool and MRML node classes) kept in a `vtkMRMLScriptedModuleNode`,
-and bound both ways to widgets by the dynamic property `SlicerParameterName`.
+and bound both ways to widgets by `connectParametersToGui`. Slicer's `connectGui` is left out: it
+returns no tag, so that nothing bound by it is ever let go of.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any
 
 import slicer
 import vtk
-from PySide6.QtCore import QObject
 
 from .names import reduced_names
 
@@ -23,7 +23,6 @@ _PARSERS: dict[type, Callable[[str], Any]] = {
     float: float,
     bool: lambda text: text == "True",
 }
-_PARAMETER_NAME_PROPERTY = "SlicerParameterName"
 
 
 def make_parameter_node_module() -> ModuleType:
@@ -46,7 +45,7 @@ def parameterNodeWrapper(class_type: type) -> type:
         setattr(class_type, name, _member(name, kind))
     for name, function in (
         ("__init__", _initialise),
-        ("connectGui", _connect_gui),
+        ("connectParametersToGui", _connect_parameters_to_gui),
         ("disconnectGui", _disconnect_gui),
         ("AddObserver", lambda self, *rest: self.parameterNode.AddObserver(*rest)),
         ("RemoveObserver", lambda self, tag: self.parameterNode.RemoveObserver(tag)),
@@ -96,25 +95,23 @@ def _initialise(self: Any, parameterNode: Any) -> None:
             setattr(self, name, kind() if default is None else default)
 
 
-def _connect_gui(self: Any, gui: Any) -> int:
-    bound = {}
-    for widget in vars(gui).values():
-        name = QObject.property(widget, _PARAMETER_NAME_PROPERTY)
-        if name is None:
-            continue
+def _connect_parameters_to_gui(self: Any, mapping: dict[str, Any]) -> int:
+    for name, widget in mapping.items():
         if name not in self.standInTypes:
             raise ValueError(f"Cannot find a param with the given name: {name}")
         if widget.className() != "qMRMLNodeComboBox" or not _is_node_class(self.standInTypes[name]):
             raise RuntimeError(f"The stand-in cannot bind {name} to a {widget.className()}")
         widget.nodeTypes = [self.standInTypes[name].__name__]
+    tag = self.standInNextTag
+    self.standInNextTag += 1
+    bound = self.standInBindings[tag] = {}
+    for name, widget in mapping.items():
         widget.setCurrentNode(getattr(self, name))
         receiver = _gui_to_parameter(self, name, widget)
         widget.connect("currentNodeChanged(vtkMRMLNode*)", receiver)
         bound[name] = (widget, receiver)
-    observer = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: _update_gui(self))
-    self.standInNextTag += 1
-    self.standInBindings[self.standInNextTag] = (bound, observer)
-    return self.standInNextTag
+    self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: _update_gui(self))
+    return tag
 
 
 def _gui_to_parameter(self: Any, name: str, widget: Any) -> Callable[[], None]:
@@ -130,7 +127,7 @@ def _update_gui(self: Any) -> None:
         return
     self.standInUpdatingGui = True
     try:
-        for bound, _ in self.standInBindings.values():
+        for bound in self.standInBindings.values():
             for name, (widget, _) in bound.items():
                 widget.setCurrentNode(getattr(self, name))
     finally:
@@ -138,8 +135,6 @@ def _update_gui(self: Any) -> None:
 
 
 def _disconnect_gui(self: Any, tag: int | None) -> None:
-    bound, observer = self.standInBindings.pop(tag, ({}, None))
-    for widget, receiver in bound.values():
+    """Let go of what a tag stands for; of nothing where the tag is unknown, as Slicer's does."""
+    for widget, receiver in self.standInBindings.pop(tag, {}).values():
         widget.disconnect("currentNodeChanged(vtkMRMLNode*)", receiver)
-    if observer is not None:
-        self.RemoveObserver(observer)

@@ -72,6 +72,16 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         """Return all parameter sets of the scene, typed."""
         return [CovidLungQuantParameterNode(node) for node in self.getAllParameterNodes()]
 
+    def newParameterSet(self, volumeNode, like):
+        """Return a new parameter set for a volume, named as it, with the options of another."""
+        node = self.createParameterNode()
+        node.SetName(volumeNode.GetName())
+        made = CovidLungQuantParameterNode(slicer.mrmlScene.AddNode(node))
+        for name in options.OPTION_NAMES:
+            setattr(made, name, getattr(like, name))
+        made.inputVolume = volumeNode
+        return made
+
     # Running
 
     @property

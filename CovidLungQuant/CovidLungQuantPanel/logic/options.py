@@ -13,6 +13,9 @@ from CovidLungQuantLib.models.registry import available_models
 from CovidLungQuantLib.quantification import Options
 from CovidLungQuantPanel.preferences import deviceOfThisComputer
 
+# Members of the parameter node; the nodes and what is shown are no options.
+OPTION_NAMES = ("model", "device", "kinds", "airwaysAndVessels", "enhance", "mirror")
+
 
 def optionsOf(parameterNode):
     """Return the options that are chosen in the panel."""

@@ -1,0 +1,97 @@
+"""Every long step of a run asks often whether to go on; a run that is stopped leaves nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_model import small_model
+from torch import nn
+
+from CovidLungQuantLib.anatomy.lobe_weights import shipped_lobe_network
+from CovidLungQuantLib.anatomy.lung_weights import shipped_lung_network
+from CovidLungQuantLib.ct import read_ct
+from CovidLungQuantLib.ct.volume import CTVolume
+from CovidLungQuantLib.errors import Cancelled
+from CovidLungQuantLib.lesions.lesion_model import save_model
+from CovidLungQuantLib.pipeline import Options, Quantification, quantify
+
+# Stages that take longest on a scan of 512×512×300, and how often each asks at least.
+LONG_STAGES = {
+    "Finding the body": 20,
+    "Taking dense lesions into the lungs": 10,
+    "Drawing the borders of the lungs": 10,
+    "Looking for dense lung": 40,
+    "Finding the lobes of the right lung": 20,
+    "Finding the lobes of the left lung": 20,
+    "Segmenting slice": 40,
+}
+STOPS = 4
+
+
+@pytest.fixture(scope="module")
+def ct(coarse_phantom: Path) -> CTVolume:
+    return read_ct(coarse_phantom)
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> Options:
+    path = tmp_path_factory.mktemp("model") / "small.pt"
+    save_model(path, small_model().network)
+    return Options(model=str(path), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def whole(ct: CTVolume, options: Options) -> tuple[Quantification, list[tuple[float, str]]]:
+    """A run that is not stopped, and all it said."""
+    said: list[tuple[float, str]] = []
+    result = quantify(ct, options, lambda fraction, message: said.append((fraction, message)))
+    return result, said
+
+
+def test_every_long_stage_asks_often(
+    whole: tuple[Quantification, list[tuple[float, str]]],
+) -> None:
+    _result, said = whole
+    asked = Counter(
+        next((stage for stage in LONG_STAGES if message.startswith(stage)), message)
+        for _fraction, message in said
+    )
+    assert {stage: asked[stage] for stage in LONG_STAGES if asked[stage] < LONG_STAGES[stage]} == {}
+    fractions = [fraction for fraction, _message in said]
+    assert fractions == sorted(fractions)
+
+
+def test_a_run_can_be_stopped_at_any_call(
+    ct: CTVolume,
+    options: Options,
+    whole: tuple[Quantification, list[tuple[float, str]]],
+) -> None:
+    result, said = whole
+    hu = ct.hu.copy()
+    for stop in np.linspace(1, len(said), STOPS).round().astype(int):
+        calls = 0
+
+        def progress(fraction: float, message: str, stop: int = int(stop)) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == stop:
+                raise Cancelled("Stopped.")
+
+        with pytest.raises(Cancelled, match="Stopped"):
+            quantify(ct, options, progress)
+        assert calls == stop
+    assert not hooks(shipped_lung_network())
+    assert all(not hooks(shipped_lobe_network().of_lung(side)) for side in (1, 2))
+    assert np.array_equal(ct.hu, hu)
+    again = quantify(ct, options)
+    assert np.array_equal(again.labels, result.labels)
+    assert again.lobes is not None and result.lobes is not None
+    assert np.array_equal(again.lobes, result.lobes)
+
+
+def hooks(network: nn.Module) -> list[nn.Module]:
+    """Layers that still call somebody before they run."""
+    return [layer for layer in network.modules() if layer._forward_pre_hooks]
