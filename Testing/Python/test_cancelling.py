@@ -73,8 +73,8 @@ def test_a_run_can_be_stopped_at_any_call(
     hu = ct.hu.copy()
     # Lobes take longest, and say nothing of the labels.
     options = replace(options, lobes="none")
-    said_without = [text for _fraction, text in said if not text.startswith("Finding the lobes")]
-    for stop in np.linspace(1, len(said_without), STOPS).round().astype(int):
+    last = sum(text.startswith(("Finding the body", "Segmenting slice")) for _share, text in said)
+    for stop in np.linspace(1, last, STOPS).round().astype(int):
         calls = 0
 
         def progress(fraction: float, message: str, stop: int = int(stop)) -> None:
