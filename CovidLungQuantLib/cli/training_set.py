@@ -109,7 +109,7 @@ def _rows(cases: list[RankedCase]) -> list[tuple[str, ...]]:
                 case.state,
                 _cell(case.changed_ml, 1),
                 _cell(case.changed_percent, 1),
-                _cell(math.nan if found is None else found.disputed_ml, 1),
+                _cell(case.disputed_ml, 1),
                 _cell(math.nan if found is None else found.lesion_dice, 3),
             )
         )

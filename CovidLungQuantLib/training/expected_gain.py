@@ -73,12 +73,17 @@ class RankedCase:
     next_step: str = ""
 
     @property
+    def disputed_ml(self) -> float:
+        """Lesion on which the models disagree; NaN where it is not known."""
+        return math.nan if self.disagreement is None else self.disagreement.disputed_ml
+
+    @property
     def expected_gain_ml(self) -> float:
         """See the top of this file; NaN where it cannot be told."""
         if self.disagreement is None or self.state == GIVEN:
             return math.nan
         changed_ml = self.changed_ml if self.state == CORRECTED else 0.0
-        return max(0.0, self.disagreement.disputed_ml - changed_ml)
+        return max(0.0, self.disputed_ml - changed_ml)
 
     @property
     def is_open(self) -> bool:
@@ -146,7 +151,7 @@ def _next_step(case: RankedCase, is_next: bool) -> str:
     if case.state == GIVEN:
         return "Nothing: its labels count as a reader's."
     if case.state == CORRECTED:
-        settled_ml = LOOK_AGAIN_SHARE * case.disagreement.disputed_ml
+        settled_ml = LOOK_AGAIN_SHARE * case.disputed_ml
         if case.expected_gain_ml > settled_ml:
             return f"Look again{_where(case)}: little was changed where the models disagree."
         return "Done."

@@ -117,6 +117,7 @@ def effect_chart(effect: FineTuningEffect) -> Svg:
         Dumbbell(f"{case.case}, {COMPARED[name]}", case.old.dice[name], case.new.dice[name])
         for case in effect.rows
         for name in CHARTED
+        if not (math.isnan(case.old.dice[name]) and math.isnan(case.new.dice[name]))
     ]
     return dumbbell_chart(rows, "Dice of the old and the new model")
 
