@@ -225,6 +225,8 @@ class TeachingSection(Section):
             ):
                 item = qt.QTableWidgetItem(shown)
                 item.setToolTip(case.next_step)
+                if column in (CHANGED, DISPUTED):
+                    item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
                 table.setItem(row, column, item)
         showText(self.ui.rankingLabel, text)
 

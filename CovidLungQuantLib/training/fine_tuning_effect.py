@@ -165,13 +165,14 @@ def changed_slice(run: FineTuning) -> ChangedSlice:
         scan, _ = lps_oriented(read_ct(case_ct_file(Path(plan.dataset), changed["case"])))
         stored = read_label_file(file)
         reader, old, new = stored.layers[..., 0].astype(np.uint8)
-        hu = scan.hu[changed["index"]]
+        index = range(len(scan.hu)).index(changed["index"])
+        hu = scan.hu[index]
         is_same = voxels_sha256(scan.hu) == changed["ct_voxels_sha256"] and hu.shape == old.shape
         if not is_same:
             raise ValueError(changed["case"])
         return ChangedSlice(
             str(changed["case"]),
-            changed["index"] + 1,
+            index + 1,
             float(changed["changed_cm2"]),
             scan.geometry.spacing_mm[:2],
             hu,
@@ -179,7 +180,7 @@ def changed_slice(run: FineTuning) -> ChangedSlice:
             old,
             new,
         )
-    except (*NOT_AS_WRITTEN_ERRORS, IndexError) as error:
+    except NOT_AS_WRITTEN_ERRORS as error:
         raise BadInputError(
             f"The slice that changed most cannot be shown, since the case or {file.name} is not "
             "there any more as it was; fine-tune again."
