@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from CovidLungQuantLib.display.colors import INK
@@ -16,7 +17,7 @@ from CovidLungQuantLib.pages.drawings import Plane, Svg
 from CovidLungQuantLib.pages.dumbbell_chart import BETTER, WORSE, Dumbbell, dumbbell_chart
 from CovidLungQuantLib.pages.outlines import outline_svg
 from CovidLungQuantLib.pages.rendering import render_page
-from CovidLungQuantLib.training.expected_gain import GAIN_DEFINITION, RankedCase
+from CovidLungQuantLib.training.expected_gain import CANDIDATE, GAIN_DEFINITION, RankedCase
 from CovidLungQuantLib.training.fine_tuning_effect import (
     ChangedSlice,
     FineTuningEffect,
@@ -92,7 +93,7 @@ def training_set_page(
         TEMPLATE,
         title="Training set: what to do next",
         definition=GAIN_DEFINITION,
-        cases=cases,
+        cases=[_without_file_names(case) for case in cases],
         largest_gain_ml=max((gain for gain in gains_ml if not math.isnan(gain)), default=0.0),
         notes=NOTES,
         effect=effect,
@@ -109,6 +110,13 @@ def training_set_page(
         new_color=NEW_COLOR,
         reader_color=INK,
     )
+
+
+def _without_file_names(case: RankedCase) -> RankedCase:
+    """A scan that is not in the set is named by its number only; reasons may tell its file."""
+    if case.state == CANDIDATE and case.disagreement is None:
+        return replace(case, next_step="It cannot be compared; the command says why.")
+    return case
 
 
 def effect_chart(effect: FineTuningEffect) -> Svg:

@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import CTVolume, Geometry
 from CovidLungQuantLib.errors import BadInputError, Cancelled
 from CovidLungQuantLib.files.images import write_image
-from CovidLungQuantLib.labels import LABELS
+from CovidLungQuantLib.labels import GGO, NORMAL_LUNG
 from CovidLungQuantLib.lesions.lesion_model import save_model
 from CovidLungQuantLib.measures.disagreement import Disagreement, disagreement_of
 from CovidLungQuantLib.models.registry import USER_MODELS_VARIABLE
@@ -30,7 +31,7 @@ from CovidLungQuantLib.pipeline import quantify
 from CovidLungQuantLib.quantification import Options
 from CovidLungQuantLib.training import disagreement_cache
 from CovidLungQuantLib.training.candidates import scans_in
-from CovidLungQuantLib.training.dataset import NNUNET_LAYOUT
+from CovidLungQuantLib.training.dataset import LAYOUTS, voxels_sha256
 from CovidLungQuantLib.training.disagreement_cache import CACHE_FILE_NAME, DisagreementCache
 from CovidLungQuantLib.training.expected_gain import (
     CANDIDATE,
@@ -180,15 +181,44 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(folder / f"{name}.pt") for name in ("one", "two", "three")]
 
 
-@pytest.fixture
-def training_set(tmp_path: Path) -> Path:
-    """Two cases, the first of them corrected."""
-    folder = tmp_path / "set"
-    case = chest_phantom((40, 72, 88), (4.6, 4.6, 7.5))
-    machine = np.where(case.labels == LABELS[1].value, LABELS[0].value, case.labels)
-    export_training_case(folder, case.ct, case.labels, machine.astype(np.uint8), PROVENANCE)
-    export_training_case(folder, shifted(case.ct, 1), case.labels, case.labels, PROVENANCE)
+SHAPE, SPACING_MM = (20, 48, 58), (7.0, 7.0, 15.0)
+
+
+def a_chest(hu: int = 0) -> CTVolume:
+    """The phantom's chest on a coarse grid; `hu` makes another scan of it."""
+    return shifted(chest_phantom(SHAPE, SPACING_MM).ct, hu)
+
+
+@pytest.fixture(scope="module")
+def new_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cases, the first of them corrected; no model has run on them."""
+    folder = tmp_path_factory.mktemp("new") / "set"
+    labels = chest_phantom(SHAPE, SPACING_MM).labels
+    machine = np.where(labels == GGO.value, NORMAL_LUNG.value, labels).astype(np.uint8)
+    export_training_case(folder, a_chest(), labels, machine, PROVENANCE)
+    export_training_case(folder, a_chest(1), labels, labels, PROVENANCE)
     return folder
+
+
+@pytest.fixture(scope="module")
+def compared_set(
+    new_set: Path, models: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same, after the first two models have run."""
+    folder = tmp_path_factory.mktemp("compared") / "set"
+    shutil.copytree(new_set, folder)
+    rank_training_set(folder, (), "cpu", models=models[:2])
+    return folder
+
+
+@pytest.fixture
+def training_set(compared_set: Path, tmp_path: Path) -> Path:
+    """A copy of it for one test; copies keep the files' times."""
+    return Path(shutil.copytree(compared_set, tmp_path / "set"))
+
+
+def case_files(dataset: Path) -> list[Path]:
+    return [dataset / name / "ct.nrrd" for name in ("case_0001", "case_0002")]
 
 
 def runs_of(dataset: Path, scans: list[Path], models: list[str]) -> set[str]:
@@ -199,92 +229,101 @@ def runs_of(dataset: Path, scans: list[Path], models: list[str]) -> set[str]:
 
 
 def test_the_models_are_compared_as_a_reader_would_see_them(training_set: Path, models: list[str]):
-    scan = training_set / "case_0001" / "ct.nrrd"
-    compared = find_disagreements(training_set, [scan], "cpu", models=models[:2])
-    ct = chest_phantom((40, 72, 88), (4.6, 4.6, 7.5)).ct
+    known = DisagreementCache(training_set, models[:2]).known(case_files(training_set)[0])
+    ct = a_chest()
     first, second = (
         quantify(ct, Options(device="cpu", model=model, lobes="none")).labels
         for model in models[:2]
     )
-    expected = disagreement_of(first, second, ct.geometry.voxel_volume_ml)
-    assert compared[scan].found == expected
-    assert expected.disputed_ml > 0
+    assert known == disagreement_of(first, second, ct.geometry.voxel_volume_ml)
+    assert known.disputed_ml > 0
 
 
 def test_figures_are_kept_for_the_same_scan_and_weights_only(
     training_set: Path, models: list[str], tmp_path: Path
 ):
-    scans = [training_set / name / "ct.nrrd" for name in ("case_0001", "case_0002")]
-    assert runs_of(training_set, scans, models[:2]) == {"Scan 1", "Scan 2"}
+    scans = case_files(training_set)
     assert runs_of(training_set, scans, models[:2]) == set()
 
-    # The same voxels elsewhere and in another orientation are the same scan …
-    ct = chest_phantom((40, 72, 88), (4.6, 4.6, 7.5)).ct
+    # The same voxels in another file and orientation are the same scan …
+    ct = a_chest()
     copied = tmp_path / "elsewhere.nrrd"
-    write_image(copied, ct.hu, ct.geometry)
+    turned = Geometry(SHAPE, SPACING_MM, (0.0, 0.0, 0.0), np.diag([-1.0, -1.0, 1.0]))
+    write_image(copied, ct.hu[:, ::-1, ::-1], turned)
     assert runs_of(training_set, [copied], models[:2]) == set()
     # … another voxel, another voxel size and other weights are not.
+    cache, scan_sha256 = DisagreementCache(training_set, models[:2]), voxels_sha256(ct.hu)
+    assert cache.of_scan(scan_sha256, SPACING_MM) == cache.known(scans[0]) is not None
+    assert cache.of_scan(scan_sha256, (7.0, 7.0, 14.0)) is None
+    assert DisagreementCache(training_set, models[1:]).of_scan(scan_sha256, SPACING_MM) is None
+    assert DisagreementCache(training_set, models[1::-1]).known(scans[0]) is None
     other = ct.hu.copy()
-    other[20, 30, 30] += 1
+    other[10, 20, 20] += 1
     write_image(scans[0], other, ct.geometry)
     assert DisagreementCache(training_set, models[:2]).known(scans[0]) is None
     assert runs_of(training_set, scans, models[:2]) == {"Scan 1"}
-    geometry = Geometry(ct.hu.shape, (4.6, 4.6, 7.0), ct.geometry.origin_mm, ct.geometry.direction)
-    write_image(scans[0], ct.hu, geometry)
-    assert runs_of(training_set, scans, models[:2]) == {"Scan 1"}
-    assert runs_of(training_set, scans, models[1:]) == {"Scan 1", "Scan 2"}
 
 
 def test_what_another_version_found_is_not_used(
     training_set: Path, models: list[str], monkeypatch: pytest.MonkeyPatch
 ):
-    scan = training_set / "case_0001" / "ct.nrrd"
-    find_disagreements(training_set, [scan], "cpu", models=models[:2])
+    scan = case_files(training_set)[0]
     assert DisagreementCache(training_set, models[:2]).known(scan) is not None
     monkeypatch.setattr(disagreement_cache, "__version__", "99.0")
     assert DisagreementCache(training_set, models[:2]).known(scan) is None
 
 
-def test_cancelling_keeps_what_is_done(training_set: Path, models: list[str]):
+def test_cancelling_keeps_what_is_done(new_set: Path, models: list[str], tmp_path: Path):
     def cancel_in_the_second(fraction: float, message: str) -> None:
-        if message.startswith("Scan 2") and "segmenting" in message:
+        if message.startswith("Scan 2") and not message.endswith("reading"):
             raise Cancelled("Cancelled.")
 
+    dataset = shutil.copytree(new_set, tmp_path / "set")
     with pytest.raises(Cancelled):
-        rank_training_set(training_set, (), "cpu", cancel_in_the_second, models[:2])
-    known = ranked_by_what_is_known(training_set, models[:2])
+        rank_training_set(dataset, (), "cpu", cancel_in_the_second, models[:2])
+    known = ranked_by_what_is_known(dataset, models[:2])
     assert {case.name: case.disagreement is not None for case in known} == {
         "case_0001": True,
         "case_0002": False,
     }
-    scans = [training_set / name / "ct.nrrd" for name in ("case_0001", "case_0002")]
-    assert runs_of(training_set, scans, models[:2]) == {"Scan 2"}
 
 
 def test_candidates_are_ranked_by_number_and_known_cases_left_out(
-    training_set: Path, models: list[str], tmp_path: Path
+    training_set: Path, models: list[str], tmp_path: Path, monkeypatch: Any, capsys: Any
 ):
+    monkeypatch.setattr(disagreement_cache, "COMPARED_MODELS", tuple(models[:2]))
+    monkeypatch.setenv(USER_MODELS_VARIABLE, str(tmp_path / "models"))
     folder = tmp_path / "Doe^Jane"
     folder.mkdir()
-    ct = chest_phantom((40, 72, 88), (4.6, 4.6, 7.5)).ct
+    ct = a_chest()
+    # The first is case_0001 already.
     write_image(folder / "a.nrrd", ct.hu, ct.geometry)
-    write_image(folder / "b.nrrd", shifted(ct, 7).hu, ct.geometry)
+    write_image(folder / "b.nrrd", a_chest(7).hu, ct.geometry)
     (folder / "c.nrrd").write_bytes(b"no image")
     (folder / "notes.txt").write_text("not looked at", encoding="utf-8")
-    candidates = scans_in(folder)
-    assert [path.name for path in candidates] == ["a.nrrd", "b.nrrd", "c.nrrd"]
 
-    rows = rank_training_set(training_set, candidates, "cpu", models=models[:2])
-    # The first is case_0001 already.
-    assert {row.name for row in rows} == {"case_0001", "case_0002", "scan 2", "scan 3"}
+    line = ["training-set", str(training_set), "--candidates", str(folder), "--device", "cpu"]
+    assert main([*line, "--no-models"]) == 2
+    assert main(line) == 0
+
+    printed = capsys.readouterr().out
+    assert "scan 2 is b.nrrd" in printed and "this one next" in printed
+    assert "scan 1" not in printed and "scan 3 is c.nrrd" in printed
+    # It needs no model any more.
+    rows = rank_training_set(training_set, scans_in(folder), "cpu", models=models[:2])
     by_name = {row.name: row for row in rows}
+    assert set(by_name) == {"case_0001", "case_0002", "scan 2", "scan 3"}
     assert by_name["scan 2"].state == CANDIDATE
     assert by_name["scan 2"].expected_gain_ml == by_name["scan 2"].disputed_ml > 0
     assert by_name["scan 3"].disagreement is None and "c.nrrd" in by_name["scan 3"].next_step
     gains = [row.expected_gain_ml for row in rows[:-1]]
     assert gains == sorted(gains, reverse=True)
+
+    page = (training_set / "training-set.html").read_text(encoding="utf-8")
     kept = (training_set / CACHE_FILE_NAME).read_text(encoding="utf-8")
-    assert "Doe" not in kept and "b.nrrd" not in kept and str(tmp_path) not in kept
+    assert "scan 2" in page
+    for secret in ("Doe", "b.nrrd", "c.nrrd", str(tmp_path)):
+        assert secret not in kept and secret not in page
 
 
 def test_the_scans_of_a_folder(tmp_path: Path):
@@ -301,22 +340,22 @@ def test_the_scans_of_a_folder(tmp_path: Path):
     assert scans_in(tmp_path) == [tmp_path / "case" / "ct.nrrd", tmp_path / "dicom"]
 
 
-@pytest.mark.parametrize("layout", [None, NNUNET_LAYOUT])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_is_known_is_ranked_without_a_model(
-    tmp_path: Path, models: list[str], layout: str | None
+    compared_set: Path, tmp_path: Path, models: list[str], layout: str
 ):
-    ct = chest_phantom((40, 72, 88), (4.6, 4.6, 7.5))
-    export_training_case(tmp_path, ct.ct, ct.labels, ct.labels, PROVENANCE, layout=layout)
+    labels = chest_phantom(SHAPE, SPACING_MM).labels
+    export_training_case(tmp_path, a_chest(1), labels, labels, PROVENANCE, layout=layout)
     (before,) = ranked_by_what_is_known(tmp_path, models[:2])
     assert before.disagreement is None and before.next_step == NOT_COMPARED
+    shutil.copy(compared_set / CACHE_FILE_NAME, tmp_path)
     (ranking,) = rank_training_set(tmp_path, (), "cpu", models=models[:2])
     assert ranked_by_what_is_known(tmp_path, models[:2]) == [ranking]
     assert ranking.expected_gain_ml == ranking.disputed_ml > 0
 
 
 def test_a_damaged_cache_is_refused_in_one_sentence(training_set: Path, models: list[str]):
-    scan = training_set / "case_0001" / "ct.nrrd"
-    find_disagreements(training_set, [scan], "cpu", models=models[:2])
+    scan = case_files(training_set)[0]
     file = training_set / CACHE_FILE_NAME
     content = json.loads(file.read_text(encoding="utf-8"))
     refusals = 0
@@ -332,21 +371,3 @@ def test_a_damaged_cache_is_refused_in_one_sentence(training_set: Path, models: 
             else:
                 assert found is None or isinstance(found, Disagreement)
     assert refusals > 50
-
-
-def test_the_command_prints_the_ranking_and_writes_the_page(
-    training_set: Path, models: list[str], tmp_path: Path, monkeypatch: Any, capsys: Any
-):
-    monkeypatch.setattr(disagreement_cache, "COMPARED_MODELS", tuple(models[:2]))
-    monkeypatch.setenv(USER_MODELS_VARIABLE, str(tmp_path / "models"))
-    folder = tmp_path / "scans"
-    ct = chest_phantom((40, 72, 88), (4.6, 4.6, 7.5)).ct
-    folder.mkdir()
-    write_image(folder / "Jane Doe.nrrd", shifted(ct, 9).hu, ct.geometry)
-    line = ["training-set", str(training_set), "--candidates", str(folder), "--device", "cpu"]
-    assert main(line) == 0
-    printed = capsys.readouterr().out
-    assert "scan 1 is Jane Doe.nrrd" in printed and "this one next" in printed
-    page = (training_set / "training-set.html").read_text(encoding="utf-8")
-    assert "scan 1" in page and "Jane" not in page and str(tmp_path) not in page
-    assert main([*line, "--no-models"]) == 2
