@@ -7,17 +7,19 @@ import slicer
 from slicer.i18n import tr as _
 
 from CovidLungQuantLib.errors import BadInputError, CovidLungQuantError
-from CovidLungQuantLib.vetting import read_json
+from CovidLungQuantLib.training.expected_gain import GAIN_DEFINITION
 from CovidLungQuantPanel.preferences import deviceOfThisComputer
 from CovidLungQuantPanel.section import Section
-from CovidLungQuantPanel.widgets import keepColumnsInSight, rememberFolder, showText
+from CovidLungQuantPanel.widgets import formatNumber, keepColumnsInSight, rememberFolder, showText
 
 FOLDER_SETTING = "CovidLungQuant/TrainingSetFolder"
 READER_SETTING = "CovidLungQuant/Reader"
 LOOK_INTERVAL_MS = 1000
 # Rows of the table in the .ui file; its columns are the old and the new model.
-SHOWN_FIGURES = ("lesion_dice", "ggo_dice", "high_opacity_dice", "lung_dice")
-COMPARED_MODELS = ("old", "new")
+SHOWN_DICE = ("lesion_dice", "ggo_dice", "high_opacity_dice", "lung_dice")
+SHOWN_VOLUME = "lesion_ml"
+# Columns of the ranking.
+CASE, CHANGED, DISPUTED, WHAT_NEXT = range(4)
 
 
 class TeachingSection(Section):
@@ -33,19 +35,22 @@ class TeachingSection(Section):
         self._run = None
         self._isFollowed = False
         self._isStopping = False
-        self._patientCount = 0
+        self._patientCount = self._caseCount = 0
         self._widget, self.ui = self._panel.addSection("Teaching")
         for layout, text in self._logic.trainingSetLayouts().items():
             self.ui.layoutComboBox.addItem(text, layout)
         showText(self.ui.addedLabel, "")
         self.ui.readerLineEdit.text = slicer.util.settingsValue(READER_SETTING, "")
         keepColumnsInSight(self.ui.comparisonTable)
+        self._setUpRanking()
         self._timer = qt.QTimer()
         self._timer.setInterval(LOOK_INTERVAL_MS)
         self._timer.connect("timeout()", self.onTimer)
         rememberFolder(self.ui.trainingSetPathLineEdit, FOLDER_SETTING, self.onTrainingSetChosen)
         self.ui.readerLineEdit.connect("editingFinished()", self.onReaderTyped)
         self.ui.addCaseButton.connect("clicked(bool)", self.onAddCase)
+        self.ui.rankCasesButton.connect("clicked(bool)", self.onRankCases)
+        self.ui.openPageButton.connect("clicked(bool)", self.onOpenPage)
         self.ui.fineTuneButton.connect("clicked(bool)", self.onFineTune)
         self.ui.cancelFineTuningButton.connect("clicked(bool)", self.onCancelFineTuning)
         self.ui.useModelButton.connect("clicked(bool)", self.onUseModel)
@@ -99,6 +104,33 @@ class TeachingSection(Section):
             showText(self.ui.addedLabel, text.format(case=case))
         self._showTrainingSet()
         self._updateButtons()
+
+    def onRankCases(self):
+        """Let both shipped models run on the cases they have not seen, and rank all."""
+        if not self._panel.installation.ensureLibrary():
+            return
+        self._panel.run.runWork(
+            lambda: self._logic.rankTrainingSet(
+                self._folder(),
+                device=deviceOfThisComputer(self._parameterNode.device),
+                progress=self._panel.run.showProgress,
+            )
+        )
+        # After cancelling, too: what is done is kept.
+        self._showTrainingSet()
+        self._updateButtons()
+
+    def onOpenPage(self):
+        """Write the page as things stand now and show it in the browser."""
+        if not self._panel.installation.ensureLibrary():
+            return
+        page = self._panel.run.runWork(
+            lambda: self._logic.writeTrainingSetPage(
+                self._folder(), progress=self._panel.run.showProgress
+            )
+        )
+        if page is not None:
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(page)))
 
     def onFineTune(self):
         """Start fine-tuning the selected model in the background."""
@@ -162,7 +194,41 @@ class TeachingSection(Section):
             layouts = list(self._logic.trainingSetLayouts())
             self.ui.layoutComboBox.setCurrentIndex(layouts.index(layout))
         self._offerCases(cases)
-        self._patientCount = patientCount
+        self._patientCount, self._caseCount = patientCount, len(cases)
+        self._showRanking(folder if cases else None)
+
+    def _setUpRanking(self):
+        """Let the last column of the ranking take the width that is left, and wrap."""
+        header = self.ui.rankingTable.horizontalHeader()
+        for column in (CASE, CHANGED, DISPUTED):
+            header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(WHAT_NEXT, qt.QHeaderView.Stretch)
+        self.ui.rankingTable.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+
+    def _showRanking(self, folder):
+        """Show the cases by expected gain, from what is known; None shows nothing."""
+        table = self.ui.rankingTable
+        cases, text = [], ""
+        if folder is not None:
+            try:
+                cases, text = self._logic.rankedCases(folder), GAIN_DEFINITION
+            except CovidLungQuantError as reason:
+                text = str(reason)
+        table.visible = bool(cases)
+        table.rowCount = len(cases)
+        for row, case in enumerate(cases):
+            for column, shown in (
+                (CASE, case.name),
+                (CHANGED, formatNumber(case.changed_percent, 1)),
+                (DISPUTED, formatNumber(case.disputed_ml, 1)),
+                (WHAT_NEXT, case.next_step),
+            ):
+                item = qt.QTableWidgetItem(shown)
+                item.setToolTip(case.next_step)
+                if column in (CHANGED, DISPUTED):
+                    item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+                table.setItem(row, column, item)
+        showText(self.ui.rankingLabel, text)
 
     def _offerCases(self, cases):
         """List the cases that the scan may be of the same patient as; the first is none."""
@@ -212,26 +278,29 @@ class TeachingSection(Section):
 
     def _showComparison(self, status):
         """Show old and new model on the held-back cases; without a new model take no room."""
-        comparison = None
+        effect = None
         if status is not None and status.comparison_file is not None:
-            comparison = _readComparison(status.comparison_file)
-        self.ui.comparisonTable.visible = comparison is not None
-        self.ui.useModelButton.visible = comparison is not None
+            try:
+                effect = self._logic.fineTuningEffect(status.comparison_file)
+            except BadInputError:
+                # The user has moved the model's files away.
+                effect = None
+        self.ui.comparisonTable.visible = effect is not None
+        self.ui.useModelButton.visible = effect is not None
         text = ""
-        if comparison is not None:
-            for row, figure in enumerate(SHOWN_FIGURES):
-                for column, which in enumerate(COMPARED_MODELS):
-                    value = comparison["mean"][figure][which]
-                    shown = "–" if value is None else f"{value:.3f}"
-                    self.ui.comparisonTable.item(row, column).setText(shown)
-            count = len(comparison["cases"])
+        if effect is not None:
+            for column, figures in enumerate((effect.mean.old, effect.mean.new)):
+                shown = [formatNumber(figures.dice[name], 3) for name in SHOWN_DICE]
+                shown.append(formatNumber(figures.volume_error_ml[SHOWN_VOLUME], 1))
+                for row, cell in enumerate(shown):
+                    self.ui.comparisonTable.item(row, column).setText(cell)
             text = _(
                 "Mean Dice of {old} (old) and {new} (new); cases held back: {count}. {note}"
             ).format(
-                old=comparison["old_model"]["name"],
-                new=comparison["new_model"]["name"],
-                count=count,
-                note=comparison["note"],
+                old=effect.old_model,
+                new=effect.new_model,
+                count=len(effect.cases),
+                note=effect.note,
             )
         showText(self.ui.comparisonLabel, text)
 
@@ -249,6 +318,17 @@ class TeachingSection(Section):
                 "Write the CT and the segments as they are now as a new case; nothing is"
                 " overwritten, and neither name, id nor dates of the patient are copied."
             )
+        hasCases = hasFolder and self._caseCount > 0
+        for button in (self.ui.rankCasesButton, self.ui.openPageButton):
+            button.enabled = hasCases and not self._isRunning
+        self.ui.rankCasesButton.toolTip = (
+            _(
+                "Run both shipped models on the cases they have not seen, about a minute each, and"
+                " rank all by where they disagree and how much was changed."
+            )
+            if hasCases
+            else _("Add a case to the training set first.")
+        )
         enoughPatients = hasFolder and self._patientCount >= 2
         tune.enabled = enoughPatients and not self._isFollowed and not self._isRunning
         if self._isFollowed:
@@ -279,11 +359,3 @@ def _describeCount(caseCount, patientCount):
         text = _("{count} cases of {patients} patients in this training set.")
         return text.format(count=caseCount, patients=patientCount)
     return _("{count} cases in this training set.").format(count=caseCount)
-
-
-def _readComparison(file):
-    try:
-        return read_json(file)
-    except BadInputError:
-        # The user has moved the model's files away.
-        return None

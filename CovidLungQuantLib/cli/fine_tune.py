@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from CovidLungQuantLib.cli.options import Commands
     from CovidLungQuantLib.training.fine_tuning_runs import FineTuning
 
-FIGURE_NAMES = {
-    "lesion_dice": "lesion",
-    "ggo_dice": "GGO",
-    "high_opacity_dice": "high opacity",
-    "lung_dice": "lung",
-}
-# What stands in the columns of the comparison: each figure of the old and of the new model.
-_COLUMNS = [(figure, which) for figure in FIGURE_NAMES for which in ("old", "new")]
-
 
 def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
@@ -130,12 +121,15 @@ def _start(chosen: argparse.Namespace) -> FineTuning:
 
 def _comparison_rows(comparison: dict[str, Any]) -> list[tuple[str, ...]]:
     """Dice of the old and the new model, a row a case, then the mean."""
-    heading = [f"{FIGURE_NAMES[figure]} {which}" for figure, which in _COLUMNS]
+    from CovidLungQuantLib.training.fine_tuning_runs import COMPARED
+
+    columns = [(figure, which) for figure in COMPARED for which in ("old", "new")]
+    heading = [f"{COMPARED[figure]} {which}" for figure, which in columns]
     rows: list[tuple[str, ...]] = [("Dice, old and new model", *heading)]
     for case in comparison["cases"]:
-        rows.append((case["case"], *_cells(case[which][figure] for figure, which in _COLUMNS)))
+        rows.append((case["case"], *_cells(case[which][figure] for figure, which in columns)))
     mean = comparison["mean"]
-    return [*rows, ("mean", *_cells(mean[figure][which] for figure, which in _COLUMNS))]
+    return [*rows, ("mean", *_cells(mean[figure][which] for figure, which in columns))]
 
 
 def _cells(numbers: Iterable[float | None]) -> list[str]:

@@ -32,6 +32,7 @@ ORDER = (
     "enhance",
     "phantom",
     "export",
+    "training_set",
     "train",
     "fine_tune",
     "info",

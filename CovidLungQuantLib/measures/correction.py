@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.measures.overlap import dice
-from CovidLungQuantLib.measures.structures import STRUCTURES, structure_mask
+from CovidLungQuantLib.measures.structures import (
+    DENSE,
+    GROUND_GLASS,
+    LESION,
+    STRUCTURES,
+    structure_mask,
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,12 @@ class StructureCorrection:
     machine_ml: float
     corrected_ml: float
     dice: float
+
+    @property
+    def shared_ml(self) -> float:
+        """What is of the structure in both label maps."""
+        overlap = 0.0 if math.isnan(self.dice) else self.dice
+        return overlap * (self.machine_ml + self.corrected_ml) / 2.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,29 @@ class Correction:
     changed_voxels: int
     changed_ml: float
     structures: tuple[StructureCorrection, ...]
+
+    def of(self, structure: str) -> StructureCorrection:
+        """One structure by its name."""
+        return self.structures[STRUCTURES.index(structure)]
+
+    @property
+    def lesion_either_ml(self) -> float:
+        """What is lesion in one label map or in both."""
+        lesion = self.of(LESION)
+        return lesion.machine_ml + lesion.corrected_ml - lesion.shared_ml
+
+    @property
+    def lesion_changed_ml(self) -> float:
+        """What of `lesion_either_ml` is not of the same kind (GGO, high opacity) in both."""
+        same = self.of(GROUND_GLASS.name).shared_ml + self.of(DENSE.name).shared_ml
+        # Sums of rounded numbers: nothing changed may come out a trifle below nothing.
+        return max(0.0, self.lesion_either_ml - same)
+
+    @property
+    def lesion_changed_percent(self) -> float:
+        """`lesion_changed_ml` of `lesion_either_ml`; NaN where neither has lesion."""
+        either_ml = self.lesion_either_ml
+        return 100.0 * self.lesion_changed_ml / either_ml if either_ml > 0 else math.nan
 
 
 def correction_of(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.names import CASE_CT_FILE, CASE_LABELS_FILE
-from CovidLungQuantLib.training.nnunet import is_nnunet_dataset, nnunet_case_names
+from CovidLungQuantLib.training.nnunet import is_nnunet_dataset, nnunet_case, nnunet_case_names
 from CovidLungQuantLib.vetting import read_csv_dicts
 
 MANIFEST_FILE_NAME = "manifest.csv"
@@ -42,6 +46,21 @@ def case_names(dataset: Path) -> list[str]:
             "give the folder that holds one folder for each case."
         )
     return names
+
+
+def case_ct_file(dataset: Path, name: str) -> Path:
+    """The scan of a case of a dataset of either layout; raises as `case_names`."""
+    if is_nnunet_dataset(dataset):
+        return nnunet_case(dataset, name).ct
+    return dataset / name / CASE_CT_FILE
+
+
+def voxels_sha256(hu: np.ndarray) -> str:
+    """Identifies a scan whatever file it was read from: its shape and HU (z, y, x), upright."""
+    digest = hashlib.sha256(json.dumps(hu.shape).encode())
+    for plane in hu.astype("<i2", copy=False):
+        digest.update(plane.tobytes())
+    return digest.hexdigest()
 
 
 def patient_groups(

@@ -42,6 +42,7 @@ from CovidLungQuantLib.training.dataset import (
     PATIENT_COLUMN,
     case_names,
     layout_of,
+    voxels_sha256,
 )
 from CovidLungQuantLib.training.nnunet import (
     DATASET_FILE_NAME,
@@ -118,9 +119,9 @@ def export_training_case(
     layout = check_layout(dataset, layout)
     check_same_patient(dataset, same_patient_as)
     changes = _changes(machine_labels, labels, ct.geometry.voxel_volume_ml)
-    voxels_sha256 = _voxels_sha256(ct)
+    scan_sha256 = voxels_sha256(lps_oriented(ct)[0].hu)
     rows = _manifest_rows(dataset)
-    present = _present_case(dataset, layout, rows, voxels_sha256)
+    present = _present_case(dataset, layout, rows, scan_sha256)
     if present is not None and not new_version:
         raise _already_there(present)
     name = present or _next_name(dataset, layout, rows)
@@ -140,7 +141,7 @@ def export_training_case(
                 PATIENT_COLUMN: _patient_of(rows, same_patient_as or name),
                 **_origin(reader, provenance),
                 **changes,
-                "ct_voxels_sha256": voxels_sha256,
+                "ct_voxels_sha256": scan_sha256,
                 **_written(unfinished, final, dataset),
             }
             _write_record(unfinished.record, record)
@@ -259,15 +260,6 @@ def _changes(
     return {**known, **columns}
 
 
-def _voxels_sha256(ct: CTVolume) -> str:
-    """Identifies the scan whatever file it was read from: its shape and HU, upright."""
-    upright = lps_oriented(ct)[0].hu.astype("<i2", copy=False)
-    digest = hashlib.sha256(json.dumps(upright.shape).encode())
-    for plane in upright:
-        digest.update(plane.tobytes())
-    return digest.hexdigest()
-
-
 def _file_sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
@@ -295,12 +287,12 @@ def _manifest_rows(dataset: Path) -> list[dict[str, str]]:
 
 
 def _present_case(
-    dataset: Path, layout: str, rows: list[dict[str, str]], voxels_sha256: str
+    dataset: Path, layout: str, rows: list[dict[str, str]], scan_sha256: str
 ) -> str | None:
     """Name of the case that holds the scan, if its files are still there."""
     for row in rows:
         labels_file = _files(dataset, layout, row[CASE_COLUMN]).labels
-        if row["ct_voxels_sha256"] == voxels_sha256 and labels_file.exists():
+        if row["ct_voxels_sha256"] == scan_sha256 and labels_file.exists():
             return row[CASE_COLUMN]
     return None
 

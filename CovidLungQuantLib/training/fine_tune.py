@@ -43,6 +43,7 @@ from CovidLungQuantLib.training.fine_tuning_runs import (
     ALIVE_FILE_NAME,
     CANCEL_FILE_NAME,
     CANCELLED,
+    CHANGED_SLICE_SUFFIX,
     COMPARING,
     COMPARISON_SUFFIX,
     CONFIG_FILE_NAME,
@@ -61,6 +62,7 @@ from CovidLungQuantLib.training.model_comparison import (
     compare_models,
     comparison_values,
     write_comparison_table,
+    write_most_changed_slice,
 )
 from CovidLungQuantLib.training.recipes import recipe
 from CovidLungQuantLib.training.run import train_on_dataset
@@ -72,6 +74,7 @@ MADE_SUFFIXES = (
     CHECKSUM_SUFFIX,
     f"{COMPARISON_SUFFIX}.csv",
     f"{COMPARISON_SUFFIX}.json",
+    CHANGED_SLICE_SUFFIX,
 )
 
 EPOCHS = 6
@@ -295,12 +298,15 @@ def _finish(plan: FineTuningPlan, run_folder: Path) -> None:
     """Compare, and put the new model with its comparison into the folder of models."""
     trained = run_folder / TRAINING_FOLDER_NAME / f"{TRAINING_FOLDER_NAME}{MODEL_SUFFIX}"
     old, new = load_model(plan.start_from), load_model(str(trained))
-    rows, left_out = compare_models(Path(plan.dataset), plan.held_back, old, new)
+    comparison = compare_models(Path(plan.dataset), plan.held_back, old, new)
     folder = Path(plan.models_folder)
     stem = f"{plan.name}{COMPARISON_SUFFIX}"
     try:
-        write_comparison_table(folder / f"{stem}.csv", rows)
-        _write_json(folder / f"{stem}.json", comparison_values(plan, old, new, rows, left_out))
+        write_comparison_table(folder / f"{stem}.csv", comparison.rows)
+        if comparison.most_changed is not None:
+            slice_file = folder / f"{plan.name}{CHANGED_SLICE_SUFFIX}"
+            write_most_changed_slice(slice_file, comparison.most_changed)
+        _write_json(folder / f"{stem}.json", comparison_values(plan, old, new, comparison))
         # Last, so that a model that can be chosen always has its comparison.
         save_model(folder / f"{plan.name}{MODEL_SUFFIX}", new.network)
     except BaseException:

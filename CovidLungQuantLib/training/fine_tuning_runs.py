@@ -29,6 +29,7 @@ CANCEL_FILE_NAME = "cancel"
 MESSAGES_FILE_NAME = "messages.txt"
 TRAINING_FOLDER_NAME = "training"
 COMPARISON_SUFFIX = ".comparison"
+CHANGED_SLICE_SUFFIX = f"{COMPARISON_SUFFIX}.slice.nrrd"
 # Loading the libraries from a slow disk takes long before the first heartbeat.
 SILENT_AFTER_S = 120.0
 TRAINING_SHARE = 0.8
@@ -39,8 +40,13 @@ DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
 FINAL_STATES = (DONE, FAILED, CANCELLED)
 STATES = (STARTING, TRAINING, COMPARING, *FINAL_STATES)
 
-# What the comparison puts side by side; the table beside it holds every figure.
-COMPARED = ("lesion_dice", "ggo_dice", "high_opacity_dice", "lung_dice")
+# What the comparison puts side by side, and of what it is; the table beside holds every figure.
+COMPARED = {
+    "lesion_dice": "lesion",
+    "ggo_dice": "GGO",
+    "high_opacity_dice": "high opacity",
+    "lung_dice": "lung",
+}
 
 
 @dataclass(frozen=True)

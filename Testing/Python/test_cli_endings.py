@@ -28,7 +28,7 @@ START = "covidlungquant: "
 COMMAND = [sys.executable, "-m", "CovidLungQuantLib.cli"]
 FULL_DEVICE = Path("/dev/full")
 COMMANDS = "segment measure evaluate agreement follow-up lobes enhance phantom export train"
-COMMANDS += " fine-tune info"
+COMMANDS += " training-set fine-tune info"
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,7 @@ SLOTS = [
     Slot(("export", "ct.nrrd", NONSENSE, "-o", "set")),
     Slot(("export", "ct.nrrd", "labels.nrrd", "--machine", NONSENSE, "-o", "set")),
     Slot(("export", "--list", NONSENSE, "-o", "set"), suffix=".csv"),
+    Slot(("training-set", NONSENSE), "folder", ""),
     Slot(("train", NONSENSE, *OUT), "folder", ""),
     Slot(("train", "cases", "--config", NONSENSE, *OUT), suffix=".json"),
     Slot(("train", "cases", "--start-from", NONSENSE, *OUT), suffix=".pt"),

@@ -116,9 +116,9 @@ def test_two_steps_end_in_a_new_model_with_its_comparison(dataset: Path, models:
     assert comparison["held_back"] == ["case_0001"] and comparison["trained_on"] == ["case_0002"]
     assert comparison["left_out"] == {}
     (case,) = comparison["cases"]
-    expected, _ = compare_models(dataset, ["case_0001"], old, new)
+    expected = compare_models(dataset, ["case_0001"], old, new)
     for which in ("old", "new"):
-        agreement = expected[0][which]
+        agreement = expected.rows[0][which]
         assert case[which]["lesion_dice"] == agreement.lesion_dice
         assert case[which]["lung_dice"] == agreement.lung_dice > 0.5
         assert comparison["mean"]["lung_dice"][which] == agreement.lung_dice

@@ -27,6 +27,8 @@ from CovidLungQuantLib.outputs.report import report_html
 from CovidLungQuantLib.pages import rendering
 from CovidLungQuantLib.pages.drawings import Svg
 from CovidLungQuantLib.pages.rendering import figure_text, render_page
+from CovidLungQuantLib.training.expected_gain import CORRECTED, RankedCase, ranked
+from CovidLungQuantLib.training.training_set_page import training_set_page
 
 ROOT = Path(__file__).resolve().parents[2]
 BAD = '<script>alert("x")</script>'
@@ -65,7 +67,12 @@ def a_change() -> FollowUp:
     return compare_time_points([a_time_point(0), a_time_point(1)], anyway=True)
 
 
-@pytest.fixture(params=["report", "evaluation", "agreement", "change"])
+def a_training_set(folder: Path) -> str:
+    cases = ranked([RankedCase(BAD, CORRECTED, 1.0, 2.0)], {BAD: f"odd {BAD}"})
+    return training_set_page(folder, cases, folder)
+
+
+@pytest.fixture(params=["report", "evaluation", "agreement", "change", "training set"])
 def page(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Each page of things that have a script for a name."""
     pages = {
@@ -73,6 +80,7 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         "evaluation": an_evaluation,
         "agreement": lambda: an_agreement(tmp_path),
         "change": lambda: follow_up_page(a_change(), with_figures=False),
+        "training set": lambda: a_training_set(tmp_path),
     }
     return pages[request.param]()
 

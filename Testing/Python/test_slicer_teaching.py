@@ -18,17 +18,20 @@ import slicer
 from PySide6.QtCore import QSettings
 from PySide6.QtTest import QTest
 from slicer_panel import draw_lobes, draw_segments, errors, label_map, press
-from small_model import SMALL_CONFIG
+from small_model import SMALL_CONFIG, small_model
+from test_slicer_width import WIDEST_PX, width_px
 
 from CovidLungQuantLib.ct import CTVolume
-from CovidLungQuantLib.lesions.lesion_model import load_model
+from CovidLungQuantLib.labels import GGO, NORMAL_LUNG
+from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
 from CovidLungQuantLib.measures.correction import correction_of
 from CovidLungQuantLib.models.registry import USER_MODELS_VARIABLE
 from CovidLungQuantLib.mrml.machine_labels import machine_labels_of
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
 from CovidLungQuantLib.phantom import chest_phantom
-from CovidLungQuantLib.training import fine_tune
+from CovidLungQuantLib.training import disagreement_cache, fine_tune
+from CovidLungQuantLib.training.expected_gain import GAIN_DEFINITION, NOT_COMPARED
 from CovidLungQuantLib.training.export import export_training_case
 from CovidLungQuantLib.training.fine_tuning_runs import FineTuning, fine_tunings
 
@@ -107,6 +110,66 @@ def wait_until(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < end_s, "it took too long"
         QTest.qWait(200)
+
+
+def shown_ranking(found: Any) -> list[list[str]]:
+    table = found.ui.rankingTable
+    return [
+        [table.item(row, column).text() for column in range(4)] for row in range(table.rowCount)
+    ]
+
+
+def test_the_ranking_says_which_case_to_correct_next(
+    panel: Any,
+    two_cases: Path,
+    tmp_path: Path,
+    model_path: str,
+    stand_in: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = tmp_path / "other.pt"
+    save_model(other, small_model(1).network)
+    monkeypatch.setattr(disagreement_cache, "COMPARED_MODELS", (model_path, str(other)))
+    folder = tmp_path / "set"
+    case = chest_phantom((40, 72, 88), (4.6, 4.6, 7.5))
+    machine = np.where(case.labels == GGO.value, NORMAL_LUNG.value, case.labels).astype(np.uint8)
+    export_training_case(folder, case.ct, case.labels, machine)
+    found = open_section(panel, Path())
+    assert not found.ui.rankCasesButton.enabled and not found.ui.rankingTable.visible
+
+    found.ui.trainingSetPathLineEdit.currentPath = str(folder)
+    ((name, changed, disputed, what_next),) = shown_ranking(found)
+    expected = correction_of(machine, case.labels, 1.0).lesion_changed_percent
+    assert (name, changed, disputed) == ("case_0001", f"{expected:.1f}", "–")
+    assert what_next == NOT_COMPARED
+
+    press(found.ui.rankCasesButton)
+    assert errors(stand_in) == []
+    (known,) = panel.logic.rankedCases(folder)
+    assert shown_ranking(found) == [
+        ["case_0001", changed, f"{known.disputed_ml:.1f}", known.next_step]
+    ]
+    assert known.disputed_ml > 0
+    assert found.ui.rankingLabel.text == GAIN_DEFINITION
+    assert width_px() <= WIDEST_PX
+
+    import qt
+
+    opened: list[Any] = []
+    monkeypatch.setattr(qt.QDesktopServices, "openUrl", opened.append)
+    press(found.ui.openPageButton)
+    assert [url.toLocalFile() for url in opened] == [str(folder / "training-set.html")]
+    assert "case_0001" in (folder / "training-set.html").read_text(encoding="utf-8")
+
+
+def test_a_manifest_of_others_is_said_where_the_ranking_would_be(
+    panel: Any, two_cases: Path, tmp_path: Path, stand_in: Any
+) -> None:
+    folder = Path(shutil.copytree(two_cases, tmp_path / "set"))
+    (folder / "manifest.csv").write_text("case,when\ncase_0001,today\n", encoding="utf-8")
+    found = open_section(panel, folder)
+    assert found.ui.rankingLabel.text.startswith("manifest.csv of set was not written by this")
+    assert not found.ui.rankingTable.visible and errors(stand_in) == []
 
 
 def test_without_a_result_or_a_folder_the_button_says_why(

@@ -356,6 +356,29 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         """Return the layout of a training set that has cases, otherwise None."""
         return self._teach.layoutOfTrainingSet(datasetFolder)
 
+    def rankedCases(self, datasetFolder):
+        """Return the cases of a training set by expected gain, as far as it is known; quick.
+
+        :return: list of `training.expected_gain.RankedCase`, the one to correct next on top.
+        :raises CovidLungQuantError: the folder is no training set.
+        """
+        return self._teach.rankedCases(datasetFolder)
+
+    def rankTrainingSet(self, datasetFolder, device="auto", progress=None):
+        """As `rankedCases`, after both shipped models ran on every case they have not seen.
+
+        What they find is kept in the folder, so cancelling loses no case that is done.
+        """
+        return self._teach.rankTrainingSet(datasetFolder, device, progress)
+
+    def writeTrainingSetPage(self, datasetFolder, progress=None):
+        """Write the ranking and the last fine-tuning's effect as training-set.html; return it."""
+        return self._teach.writeTrainingSetPage(datasetFolder, progress)
+
+    def fineTuningEffect(self, comparisonFile):
+        """Return a `training.fine_tuning_effect.FineTuningEffect` from a fine-tuning's status."""
+        return self._teach.fineTuningEffect(comparisonFile)
+
     def fineTune(
         self,
         datasetFolder,

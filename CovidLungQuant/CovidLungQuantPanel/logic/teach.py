@@ -13,7 +13,9 @@ from CovidLungQuantLib.training.dataset import (
     layout_of,
     patient_count,
 )
+from CovidLungQuantLib.training.expected_gain import ranked_by_what_is_known
 from CovidLungQuantLib.training.export import export_training_case
+from CovidLungQuantLib.training.fine_tuning_effect import effect_of
 from CovidLungQuantLib.training.fine_tuning_runs import fine_tunings
 from CovidLungQuantPanel.logic.library import loadPipeline, slicersPython
 
@@ -65,6 +67,37 @@ class TeachLogic:
     def layoutOfTrainingSet(self, datasetFolder):
         """Return the layout of a training set that has cases, otherwise None."""
         return layout_of(Path(datasetFolder).expanduser())
+
+    def rankedCases(self, datasetFolder):
+        """Return the cases of a training set by expected gain, from what is known; quick."""
+        return ranked_by_what_is_known(Path(datasetFolder).expanduser().absolute())
+
+    def rankTrainingSet(self, datasetFolder, device, progress):
+        """Compare the shipped models on every case; return the cases by expected gain."""
+        dataset = Path(datasetFolder).expanduser().absolute()
+        with self._workers.exclusively() as worker:
+            loadPipeline(progress)
+            from CovidLungQuantLib.training.model_disagreement import rank_training_set
+
+            return worker.compute(
+                lambda report: rank_training_set(dataset, device=device, progress=report), progress
+            )
+
+    def writeTrainingSetPage(self, datasetFolder, progress):
+        """Write the page of a training set from what is known; return its file."""
+        dataset = Path(datasetFolder).expanduser().absolute()
+        with self._workers.exclusively() as worker:
+            # Not above: Slicer shows the panel before the packages for pages are installed.
+            from CovidLungQuantLib.training.training_set_page import write_training_set_page
+
+            return worker.compute(
+                lambda report: write_training_set_page(dataset, ranked_by_what_is_known(dataset)),
+                progress,
+            )
+
+    def fineTuningEffect(self, comparisonFile):
+        """Return what a fine-tuning did, from the comparison beside the new model."""
+        return effect_of(Path(comparisonFile))
 
     def fineTune(self, datasetFolder, model, name, device, epochs, heldBack, samePatient):
         """Let a model go on learning from a training set, in a process of its own; do not wait."""
