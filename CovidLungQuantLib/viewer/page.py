@@ -1,0 +1,388 @@
+"""The page: its state, what its buttons do, and the server that gives it to one's own browser."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from trame.app import get_server
+from trame_client.ui.html import DivLayout
+
+from CovidLungQuantLib.display.windows import (
+    LUNG_WINDOW_LEVEL_HU,
+    LUNG_WINDOW_WIDTH_HU,
+    TISSUE_WINDOW_LEVEL_HU,
+    TISSUE_WINDOW_WIDTH_HU,
+    lung_window_text,
+    tissue_window_text,
+)
+from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
+from CovidLungQuantLib.labels import BACKGROUND_VALUE, DISCLAIMER, GGO, HIGH_OPACITY, NORMAL_LUNG
+from CovidLungQuantLib.measures.lesion_islands import LesionIsland, lesion_islands
+from CovidLungQuantLib.progress import ProgressCallback
+from CovidLungQuantLib.viewer.access import HOST, guard
+from CovidLungQuantLib.viewer.opening import OpenedResult, measure_opened
+from CovidLungQuantLib.viewer.painting import Stroke
+from CovidLungQuantLib.viewer.saving import corrected_folder, save_corrected
+from CovidLungQuantLib.viewer.session import Session
+from CovidLungQuantLib.viewer.showing import correction_text, legend, lesion_rows, table_of, tools
+from CovidLungQuantLib.viewer.views import SLICE_VIEWS, Views
+
+WEB = Path(__file__).with_name("web")
+WEB_ADDRESS = "covidlungquant"
+WINDOWS = {
+    "Lung": (LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU, lung_window_text()),
+    "Mediastinum": (TISSUE_WINDOW_LEVEL_HU, TISSUE_WINDOW_WIDTH_HU, tissue_window_text()),
+}
+LOOK = "look"
+BRUSH_VALUES = {
+    "ggo": GGO.value,
+    "high-opacity": HIGH_OPACITY.value,
+    "normal": NORMAL_LUNG.value,
+    "background": BACKGROUND_VALUE,
+}
+# 3D and the list of lesions follow when the reader pauses.
+PAUSE_S = 0.6
+AXIAL = "Red"
+
+Opener = Callable[[ProgressCallback], OpenedResult]
+
+
+class Page:
+    """One result in one browser."""
+
+    def __init__(self, opener: Opener, scan: str, token: str, port: int = 0) -> None:
+        """Make the page; `run` serves it.
+
+        Args:
+            opener: reads what is to be shown; called in a thread, with a progress callback.
+            scan: what to call it meanwhile.
+            token: what a browser must bring.
+            port: to listen on; 0 takes a free one.
+        """
+        self.session: Session | None = None
+        self.error: CovidLungQuantError | None = None
+        self._opener, self._token, self._port = opener, token, port
+        self._islands: tuple[LesionIsland, ...] = ()
+        self._saved_to: Path | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        self._stopping = False
+        self._server = get_server("covidlungquant-viewer", client_type="vue3")
+        self._state = self._server.state
+        self._state.update(_first_state(scan))
+        self._server.enable_module(
+            {
+                "serve": {WEB_ADDRESS: str(WEB)},
+                "scripts": [f"{WEB_ADDRESS}/page.js"],
+                "styles": [f"{WEB_ADDRESS}/page.css"],
+            }
+        )
+        self._views = Views(self._server)
+        for view in self._views.views.values():
+            view.modified.connect(self._view_moved)
+        for name in TRIGGERS:
+            self._server.controller.trigger(name)(partial(self._do, getattr(self, name)))
+        with DivLayout(self._server) as layout:
+            layout.root.add_child((WEB / "page.html").read_text(encoding="utf-8"))
+
+    def run(self, announce: Callable[[int], None]) -> None:
+        """Serve the page until it is interrupted.
+
+        Args:
+            announce: called with the port once a browser may come.
+
+        Raises:
+            CovidLungQuantError: what was to be shown cannot be opened.
+        """
+        os.environ["WSLINK_READY_MSG"] = ""
+        controller = self._server.controller
+        controller.on_server_bind.add(
+            lambda web_server: web_server.app.middlewares.append(guard(self._token))
+        )
+
+        def ready(**_state: Any) -> None:
+            announce(self._server.port)
+            self._opening = asyncio.get_event_loop().create_task(self._open())
+
+        controller.on_server_ready.add(ready)
+        try:
+            self._server.start(
+                host=HOST,
+                port=self._port,
+                open_browser=False,
+                show_connection_info=False,
+                disable_logging=True,
+                timeout=0,
+            )
+        finally:
+            self._stopping = True
+        if self.error is not None:
+            raise self.error
+
+    # What buttons and keys do; each name is that of a trigger.
+
+    def choose_window(self, name: str) -> None:
+        level_hu, width_hu, _text = WINDOWS[name]
+        self._views.set_window(level_hu, width_hu)
+        self._state.window_name = name
+
+    def set_opacity(self, percent: float) -> None:
+        self._state.opacity = percent
+        self._views.set_overlay(percent / 100.0, self._state.outline)
+
+    def set_outline(self, outline: bool) -> None:
+        self._state.outline = bool(outline)
+        self._views.set_overlay(self._state.opacity / 100.0, self._state.outline)
+
+    def fit(self) -> None:
+        self._views.fit()
+
+    def go_to_slice(self, number: int) -> None:
+        view = self._views.views[AXIAL]
+        view.set_slice_value(view.get_slice_range()[0] + (number - 0.5) * view.get_slice_step())
+
+    def choose_tool(self, name: str) -> None:
+        self._state.tool = name
+        self._use_tool()
+
+    def set_brush(self, diameter_mm: float) -> None:
+        self._state.brush_mm = diameter_mm
+        self._use_tool()
+
+    def set_ball(self, ball: bool) -> None:
+        self._state.ball = bool(ball)
+        self._use_tool()
+
+    def set_may_leave_lungs(self, may: bool) -> None:
+        self._state.may_leave_lungs = bool(may)
+
+    def undo(self) -> None:
+        if self._ready().undo() is not None:
+            self._labels_changed()
+
+    def redo(self) -> None:
+        if self._ready().redo() is not None:
+            self._labels_changed()
+
+    def go_to_lesion(self, number: int) -> None:
+        if self._state.lesions_fresh and 0 <= number < len(self._islands):
+            self._state.lesion_number = number
+            self._views.look_at(self._islands[number].place)
+
+    def set_reader(self, name: str) -> None:
+        self._state.reader = name
+
+    def key(self, key: str) -> None:
+        if key in ("n", "p"):
+            self.go_to_lesion(self._state.lesion_number + (1 if key == "n" else -1))
+        elif key == "o":
+            self.set_opacity(0 if self._state.opacity else 100)
+
+    async def save(self) -> None:
+        session = self._ready()
+        reader = self._state.reader
+        folder = corrected_folder(session.opened.folder, reader, self._saved_to)
+        labels = session.labels.copy()
+        self._state.ready = False
+        try:
+            saved = await self._in_thread(
+                "Saving",
+                lambda progress: save_corrected(
+                    session, labels, reader, folder, folder == self._saved_to, progress
+                ),
+            )
+            session.saved(saved)
+            self._saved_to = folder
+            self._say(f"Saved to {folder.parent.name}/{folder.name}", "good")
+        finally:
+            self._state.update({"ready": True, "busy": ""})
+            self._refresh()
+
+    # How the page follows.
+
+    async def _open(self) -> None:
+        """Show the scan as soon as it is read, the numbers once they are measured."""
+        try:
+            opened = await self._in_thread("Opening", self._opener)
+            with self._state:
+                self._state.scan = opened.ct.name
+                self._views.show(opened.ct, opened)
+                self.choose_window("Lung")
+                self.set_opacity(self._state.opacity)
+            measured = await self._in_thread("Measuring", partial(measure_opened, opened))
+            self.session = Session(opened, measured)
+            with self._state:
+                self._state.update({"ready": True, "busy": ""})
+                self._refresh()
+                self._follow(lungs=True)
+        except CovidLungQuantError as error:
+            self.error = error
+            with self._state:
+                self._state.busy = ""
+                self._say(str(error), "bad")
+            # The browser is to show it before it is cut off.
+            await asyncio.sleep(1.0)
+            await self._server.stop()
+
+    async def _in_thread(self, what: str, work: Callable[[ProgressCallback], Any]) -> Any:
+        """Return what `work(progress)` returns; the page shows how far it is."""
+        loop = asyncio.get_running_loop()
+
+        def show(fraction: float, message: str) -> None:
+            with self._state:
+                self._state.update({"busy": message, "progress_percent": round(100 * fraction)})
+
+        def progress(fraction: float, message: str) -> None:
+            if self._stopping:
+                raise Cancelled("The viewer was closed.")
+            loop.call_soon_threadsafe(show, fraction, message)
+
+        show(0.0, what)
+        return await loop.run_in_executor(None, work, progress)
+
+    def _ready(self) -> Session:
+        if self.session is None or not self._state.ready:
+            raise CovidLungQuantError("Wait until it is measured.")
+        return self.session
+
+    def _do(self, action: Callable[..., Any], *arguments: Any) -> Any:
+        """Do what a button says; what cannot be done is said in one sentence."""
+        try:
+            result = action(*arguments)
+        except CovidLungQuantError as error:
+            self._say(str(error), "bad")
+            return None
+        return self._awaited(result) if asyncio.iscoroutine(result) else None
+
+    async def _awaited(self, result: Any) -> None:
+        try:
+            await result
+        except CovidLungQuantError as error:
+            with self._state:
+                self._say(str(error), "bad")
+
+    def _use_tool(self) -> None:
+        if self._state.tool == LOOK:
+            self._views.stop_brush()
+        else:
+            self._views.start_brush(self._state.brush_mm, self._state.ball, self._stroke)
+
+    def _stroke(self, stroke: Stroke) -> None:
+        with self._state:
+            self._do(self._paint, stroke)
+
+    def _paint(self, stroke: Stroke) -> None:
+        value = BRUSH_VALUES[self._state.tool]
+        if self._ready().paint(stroke, value, self._state.may_leave_lungs):
+            self._labels_changed()
+
+    def _labels_changed(self) -> None:
+        self._views.labels_changed()
+        self._state.lesions_fresh = False
+        self._say("", "")
+        self._refresh()
+        if self._pause is not None:
+            self._pause.cancel()
+        self._pause = asyncio.get_event_loop().call_later(PAUSE_S, self._follow)
+
+    def _refresh(self) -> None:
+        """Show the numbers of the labels as they are now."""
+        session = self._ready()
+        self._state.update(
+            {
+                "table": table_of(session),
+                "correction": correction_text(session),
+                "warnings": list(dict.fromkeys(w.message for w in session.warnings)),
+                "undoable": session.undoable or "",
+                "redoable": session.redoable or "",
+                "unsaved": not session.is_saved,
+            }
+        )
+
+    def _follow(self, lungs: bool = False) -> None:
+        """Let 3D and the list of lesions follow the labels."""
+        session = self.session
+        if session is None:
+            return
+        with self._state:
+            self._views.renew_surfaces(session.labels, lungs or session.lungs_changed)
+            voxel_ml = session.ct.geometry.voxel_volume_ml
+            self._islands = lesion_islands(session.labels, voxel_ml, session.lobes)
+            self._state.update({"lesions": lesion_rows(self._islands), "lesions_fresh": True})
+
+    def _view_moved(self, _view: Any) -> None:
+        texts = {}
+        for name in SLICE_VIEWS:
+            view = self._views.views[name]
+            low, high = view.get_slice_range()
+            count = max(1, round((high - low) / view.get_slice_step()))
+            number = min(count, 1 + int((view.get_slice_value() - low) / view.get_slice_step()))
+            texts[name] = f"{number} / {count}"
+            if name == AXIAL:
+                self._state.update({"slice_number": number, "slice_count": count})
+        with self._state:
+            self._state.slice_texts = texts
+
+    def _say(self, message: str, kind: str) -> None:
+        self._state.update({"message": message, "message_kind": kind})
+
+
+TRIGGERS = (
+    "choose_window",
+    "set_opacity",
+    "set_outline",
+    "fit",
+    "go_to_slice",
+    "choose_tool",
+    "set_brush",
+    "set_ball",
+    "set_may_leave_lungs",
+    "undo",
+    "redo",
+    "go_to_lesion",
+    "set_reader",
+    "key",
+    "save",
+)
+
+
+def _first_state(scan: str) -> dict[str, Any]:
+    """What the page shows before anything is read; every name of the template is here."""
+    return {
+        "trame__title": "CovidLungQuant viewer",
+        "trame__favicon": "data:,",
+        "scan": scan,
+        "presets": [{"name": name, "title": text} for name, (_, _, text) in WINDOWS.items()],
+        "window_name": "Lung",
+        "opacity": 100,
+        "outline": False,
+        "legend": legend(),
+        "slice_texts": dict.fromkeys(SLICE_VIEWS, ""),
+        "slice_number": 1,
+        "slice_count": 1,
+        "busy": "Opening",
+        "progress_percent": 0,
+        "ready": False,
+        "table": [],
+        "correction": "",
+        "warnings": [],
+        "tools": tools(),
+        "tool": LOOK,
+        "brush_mm": 12,
+        "ball": False,
+        "may_leave_lungs": False,
+        "undoable": "",
+        "redoable": "",
+        "lesions": [],
+        "lesions_fresh": False,
+        "lesion_number": -1,
+        "reader": "",
+        "unsaved": False,
+        "message": "",
+        "message_kind": "",
+        "disclaimer": DISCLAIMER,
+    }
