@@ -17,7 +17,6 @@ from CovidLungQuantLib import __version__
 from CovidLungQuantLib.anatomy.chest_orientation import check_chest_orientation
 from CovidLungQuantLib.anatomy.label_map_fit import check_label_map
 from CovidLungQuantLib.anatomy.lobe_fitting import fit_lobes_to_lungs
-from CovidLungQuantLib.anatomy.lobe_weights import LOBE_MODEL_FILE, shipped_lobe_model_sha256
 from CovidLungQuantLib.anatomy.lobes import LobeSegmentation, lobes_from_lungs, segment_lobes
 from CovidLungQuantLib.anatomy.lost_lung import check_lungs
 from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
@@ -39,6 +38,7 @@ from CovidLungQuantLib.lesions.enhancement import RINGS, enhance_parenchyma
 from CovidLungQuantLib.lesions.inference import LesionSegmentation, choose_device, segment_lesions
 from CovidLungQuantLib.lesions.kinds import KindsResult, check_kinds, tell_kinds_apart
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model
+from CovidLungQuantLib.lesions.probability import LESION_MARGIN
 from CovidLungQuantLib.measures.airways_and_vessels import (
     measure_airways_and_vessels,
     missing_airways_or_vessels,
@@ -46,10 +46,13 @@ from CovidLungQuantLib.measures.airways_and_vessels import (
 )
 from CovidLungQuantLib.measures.measurements import measure_lungs
 from CovidLungQuantLib.pipeline_extras import (
+    check_airways_and_vessels,
     find_airways_and_vessels,
     find_extras,
+    lobe_model,
     restored,
     restored_enhancement,
+    restored_probability,
     timed,
 )
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
@@ -163,6 +166,7 @@ def quantify(
             *extras.warnings,
         ),
         lung_decisions=restored(anatomy.decisions, orientation),
+        lesion_probability=restored_probability(lesions.probability, labels, orientation),
         provenance=_provenance(model, lesions.device, options, lobes, timings),
     )
 
@@ -198,7 +202,7 @@ def measure(
         Cancelled: `progress` raised it.
     """
     check_labels(labels, ct.hu.shape)
-    _check_airways_and_vessels(airways_and_vessels, ct)
+    check_airways_and_vessels(airways_and_vessels, ct)
     upright, orientation = lps_oriented(ct)
     spacing_mm = upright.geometry.spacing_mm
     warnings = (
@@ -262,19 +266,12 @@ def _measured(
             device=None,
             options={"lobes": lobe_option if lobes is None else GIVEN_LOBES},
             timings_s=timings,
-            **_lobe_model(lobes, lobe_option),
+            **lobe_model(lobes, lobe_option),
         ),
         lobes=restored(None if found is None else found.lobes, orientation),
         segments=segments,
         airways_and_vessels=airways_and_vessels,
     )
-
-
-def _check_airways_and_vessels(airways_and_vessels: np.ndarray | None, ct: CTVolume) -> None:
-    if airways_and_vessels is not None and airways_and_vessels.shape != ct.hu.shape:
-        raise BadInputError(
-            "The airways and vessels do not lie on the voxels of the scan; find them again."
-        )
 
 
 def _lobes_of(
@@ -306,7 +303,14 @@ def _find_lesions(
     """Lesions as the network sees them, and told apart as the options say."""
     spacing_mm = upright.geometry.spacing_mm
     lesions = segment_lesions(
-        upright.hu, spacing_mm, anatomy, model, options.device, progress, options.mirror
+        upright.hu,
+        spacing_mm,
+        anatomy,
+        model,
+        options.device,
+        progress,
+        options.mirror,
+        options.keep_probability,
     )
     kinds = tell_kinds_apart(
         lesions.labels, upright.hu, spacing_mm, anatomy, options.kinds, options.artery_hu
@@ -334,20 +338,11 @@ def _provenance(
             "lobes": options.lobes if lobes is None else GIVEN_LOBES,
         },
         timings_s=timings,
+        lesion_margin=LESION_MARGIN,
         lung_model_name=LUNG_MODEL_FILE.stem,
         lung_model_sha256=shipped_lung_model_sha256(),
-        **_lobe_model(lobes, options.lobes),
+        **lobe_model(lobes, options.lobes),
     )
-
-
-def _lobe_model(given: np.ndarray | None, option: str) -> dict[str, str]:
-    """Fields of `Provenance` that say what found the lobes."""
-    if given is not None or option == NO_LOBES:
-        return {}
-    return {
-        "lobe_model_name": LOBE_MODEL_FILE.stem,
-        "lobe_model_sha256": shipped_lobe_model_sha256(),
-    }
 
 
 def find_lobes(ct: CTVolume, progress: ProgressCallback = no_progress) -> LobeSegmentation:

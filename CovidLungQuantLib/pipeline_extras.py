@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from CovidLungQuantLib.anatomy.airway_tree import segment_airways
+from CovidLungQuantLib.anatomy.lobe_weights import LOBE_MODEL_FILE, shipped_lobe_model_sha256
 from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.anatomy.lungs import split_left_right
 from CovidLungQuantLib.anatomy.vessels import segment_vessels
@@ -24,7 +26,7 @@ from CovidLungQuantLib.lesions.airways_and_vessels import (
 from CovidLungQuantLib.lesions.enhancement import Enhancement, enhance_parenchyma
 from CovidLungQuantLib.measures.airways_and_vessels import missing_airways_or_vessels, removal_note
 from CovidLungQuantLib.progress import ProgressCallback, subrange
-from CovidLungQuantLib.quantification import Options
+from CovidLungQuantLib.quantification import NO_LOBES, Options
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +97,40 @@ def find_airways_and_vessels(
     return airways, vessels
 
 
+def check_airways_and_vessels(airways_and_vessels: np.ndarray | None, ct: CTVolume) -> None:
+    """Refuse airways and vessels of another grid than the scan's.
+
+    Raises:
+        BadInputError: they do not lie on its voxels.
+    """
+    if airways_and_vessels is not None and airways_and_vessels.shape != ct.hu.shape:
+        raise BadInputError(
+            "The airways and vessels do not lie on the voxels of the scan; find them again."
+        )
+
+
+def lobe_model(given: np.ndarray | None, option: str) -> dict[str, Any]:
+    """Fields of `Provenance` that say what found the lobes."""
+    if given is not None or option == NO_LOBES:
+        return {}
+    return {
+        "lobe_model_name": LOBE_MODEL_FILE.stem,
+        "lobe_model_sha256": shipped_lobe_model_sha256(),
+    }
+
+
 def restored(array: np.ndarray | None, orientation: Orientation) -> np.ndarray | None:
     """An upright array on the scan's own grid; None stays None."""
     return None if array is None else restore_orientation(array, orientation)
+
+
+def restored_probability(
+    probability: np.ndarray | None, labels: np.ndarray, orientation: Orientation
+) -> np.ndarray | None:
+    """Codes of lesion probability (upright) on the scan's own grid, 0 outside its lungs."""
+    if probability is None:
+        return None
+    return np.where(is_lung(labels), restore_orientation(probability, orientation), np.uint8(0))
 
 
 def restored_enhancement(enhancement: Enhancement, orientation: Orientation) -> Enhancement:

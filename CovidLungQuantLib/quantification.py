@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from CovidLungQuantLib.ct import CTVolume, ScanWarning
 from CovidLungQuantLib.lesions.airways_and_vessels import NO_AIRWAYS_AND_VESSELS
 from CovidLungQuantLib.lesions.kinds import DENSITY
+from CovidLungQuantLib.measures.lesion_islands import LesionIsland, map_islands
 from CovidLungQuantLib.measures.measurements import Measurements
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class Options:
         enhance: enhance the parenchyma, see `lesions.enhancement`; airways and vessels are then
             found whatever `airways_and_vessels` says.
         mirror: show the network the mirror image, too, and take the mean; takes twice its time.
+        keep_probability: keep the network's lesion probability, so that its sensitivity can be
+            changed afterwards; the label map is the same.
     """
 
     device: str = "auto"
@@ -46,6 +50,7 @@ class Options:
     airways_and_vessels: str = NO_AIRWAYS_AND_VESSELS
     enhance: bool = False
     mirror: bool = False
+    keep_probability: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,9 @@ class Provenance:
 
     `model_sha256` and `lung_model_sha256` are None where no network ran (measuring only).
     `lobe_model_name` and `lobe_model_sha256` are None where the lobes were given or not looked for.
+    `lesion_margin` is that of `lesions.probability`; None where no network ran.
+    `review` is what a reader decided, as `measures.review.Review.record` gives it; None where
+    nobody did.
     """
 
     software_version: str
@@ -66,6 +74,8 @@ class Provenance:
     lung_model_sha256: str | None = None
     lobe_model_name: str | None = None
     lobe_model_sha256: str | None = None
+    lesion_margin: float | None = None
+    review: list[dict[str, Any]] | None = None
 
     @property
     def changed_voxels(self) -> int:
@@ -91,6 +101,8 @@ class Quantification:
         segments: uint8 (z, y, x), values of `labels.LUNG_SEGMENTS`, likewise.
         airways_and_vessels: uint8 (z, y, x), values of `labels.AIRWAYS_AND_VESSELS`, vessels inside
             the lungs only; None where not looked for.
+        lesion_probability: uint8 (z, y, x), codes of `lesions.probability`, 0 outside the lungs;
+            None where not kept.
         lung_decisions: uint8 (z, y, x), where the lung network differs from the threshold,
             values of `anatomy.lung_anatomy`; None where it did nowhere, or did not run.
         enhancement: arrays on the scan's own grid; None where not asked for, or impossible, which
@@ -110,6 +122,19 @@ class Quantification:
     airways_and_vessels: np.ndarray | None = None
     enhancement: Enhancement | None = None
     lung_decisions: np.ndarray | None = None
+    lesion_probability: np.ndarray | None = None
+
+    @cached_property
+    def lesion_islands(self) -> tuple[LesionIsland, ...]:
+        """The lesions one by one, largest first, worked out when first asked for."""
+        return map_islands(
+            self.labels,
+            self.ct.geometry.spacing_mm,
+            lobes=self.lobes,
+            lungs=self.lungs,
+            hu=self.ct.hu,
+            probability=self.lesion_probability,
+        ).islands
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from CovidLungQuantLib.lesions.inference import LESION_MARGIN
 from CovidLungQuantLib.lesions.networks import config_from_values
+from CovidLungQuantLib.lesions.probability import LESION_MARGIN
 
 
 def recipe_text(config: dict[str, Any], main_branch: dict[str, Any] | None = None) -> str:

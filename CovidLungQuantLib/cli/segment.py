@@ -71,6 +71,12 @@ def add_parser(commands: Commands) -> None:
         action="store_true",
         help="show the network the mirror image, too, and take the mean; takes twice its time",
     )
+    parser.add_argument(
+        "--probability",
+        action="store_true",
+        help="also write the network's lesion probability as probability.nrrd, codes 0 to 255: "
+        "lesion against the likelier of background and normal lung, 0 outside the lungs",
+    )
     parser.set_defaults(run=run)
 
 
@@ -94,6 +100,7 @@ def run(chosen: argparse.Namespace) -> None:
         airways_and_vessels=chosen.airways_and_vessels,
         enhance=chosen.enhance,
         mirror=chosen.mirror,
+        keep_probability=chosen.probability,
     )
     check_options(options)
     with shown_progress() as progress:

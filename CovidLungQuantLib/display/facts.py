@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from CovidLungQuantLib.display.numbers import DASH, decimal_text
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
+from CovidLungQuantLib.lesions.probability import LESION_MARGIN
 from CovidLungQuantLib.measures.distribution import (
     NormalComparison,
     comparison_notes,
     shipped_reference,
 )
 from CovidLungQuantLib.measures.measurements import Measurements
+from CovidLungQuantLib.measures.review import review_sentence
 from CovidLungQuantLib.measures.severity import severity_notes
 from CovidLungQuantLib.versions import software_versions
 
@@ -56,6 +58,8 @@ def provenance_facts(quantification: Quantification) -> list[tuple[str, str]]:
             facts.append(("Segmentation", "given by the user; only measured here"))
         else:
             facts += _model_facts(provenance)
+        if provenance.review:
+            facts.append(("Reader", review_sentence(provenance.review)))
         if quantification.lobes is not None:
             facts.append(("Lobes", _lobes_text(provenance)))
         seconds = (f"{name} {value:.1f} s" for name, value in provenance.timings_s.items())
@@ -84,9 +88,20 @@ def _model_facts(provenance: Provenance) -> list[tuple[str, str]]:
         ("GGO and high opacity", f"told apart {kinds}"),
         ("Device", provenance.device or DASH),
     ]
+    if provenance.lesion_margin is not None:
+        facts.append(("Sensitivity", sensitivity_text(provenance.lesion_margin)))
     if provenance.changed_voxels:
         facts.append(("Corrected by hand", f"{provenance.changed_voxels} voxels changed"))
     return facts
+
+
+def sensitivity_text(margin: float) -> str:
+    """Return at what margin a voxel is lesion, and whether that is the default."""
+    default = margin == LESION_MARGIN
+    return (
+        f"lesion where it is more than {margin:.2g} times as probable as background or normal lung"
+        f"{'' if default else f'; changed by the user, the default is {LESION_MARGIN:g}'}"
+    )
 
 
 def _lungs_text(provenance: Provenance) -> str:

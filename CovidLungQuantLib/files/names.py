@@ -9,6 +9,8 @@ LOBES_FILE = "lobes.seg.nrrd"
 AIRWAYS_AND_VESSELS_FILE = "airways-and-vessels.seg.nrrd"
 ENHANCED_FILE = "enhanced.nrrd"
 SUB_VISUAL_FILE = "sub-visual-lesions.seg.nrrd"
+LESIONS_FILE = "lesions.csv"
+PROBABILITY_FILE = "probability.nrrd"
 RESULT_FILE = "result.json"
 REPORT_FILE = "report.html"
 PDF_FILE = "report.pdf"
@@ -21,6 +23,8 @@ OUTPUT_FILES = (
     AIRWAYS_AND_VESSELS_FILE,
     ENHANCED_FILE,
     SUB_VISUAL_FILE,
+    PROBABILITY_FILE,
+    LESIONS_FILE,
     MEASUREMENTS_FILE,
     RESULT_FILE,
     REPORT_FILE,

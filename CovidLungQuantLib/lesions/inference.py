@@ -40,14 +40,12 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_slice,
     working_step_mm,
 )
+from CovidLungQuantLib.lesions.probability import LESION_MARGIN, probability_codes
 from CovidLungQuantLib.models.network import LesionOutput
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
 WINDOWS_PER_BATCH = {"cpu": 8, "cuda": 32, "mps": 8}
-# A voxel is lesion where lesion is at least this share as probable as background or normal lung.
-# At 1 the network marks about a fifth too little; Dice hardly depends on it between 0.25 and 0.7.
-LESION_MARGIN = 0.4
 # The network looks at slices this far above and below the lungs found beforehand.
 MARGIN_MM = 15.0
 # A lesion that hides the lung's edge may reach this far beyond the lungs found beforehand.
@@ -63,11 +61,13 @@ class LesionSegmentation:
         labels: uint8 (z, y, x), values of `labels.py`.
         warnings: such as a fall-back to the CPU.
         device: where the network ran.
+        probability: uint8 (z, y, x), codes of `lesions.probability`; None where not kept.
     """
 
     labels: np.ndarray
     warnings: tuple[ScanWarning, ...]
     device: str
+    probability: np.ndarray | None = None
 
 
 def choose_device(choice: str) -> str:
@@ -106,6 +106,7 @@ def segment_lesions(
     device: str = "auto",
     progress: ProgressCallback = no_progress,
     mirror: bool = False,
+    keep_probability: bool = False,
 ) -> LesionSegmentation:
     """Label every voxel background, normal lung, GGO or high opacity, by the network's classes.
 
@@ -118,6 +119,7 @@ def segment_lesions(
         progress: called after every batch; may raise `Cancelled`.
         mirror: show the network the mirror image too and take the mean (test-time augmentation);
             takes twice the time.
+        keep_probability: keep how probable lesion is; one more byte a voxel.
 
     Raises:
         BadInputError: unknown or missing device, or the network's answer is not finite.
@@ -126,11 +128,16 @@ def segment_lesions(
     runner = _WindowRunner(model, choose_device(device), mirror)
     box = in_plane_box(hu, anatomy.lungs > 0, spacing_mm, model.config)
     network_labels = np.zeros(hu.shape, np.uint8)
+    kept = np.zeros(hu.shape, np.uint8) if keep_probability else None
     for index, probabilities in _native_slices(hu, spacing_mm, anatomy, box, runner, progress):
-        network_labels[index][box.slices] = decide_labels(probabilities).numpy()
+        decided = decide_labels(probabilities).numpy()
+        network_labels[index][box.slices] = decided
+        if kept is not None:
+            lesion, other = (part.numpy() for part in lesion_and_other(probabilities))
+            kept[index][box.slices] = probability_codes(lesion, other, is_lesion(decided))
     progress(1.0, "Joining lungs and lesions")
     labels = finished_labels(network_labels, hu, anatomy, spacing_mm)
-    return LesionSegmentation(labels, tuple(runner.warnings), runner.device)
+    return LesionSegmentation(labels, tuple(runner.warnings), runner.device, kept)
 
 
 def lesion_probabilities(
@@ -238,7 +245,7 @@ def decide_labels(probabilities: Tensor) -> Tensor:
     Returns:
         uint8 (…).
     """
-    lesion = probabilities[GGO.value] + probabilities[HIGH_OPACITY.value]
+    lesion, rival = lesion_and_other(probabilities)
     kind = torch.where(
         probabilities[HIGH_OPACITY.value] > probabilities[GGO.value],
         HIGH_OPACITY.value,
@@ -249,10 +256,15 @@ def decide_labels(probabilities: Tensor) -> Tensor:
         NORMAL_LUNG.value,
         BACKGROUND_VALUE,
     )
-    is_lesion = lesion > LESION_MARGIN * torch.maximum(
-        probabilities[BACKGROUND_VALUE], probabilities[NORMAL_LUNG.value]
+    return torch.where(lesion > LESION_MARGIN * rival, kind, other).to(torch.uint8)
+
+
+def lesion_and_other(probabilities: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how probable lesion of any kind is, and its rival: background or normal lung."""
+    return (
+        probabilities[GGO.value] + probabilities[HIGH_OPACITY.value],
+        torch.maximum(probabilities[BACKGROUND_VALUE], probabilities[NORMAL_LUNG.value]),
     )
-    return torch.where(is_lesion, kind, other).to(torch.uint8)
 
 
 def _native_slices(

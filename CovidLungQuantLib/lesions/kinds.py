@@ -157,11 +157,7 @@ def classify_by_density(
     Returns:
         uint8 (z, y, x): `labels` with lesions relabelled, all else as it was.
     """
-    # The nearest odd number of voxels: an even one would lie half a voxel aside.
-    size = [
-        2 * max(0, round((SMOOTHING_MM / spacing - 1) / 2)) + 1
-        for spacing in (spacing_mm[1], spacing_mm[0])
-    ]
+    size = smoothing_voxels(spacing_mm)
     relabelled = labels.copy()
     for index in np.flatnonzero(is_lesion(labels).any(axis=(1, 2))):
         lesion = is_lesion(labels[index])
@@ -172,3 +168,12 @@ def classify_by_density(
         kind[mean_hu < lesion_above_hu] = NORMAL_LUNG.value
         relabelled[index][lesion] = kind
     return relabelled
+
+
+def smoothing_voxels(spacing_mm: tuple[float, float, float]) -> tuple[int, int]:
+    """Return `SMOOTHING_MM` in voxels along (y, x): odd, as an even number would lie aside."""
+    rows, columns = (
+        2 * max(0, round((SMOOTHING_MM / spacing - 1) / 2)) + 1
+        for spacing in (spacing_mm[1], spacing_mm[0])
+    )
+    return rows, columns

@@ -25,6 +25,7 @@ from CovidLungQuantLib.mrml.extras import (
 )
 from CovidLungQuantLib.mrml.lobes import lobes_to_node
 from CovidLungQuantLib.mrml.nodes import hierarchy_item, results_of
+from CovidLungQuantLib.mrml.probability import probability_to_node
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node, segmentation_to_node
 from CovidLungQuantLib.mrml.table import measurements_to_node
 from CovidLungQuantLib.mrml.volumes import ct_to_node, voxels
@@ -99,6 +100,7 @@ def _fill(scene: Any, quantification: Quantification) -> None:
     airways_and_vessels_to_node(scene, quantification, volume_node)
     sub_visual_to_node(scene, quantification, volume_node)
     enhanced_to_node(scene, quantification, volume_node)
+    probability_to_node(scene, quantification, volume_node)
     _show_in_slice_views(scene, volume_node)
     _name_files(scene)
 

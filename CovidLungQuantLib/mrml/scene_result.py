@@ -39,6 +39,7 @@ from CovidLungQuantLib.mrml.nodes import (
     result_of,
     results_of,
 )
+from CovidLungQuantLib.mrml.probability import probability_of, probability_to_node
 from CovidLungQuantLib.mrml.segmentation import (
     PROVENANCE_ATTRIBUTE,
     labels_after_stroke,
@@ -119,6 +120,10 @@ class SceneResult:
         """Return the label map (z, y, x) as the network made it; None where none is kept."""
         return self._found(machine_labels_of)
 
+    def lesion_probability(self) -> np.ndarray | None:
+        """Return the codes (z, y, x) of the network's lesion probability; None if none is kept."""
+        return self._found(probability_of)
+
     def labels(self) -> np.ndarray:
         """Return the segments as they are now, uint8 (z, y, x); values as in `labels.py`.
 
@@ -185,6 +190,7 @@ def write_result(result: SceneResult, quantification: Quantification) -> SceneRe
         machine_labels_to_node(scene, quantification.labels, volume, model_name, segmentation)
         written = write_numbers(replace(result, segmentation=segmentation), quantification)
         extras_to_nodes(scene, quantification, volume, segmentation)
+        probability_to_node(scene, quantification, volume, segmentation)
     return written
 
 

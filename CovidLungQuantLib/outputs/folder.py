@@ -15,10 +15,12 @@ from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.files.names import (
     AIRWAYS_AND_VESSELS_FILE,
     ENHANCED_FILE,
+    LESIONS_FILE,
     LOBES_FILE,
     MEASUREMENTS_FILE,
     OUTPUT_FILES,
     PDF_FILE,
+    PROBABILITY_FILE,
     REPORT_FILE,
     RESULT_FILE,
     SCENE_FILE,
@@ -34,6 +36,7 @@ from CovidLungQuantLib.files.segmentation_writing import (
 from CovidLungQuantLib.lesions.airways_and_vessels import METHOD_NAME as AIRWAYS_AND_VESSELS_METHOD
 from CovidLungQuantLib.lesions.enhancement import METHOD_NAME as ENHANCEMENT_METHOD
 from CovidLungQuantLib.outputs.dicom_files import write_dicom
+from CovidLungQuantLib.outputs.lesion_list import write_lesions_csv
 from CovidLungQuantLib.outputs.pdf import write_pdf
 from CovidLungQuantLib.outputs.replacing import (
     UNFINISHED,
@@ -229,10 +232,11 @@ def _write_files(
     names += _write_extras(folder, quantification)
     progress(0.3, "Writing the table")
     write_measurements_csv(folder / MEASUREMENTS_FILE, quantification)
+    write_lesions_csv(folder / LESIONS_FILE, quantification)
     write_result_json(folder / RESULT_FILE, quantification)
     progress(0.4, "Writing the report")
     write_report(folder / REPORT_FILE, quantification)
-    names += [MEASUREMENTS_FILE, RESULT_FILE, REPORT_FILE]
+    names += [MEASUREMENTS_FILE, LESIONS_FILE, RESULT_FILE, REPORT_FILE]
     if pdf:
         progress(0.5, "Writing the report as PDF")
         write_pdf(folder / PDF_FILE, (folder / REPORT_FILE).read_text(encoding="utf-8"))
@@ -271,4 +275,7 @@ def _write_extras(folder: Path, quantification: Quantification) -> list[str]:
                 folder / SUB_VISUAL_FILE, enhancement.sub_visual, geometry, ENHANCEMENT_METHOD
             )
             names.append(SUB_VISUAL_FILE)
+    if quantification.lesion_probability is not None:
+        write_image(folder / PROBABILITY_FILE, quantification.lesion_probability, geometry)
+        names.append(PROBABILITY_FILE)
     return names

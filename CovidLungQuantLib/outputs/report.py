@@ -51,6 +51,7 @@ from CovidLungQuantLib.measures.distribution import (
     comparison_notes,
     shipped_reference,
 )
+from CovidLungQuantLib.measures.lesion_islands import SMALLEST_ISLAND_ML
 from CovidLungQuantLib.measures.measurements import Measurements
 from CovidLungQuantLib.measures.score_bins import (
     CT_SCORE,
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "report.html.j2"
 AXIAL_SLICE_COUNT = 6
+LESIONS_SHOWN = 10
 
 
 def write_report(path: Path | str, quantification: Quantification) -> None:
@@ -105,6 +107,10 @@ def report_html(quantification: Quantification) -> str:
             None if scan.lung_decisions is None else decision_views(scan, scan.lung_decisions)
         ),
         enhanced=_enhanced(quantification.enhancement, scan, axial_slices),
+        islands=quantification.lesion_islands[:LESIONS_SHOWN],
+        island_count=len(quantification.lesion_islands),
+        smallest_island_ml=SMALLEST_ISLAND_ML,
+        confidence_is_known=quantification.lesion_probability is not None,
         histogram=_histogram(quantification),
         provenance=provenance_facts(quantification),
         severity=_severity(quantification.measurements, scan),

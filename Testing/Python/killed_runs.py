@@ -39,6 +39,7 @@ from CovidLungQuantLib.phantom import chest_phantom
 LOADED_BEFORE = ("pipeline", "outputs.folder", "outputs.pdf", "cli.results")
 MODELS = ("one", "other")
 FILES = {
+    "lesions.csv",
     "measurements.csv",
     "report.html",
     "result.json",

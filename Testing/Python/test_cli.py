@@ -24,12 +24,14 @@ from CovidLungQuantLib import __version__, cli
 from CovidLungQuantLib.cli import info, program
 from CovidLungQuantLib.cli.progress_bar import LineProgress
 from CovidLungQuantLib.errors import Cancelled, OutOfResourcesError
-from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.labels import DISCLAIMER, is_lesion
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
 from CovidLungQuantLib.lesions.lesion_model import save_model
+from CovidLungQuantLib.lesions.probability import DECISION_CODE
 from CovidLungQuantLib.phantom import DEFAULT_SHAPE, DEFAULT_SPACING_MM
 
 FILES = [
+    "lesions.csv",
     "lobes.seg.nrrd",
     "measurements.csv",
     "report.html",
@@ -199,6 +201,33 @@ def test_the_mirror_image_is_asked_when_the_user_wants_it(
         labels[name] = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "segmentation.seg.nrrd")))
     # Random weights see a scan and its mirror image differently.
     assert np.any(labels["plain"] != labels["mirror"])
+
+
+def test_probability_is_written_when_asked_for_and_changes_no_label(
+    run: Callable[..., Done], ct_path: Path, tmp_path: Path
+):
+    model = tmp_path / "small.pt"
+    save_model(model, small_model().network)
+    for name, extra in (("plain", ()), ("kept", ("--probability",))):
+        out = tmp_path / name
+        done = run("segment", ct_path, "--model", model, "--lobes", "none", *extra, "-o", out)
+        assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "plain" / "probability.nrrd").exists()
+    segmentations = [
+        (tmp_path / name / "segmentation.seg.nrrd").read_bytes() for name in ("plain", "kept")
+    ]
+    assert segmentations[0] == segmentations[1]
+    image = sitk.ReadImage(str(tmp_path / "kept" / "probability.nrrd"))
+    probability = sitk.GetArrayFromImage(image)
+    labels = sitk.GetArrayFromImage(
+        sitk.ReadImage(str(tmp_path / "kept" / "segmentation.seg.nrrd"))
+    )
+    assert probability.dtype == np.uint8
+    assert image.GetSpacing() == SPACING_MM
+    assert probability.any() and not probability[labels == 0].any()
+    assert is_lesion(labels[probability > DECISION_CODE]).all()
+    with (tmp_path / "kept" / "lesions.csv").open(newline="", encoding="utf-8") as file:
+        assert all(0 < float(row["confidence"]) <= 1 for row in csv.DictReader(file))
 
 
 def test_results_hold_no_path(

@@ -17,7 +17,7 @@ from CovidLungQuantLib.outputs import folder as folder_module
 from CovidLungQuantLib.outputs import replacing
 from CovidLungQuantLib.outputs.folder import check_output_folder, write_results
 
-FILES = ["measurements.csv", "report.html", "result.json", "segmentation.seg.nrrd"]
+FILES = ["lesions.csv", "measurements.csv", "report.html", "result.json", "segmentation.seg.nrrd"]
 
 
 def names_in(folder: Path) -> list[str]:
@@ -36,7 +36,7 @@ def cancel_at(message_to_stop_at: str):
     return progress
 
 
-def test_the_four_files_are_written_and_named(tmp_path: Path):
+def test_the_files_are_written_and_named(tmp_path: Path):
     files = write_results(tmp_path / "out", a_quantification())
 
     assert names_in(tmp_path / "out") == FILES

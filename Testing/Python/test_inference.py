@@ -9,10 +9,9 @@ from small_model import small_model
 
 from CovidLungQuantLib.anatomy.lung_anatomy import COUNTED_AIRLESS, LEFT_OUT, LungAnatomy
 from CovidLungQuantLib.errors import BadInputError, Cancelled, OutOfResourcesError
-from CovidLungQuantLib.labels import GGO, HIGH_OPACITY
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, is_lesion
 from CovidLungQuantLib.lesions import inference
 from CovidLungQuantLib.lesions.inference import (
-    LESION_MARGIN,
     LESION_REACH_MM,
     choose_device,
     decide_labels,
@@ -31,6 +30,7 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_slice,
     working_step_mm,
 )
+from CovidLungQuantLib.lesions.probability import DECISION_CODE, LESION_MARGIN
 
 SPACING_MM = (3.0, 3.0, 3.0)
 
@@ -266,3 +266,21 @@ def test_a_gpu_says_what_the_cpu_says(gpu):
     on_cpu = lesion_probabilities(hu, SPACING_MM, anatomy, small_model(), "cpu")
     on_gpu = lesion_probabilities(hu, SPACING_MM, anatomy, small_model(), gpu)
     np.testing.assert_allclose(on_gpu, on_cpu, atol=0.01)
+
+
+def test_probability_is_kept_only_where_asked_for_and_decides_as_the_labels_do():
+    hu, anatomy = small_scan()
+    plain = segment_lesions(hu, SPACING_MM, anatomy, small_model(), "cpu")
+    kept = segment_lesions(hu, SPACING_MM, anatomy, small_model(), "cpu", keep_probability=True)
+    assert plain.probability is None
+    assert np.array_equal(plain.labels, kept.labels)
+    assert kept.probability is not None
+    assert kept.probability.dtype == np.uint8
+    inside = anatomy.lungs > 0
+    lesion = is_lesion(kept.labels[inside])
+    assert 0 < lesion.sum() < lesion.size
+    # Dense lung beside lesions, which a rule adds, is high opacity the network did not see.
+    assert lesion[kept.probability[inside] > DECISION_CODE].all()
+    assert (kept.labels[inside] == HIGH_OPACITY.value)[
+        lesion & (kept.probability[inside] <= DECISION_CODE)
+    ].all()

@@ -9,14 +9,26 @@ import numpy as np
 import pytest
 
 from CovidLungQuantLib.ct import CTVolume, read_ct
-from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.labels import (
+    BOTH_LUNGS_REGION,
+    GGO,
+    LEFT_LUNG_VALUE,
+    LEFT_UPPER_LOBE,
+    NORMAL_LUNG,
+    RIGHT_LUNG_VALUE,
+)
+from CovidLungQuantLib.lesions.probability import DECISION_CODE
+from CovidLungQuantLib.lesions.sensitivity import apply_sensitivity
+from CovidLungQuantLib.measures.lesion_islands import doubtful_first, map_islands
+from CovidLungQuantLib.measures.review import Review, review_sentence
 from CovidLungQuantLib.pipeline import Quantification, measure, quantify
+from CovidLungQuantLib.quantification import Options
 from CovidLungQuantLib.training.evaluation import dice
 
 
 @pytest.fixture(scope="module")
 def covid_p001(test_data) -> Quantification:
-    return quantify(read_ct(test_data / "dicom" / "covid_P001"))
+    return quantify(read_ct(test_data / "dicom" / "covid_P001"), Options(keep_probability=True))
 
 
 def lesion_percent(result: Quantification) -> float:
@@ -64,6 +76,52 @@ def test_labels_partition_the_lungs_and_volumes_sum(covid_p001):
         for parts in ((right, left), lobes, regions):
             assert sum(getattr(part, field) for part in parts) == whole
     assert both.normal_ml + both.ggo_ml + both.high_opacity_ml == pytest.approx(both.volume_ml)
+
+
+def test_false_spots_beside_sternum_and_heart_take_one_reject_each(covid_p001):
+    ct, spacing_mm = covid_p001.ct, covid_p001.ct.geometry.spacing_mm
+    labels = covid_p001.labels.copy()
+    islands = map_islands(
+        labels,
+        spacing_mm,
+        lobes=covid_p001.lobes,
+        lungs=covid_p001.lungs,
+        hu=ct.hu,
+        probability=covid_p001.lesion_probability,
+    )
+    # The radiologist names no slice of the left upper lobe: what lies there is heart and sternum.
+    false_spots = [island for island in islands.islands if island.lobe is LEFT_UPPER_LOBE]
+    assert len(false_spots) == 2
+    # They are among the first that "doubtful first" shows, far down by size.
+    half = len(islands.islands) // 2
+    assert set(false_spots) <= set(doubtful_first(islands.islands)[:half])
+    review = Review(labels, islands)
+    for island in false_spots:
+        review.reject(island.index, "not lung")
+    after = measure(ct, labels, lobes=covid_p001.lobes)
+    rejected_ml = sum(island.volume_ml for island in false_spots)
+    before_ml, after_ml = (
+        result.measurements.region(BOTH_LUNGS_REGION).lesion_ml for result in (covid_p001, after)
+    )
+    assert rejected_ml > 1.0
+    assert before_ml - after_ml == pytest.approx(rejected_ml)
+    # Specks below the size of the list are left.
+    assert after.measurements.region(LEFT_UPPER_LOBE.name.lower()).lesion_ml < 0.5
+    assert [entry["reason"] for entry in review.record()] == ["not lung"] * 2
+    assert review_sentence(review.record()) == "Lesions reviewed: 2 rejected (not lung 2)."
+    # Another sensitivity does not bring them back, and the default one changes nothing else.
+    for code in (DECISION_CODE - 30, DECISION_CODE):
+        found = apply_sensitivity(
+            covid_p001.labels,
+            labels,
+            covid_p001.lesion_probability,
+            ct.hu,
+            spacing_mm,
+            code,
+            locked=review.held(),
+        )
+        assert (found[review.held()] == NORMAL_LUNG.value).all()
+    assert np.array_equal(found, labels)
 
 
 @pytest.mark.slow

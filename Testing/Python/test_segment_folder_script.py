@@ -22,7 +22,14 @@ from CovidLungQuantLib.phantom import chest_phantom
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "Docs" / "examples" / "segment_folder.py"
-RESULTS = {"measurements.csv", "report.html", "result.json", "scene.mrb", "segmentation.seg.nrrd"}
+RESULTS = {
+    "lesions.csv",
+    "measurements.csv",
+    "report.html",
+    "result.json",
+    "scene.mrb",
+    "segmentation.seg.nrrd",
+}
 
 
 def run_script(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

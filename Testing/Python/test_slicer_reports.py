@@ -110,6 +110,7 @@ def test_a_report_holds_the_segments_and_the_numbers_of_the_table(
     (folder,) = tmp_path.iterdir()
     assert folder.name == "Synthetic chest report"
     assert sorted(file.name for file in folder.iterdir()) == [
+        "lesions.csv",
         "lobes.seg.nrrd",
         "measurements.csv",
         "report.html",
