@@ -10,12 +10,18 @@ import numpy as np
 from CovidLungQuantLib.ct import CTVolume, ScanWarning, read_ct
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.lobes import read_lobes
-from CovidLungQuantLib.files.names import LOBES_FILE, RESULT_FILE, SCENE_FILE, SEGMENTATION_FILE
+from CovidLungQuantLib.files.names import (
+    LOBES_FILE,
+    PROBABILITY_FILE,
+    RESULT_FILE,
+    SCENE_FILE,
+    SEGMENTATION_FILE,
+)
 from CovidLungQuantLib.files.scenes import read_ct_of_scene
 from CovidLungQuantLib.files.segmentation_reading import read_segmentation
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
 from CovidLungQuantLib.quantification import Provenance, Quantification
-from CovidLungQuantLib.vetting import read_json
+from CovidLungQuantLib.vetting import read_json, read_stored_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +33,7 @@ class OpenedResult:
         ct: the scan.
         labels: uint8 (z, y, x) on the scan's grid; values as in `labels.py`.
         machine_labels: the same as the network made it; None where that is not known.
+        probability: uint8 (z, y, x), codes of `lesions.probability`; None where not kept.
         provenance: what made it; None where the folder does not say.
         warnings: of the run, as the folder says.
         notes: likewise.
@@ -35,8 +42,9 @@ class OpenedResult:
     folder: Path
     ct: CTVolume
     labels: np.ndarray
-    machine_labels: np.ndarray | None
-    provenance: Provenance | None
+    machine_labels: np.ndarray | None = None
+    probability: np.ndarray | None = None
+    provenance: Provenance | None = None
     warnings: tuple[ScanWarning, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -54,8 +62,8 @@ def check_has_ct(folder: Path, ct: Path | None) -> None:
     """
     if ct is None and not (folder / SCENE_FILE).is_file():
         raise BadInputError(
-            f"{folder.name} does not hold the scan itself, as it was made without --scene; name the "
-            "scan with --ct."
+            f"{folder.name} does not hold the scan itself, as it was made without --scene; name "
+            "the scan with --ct."
         )
 
 
@@ -98,6 +106,7 @@ def open_result(
         ct=replace(scan, warnings=(*scan.warnings, *warnings)),
         labels=labels,
         machine_labels=machine_labels,
+        probability=_read_probability(folder, scan),
         provenance=provenance,
         warnings=record.warnings,
         notes=record.notes,
@@ -129,6 +138,20 @@ def _machine_labels_of(folder: Path, ct: CTVolume) -> np.ndarray | None:
     if provenance is None or not provenance.is_automatic:
         return None
     return read_segmentation(folder / SEGMENTATION_FILE, ct.geometry)[0]
+
+
+def _read_probability(folder: Path, ct: CTVolume) -> np.ndarray | None:
+    """The codes of a folder that holds them; those that do not fit the scan are refused."""
+    file = folder / PROBABILITY_FILE
+    if not file.is_file():
+        return None
+    codes = read_stored_image(file).voxels
+    if codes.shape != ct.hu.shape or codes.dtype != np.uint8:
+        raise BadInputError(
+            f"{file.name} in {folder.name} does not lie on the scan's voxels; remove it or segment "
+            "again."
+        )
+    return codes
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,22 @@ from CovidLungQuantLib.display.windows import (
 )
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, DISCLAIMER, GGO, HIGH_OPACITY, NORMAL_LUNG
-from CovidLungQuantLib.measures.lesion_islands import LesionIsland, lesion_islands
+from CovidLungQuantLib.lesions.probability import DECISION_CODE
+from CovidLungQuantLib.measures.review import REASONS, REJECTED
 from CovidLungQuantLib.progress import ProgressCallback
 from CovidLungQuantLib.viewer.access import HOST, guard
 from CovidLungQuantLib.viewer.opening import OpenedResult, measure_opened
 from CovidLungQuantLib.viewer.painting import Stroke
 from CovidLungQuantLib.viewer.saving import corrected_folder, save_corrected
 from CovidLungQuantLib.viewer.session import Session
-from CovidLungQuantLib.viewer.showing import correction_text, legend, lesion_rows, table_of, tools
+from CovidLungQuantLib.viewer.showing import (
+    correction_text,
+    legend,
+    lesion_rows,
+    sensitivity_text,
+    table_of,
+    tools,
+)
 from CovidLungQuantLib.viewer.views import SLICE_VIEWS, Views
 
 WEB = Path(__file__).with_name("web")
@@ -45,6 +53,7 @@ BRUSH_VALUES = {
     "normal": NORMAL_LUNG.value,
     "background": BACKGROUND_VALUE,
 }
+LESION_KEYS = {"a": "accept", "r": "reject", "k": "change_kind", "l": "lock"}
 # 3D and the list of lesions follow when the reader pauses.
 PAUSE_S = 0.6
 AXIAL = "Red"
@@ -67,7 +76,6 @@ class Page:
         self.session: Session | None = None
         self.error: CovidLungQuantError | None = None
         self._opener, self._token, self._port = opener, token, port
-        self._islands: tuple[LesionIsland, ...] = ()
         self._saved_to: Path | None = None
         self._pause: asyncio.TimerHandle | None = None
         self._stopping = False
@@ -161,26 +169,60 @@ class Page:
         self._state.may_leave_lungs = bool(may)
 
     def undo(self) -> None:
-        if self._ready().undo() is not None:
+        if self._ready().undo():
             self._labels_changed()
 
     def redo(self) -> None:
-        if self._ready().redo() is not None:
+        if self._ready().redo():
             self._labels_changed()
 
     def go_to_lesion(self, number: int) -> None:
-        if self._state.lesions_fresh and 0 <= number < len(self._islands):
-            self._state.lesion_number = number
-            self._views.look_at(self._islands[number].place)
+        lesion = self._ready().review.lesion(number)
+        self._state.lesion_number = number
+        self._views.look_at(lesion.island.place)
+        self._show_sensitivity()
+
+    def order_lesions(self, doubtful_first: bool) -> None:
+        self._state.doubtful_first = bool(doubtful_first)
+        self._refresh()
+
+    def set_reason(self, reason: str) -> None:
+        self._state.reason = reason
+
+    def accept(self) -> None:
+        self._ready().accept(self._state.lesion_number)
+        self._decided()
+
+    def reject(self) -> None:
+        self._ready().reject(self._state.lesion_number, self._state.reason)
+        self._decided()
+
+    def change_kind(self) -> None:
+        self._ready().change_kind(self._state.lesion_number)
+        self._labels_changed()
+
+    def lock(self) -> None:
+        self._ready().lock(self._state.lesion_number)
+        self._decided()
+
+    def set_sensitivity(self, margin_code: int) -> None:
+        self._ready().set_sensitivity(int(margin_code))
+        self._labels_changed()
+
+    def set_lesion_sensitivity(self, margin_code: int) -> None:
+        self._ready().set_sensitivity(int(margin_code), self._state.lesion_number)
+        self._labels_changed()
 
     def set_reader(self, name: str) -> None:
         self._state.reader = name
 
     def key(self, key: str) -> None:
         if key in ("n", "p"):
-            self.go_to_lesion(self._state.lesion_number + (1 if key == "n" else -1))
+            self._go_on(1 if key == "n" else -1)
         elif key == "o":
             self.set_opacity(0 if self._state.opacity else 100)
+        elif key in LESION_KEYS and self._state.lesion_number:
+            getattr(self, LESION_KEYS[key])()
 
     async def save(self) -> None:
         session = self._ready()
@@ -282,7 +324,6 @@ class Page:
 
     def _labels_changed(self) -> None:
         self._views.labels_changed()
-        self._state.lesions_fresh = False
         self._say("", "")
         self._refresh()
         if self._pause is not None:
@@ -300,8 +341,45 @@ class Page:
                 "undoable": session.undoable or "",
                 "redoable": session.redoable or "",
                 "unsaved": not session.is_saved,
+                "lesions": lesion_rows(session, self._state.doubtful_first),
+                "lesions_fresh": session.lesions_are_fresh,
+                "lesions_left": session.review.left,
             }
         )
+        self._show_sensitivity()
+
+    def _show_sensitivity(self) -> None:
+        session, number = self._ready(), self._state.lesion_number
+        code = session.margin_code()
+        lesion_code = session.margin_code(number or -1)
+        self._state.update(
+            {
+                "has_sensitivity": session.has_sensitivity,
+                "margin_code": code,
+                "margin_text": sensitivity_text(code),
+                "lesion_margin_code": lesion_code,
+                "lesion_margin_text": sensitivity_text(lesion_code),
+            }
+        )
+
+    def _decided(self) -> None:
+        """Show a decision, and go on to the next lesion that is left to look at."""
+        self._labels_changed()
+        rows = self._state.lesions
+        numbers = [row["number"] for row in rows]
+        at = numbers.index(self._state.lesion_number)
+        left = [row["number"] for row in rows[at:] + rows[:at] if not row["decided"]]
+        if left:
+            self.go_to_lesion(left[0])
+
+    def _go_on(self, step: int) -> None:
+        """Go to the next lesion of the list, or the one before."""
+        numbers = [row["number"] for row in self._state.lesions if row["decision"] != REJECTED]
+        if not numbers:
+            return
+        number = self._state.lesion_number
+        at = numbers.index(number) + step if number in numbers else 0
+        self.go_to_lesion(numbers[at % len(numbers)])
 
     def _follow(self, lungs: bool = False) -> None:
         """Let 3D and the list of lesions follow the labels."""
@@ -310,9 +388,9 @@ class Page:
             return
         with self._state:
             self._views.renew_surfaces(session.labels, lungs or session.lungs_changed)
-            voxel_ml = session.ct.geometry.voxel_volume_ml
-            self._islands = lesion_islands(session.labels, voxel_ml, session.lobes)
-            self._state.update({"lesions": lesion_rows(self._islands), "lesions_fresh": True})
+            session.refresh_lesions()
+            if self._state.ready:
+                self._refresh()
 
     def _view_moved(self, _view: Any) -> None:
         texts = {}
@@ -344,6 +422,14 @@ TRIGGERS = (
     "undo",
     "redo",
     "go_to_lesion",
+    "order_lesions",
+    "set_reason",
+    "accept",
+    "reject",
+    "change_kind",
+    "lock",
+    "set_sensitivity",
+    "set_lesion_sensitivity",
     "set_reader",
     "key",
     "save",
@@ -379,7 +465,16 @@ def _first_state(scan: str) -> dict[str, Any]:
         "redoable": "",
         "lesions": [],
         "lesions_fresh": False,
-        "lesion_number": -1,
+        "lesion_number": 0,
+        "lesions_left": 0,
+        "doubtful_first": False,
+        "reasons": list(REASONS),
+        "reason": REASONS[-1],
+        "has_sensitivity": False,
+        "margin_code": DECISION_CODE,
+        "margin_text": "",
+        "lesion_margin_code": DECISION_CODE,
+        "lesion_margin_text": "",
         "reader": "",
         "unsaved": False,
         "message": "",

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from CovidLungQuantLib import __version__
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.names import SCENE_FILE
+from CovidLungQuantLib.lesions.probability import DECISION_CODE, margin_of_code
 from CovidLungQuantLib.outputs.folder import write_results
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
 from CovidLungQuantLib.quantification import Provenance, Quantification
@@ -72,18 +74,16 @@ def corrected_quantification(
     """
     from CovidLungQuantLib.pipeline import measure
 
-    changed_voxels, earlier = session.changed_voxels, session.opened.provenance
+    provenance = _corrected(session, reader)
     measured = measure(session.ct, labels, progress, session.lobes)
-    if measured.provenance is not None:
-        measured = replace(
-            measured, provenance=_corrected(measured.provenance, earlier, reader, changed_voxels)
-        )
     return replace(
         measured,
+        lesion_probability=session.opened.probability,
         measurements=replace(
             measured.measurements, notes=(*measured.measurements.notes, *session.run_notes)
         ),
         warnings=(*measured.warnings, *session.run_warnings),
+        provenance=provenance,
     )
 
 
@@ -115,18 +115,22 @@ def save_corrected(
     return quantification
 
 
-def _corrected(
-    measured: Provenance, earlier: Provenance | None, reader: str, changed_voxels: int
-) -> Provenance:
-    """What made a corrected result: what made the one before, and who changed it."""
-    made = earlier or measured
+def _corrected(session: Session, reader: str) -> Provenance:
+    """What made a corrected result: what made the one before, who changed it, and how."""
+    earlier = session.opened.provenance
+    if earlier is None:
+        earlier = Provenance(__version__, None, None, None, {}, {})
+    margin_code = session.margin_code()
     return replace(
-        made,
-        software_version=measured.software_version,
-        timings_s={**made.timings_s, **measured.timings_s},
+        earlier,
+        software_version=__version__,
+        lesion_margin=(
+            earlier.lesion_margin if margin_code == DECISION_CODE else margin_of_code(margin_code)
+        ),
+        review=session.review.record() or None,
         options={
-            **made.options,
-            CHANGED_VOXELS: changed_voxels,
+            **earlier.options,
+            CHANGED_VOXELS: session.changed_voxels,
             CORRECTED_BY: reader.strip(),
         },
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from CovidLungQuantLib.display.colors import css_color
-from CovidLungQuantLib.display.numbers import DASH, percent_text, volume_text
+from CovidLungQuantLib.display.numbers import DASH, decimal_text, percent_text, volume_text
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LOBES, NORMAL_LUNG
-from CovidLungQuantLib.measures.lesion_islands import LesionIsland
+from CovidLungQuantLib.lesions.probability import DECISION_CODE, share_of_code
+from CovidLungQuantLib.measures.review import OPEN, ReviewedLesion
 from CovidLungQuantLib.measures.structures import LESION
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
 from CovidLungQuantLib.viewer.session import Session
@@ -80,21 +81,40 @@ def tools() -> list[dict[str, str]]:
             )
         ),
         {"name": "normal", "text": "Erase", "title": "Make lesion normal lung", "color": ""},
-        {
-            "name": "background",
-            "text": "No lung",
-            "title": "Take lung away (with “Beyond lungs”)",
-            "color": "",
-        },
+        {"name": "background", "text": "No lung", "title": "Take lung away", "color": ""},
     ]
 
 
-def lesion_rows(islands: tuple[LesionIsland, ...]) -> list[dict[str, str]]:
-    """Return a row for each lesion, as texts."""
-    return [
-        {
-            "lobe": DASH if island.lobe is None else island.lobe.short_name,
-            "volume": volume_text(island.volume_ml),
-        }
-        for island in islands
-    ]
+def lesion_rows(session: Session, doubtful_first: bool = False) -> list[dict[str, Any]]:
+    """Return a row for each lesion, as texts; largest first, or those most likely none."""
+    lesions = session.lesions
+    if doubtful_first:
+        lesions = tuple(sorted(lesions, key=lambda lesion: -lesion.island.doubt))
+    return [_lesion_row(lesion) for lesion in lesions]
+
+
+def _lesion_row(lesion: ReviewedLesion) -> dict[str, Any]:
+    island = lesion.island
+    state = lesion.state if lesion.reason is None else f"{lesion.state}: {lesion.reason}"
+    if lesion.kind_changed and lesion.state == OPEN:
+        state = "kind changed"
+    return {
+        "number": island.index,
+        "lobe": DASH if island.lobe is None else island.lobe.short_name,
+        "volume": volume_text(island.volume_ml),
+        "kind": island.kind.name,
+        "color": css_color(island.kind.color),
+        "hu": decimal_text(island.mean_hu),
+        "confidence": decimal_text(100.0 * island.confidence),
+        "state": "" if state == OPEN else state,
+        "decision": lesion.state,
+        "decided": lesion.is_decided,
+    }
+
+
+def sensitivity_text(margin_code: int) -> str:
+    """Return what a code means, beside its slider."""
+    if margin_code == DECISION_CODE:
+        return "default"
+    text = f"lesion above {100.0 * share_of_code(margin_code):.0f} %"
+    return f"{text} ({'more' if margin_code < DECISION_CODE else 'less'})"
