@@ -30,9 +30,7 @@ class Surfaces:
 
     def renew_lungs(self, labels: np.ndarray) -> None:
         """Draw the lungs of a label map (z, y, x)."""
-        self._lungs.SetAndObservePolyData(
-            _surface(is_lung(labels), self._geometry, LUNGS_STEP_MM)
-        )
+        self._lungs.SetAndObservePolyData(_surface(is_lung(labels), self._geometry, LUNGS_STEP_MM))
 
     def renew_lesions(self, labels: np.ndarray) -> None:
         """Draw the lesions of a label map (z, y, x)."""
@@ -88,7 +86,8 @@ def _share_of_blocks(mask: np.ndarray, steps: list[int]) -> np.ndarray:
     count = padded.astype(np.uint16)
     for axis, step in enumerate(steps):
         planes = np.moveaxis(count, axis, 0)
-        count = np.moveaxis(sum(planes[first::step] for first in range(step)), 0, axis)
+        together = np.sum([planes[first::step] for first in range(step)], axis=0, dtype=np.uint16)
+        count = np.moveaxis(together, 0, axis)
     return count.astype(np.float32) / float(np.prod(steps))
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import socket
 from typing import Any
 from urllib.parse import urlencode
+
+from CovidLungQuantLib.errors import BadInputError
 
 HOST = "127.0.0.1"
 TOKEN_PARAMETER = "token"
@@ -20,6 +23,23 @@ CONTENT_POLICY = (
 def new_token() -> str:
     """Return a token that nobody can guess."""
     return secrets.token_urlsafe(24)
+
+
+def check_port(port: int) -> None:
+    """Refuse a port that cannot be listened on; 0 is any that is free.
+
+    Raises:
+        BadInputError: it is taken, or needs rights that this user has not.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise BadInputError(
+                f"Port {port} cannot be listened on ({error.strerror}); choose another with --port,"
+                " or leave it out."
+            ) from error
 
 
 def page_address(port: int, token: str) -> str:

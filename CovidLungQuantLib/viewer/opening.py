@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,8 +21,11 @@ from CovidLungQuantLib.files.names import (
 from CovidLungQuantLib.files.scenes import read_ct_of_scene
 from CovidLungQuantLib.files.segmentation_reading import read_segmentation
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
-from CovidLungQuantLib.quantification import Provenance, Quantification
+from CovidLungQuantLib.quantification import Options, Provenance, Quantification
 from CovidLungQuantLib.vetting import read_json, read_stored_image
+
+# Opens what was asked for, with a progress callback.
+Opener = Callable[[ProgressCallback], "OpenedResult"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +115,28 @@ def open_result(
         warnings=record.warnings,
         notes=record.notes,
     )
+
+
+def segment_first(
+    ct: Path,
+    folder: Path,
+    options: Options,
+    series: str | None = None,
+    progress: ProgressCallback = no_progress,
+) -> OpenedResult:
+    """Segment a scan into a folder of results, as the command segment does, and open that.
+
+    Raises:
+        CovidLungQuantError: as `pipeline.quantify` and `outputs.folder.write_results`.
+    """
+    from CovidLungQuantLib.outputs.folder import write_results
+    from CovidLungQuantLib.pipeline import quantify
+
+    progress(0.0, "Reading the scan")
+    scan = read_ct(ct, series)
+    quantification = quantify(scan, options, subrange(progress, 0.05, 0.85))
+    write_results(folder, quantification, scene=True, progress=subrange(progress, 0.85, 0.95))
+    return open_result(folder, None, subrange(progress, 0.95, 1.0))
 
 
 def measure_opened(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,53 +14,35 @@ from typing import Any
 from trame.app import get_server
 from trame_client.ui.html import DivLayout
 
-from CovidLungQuantLib.display.windows import (
-    LUNG_WINDOW_LEVEL_HU,
-    LUNG_WINDOW_WIDTH_HU,
-    TISSUE_WINDOW_LEVEL_HU,
-    TISSUE_WINDOW_WIDTH_HU,
-    lung_window_text,
-    tissue_window_text,
-)
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, DISCLAIMER, GGO, HIGH_OPACITY, NORMAL_LUNG
-from CovidLungQuantLib.lesions.probability import DECISION_CODE
-from CovidLungQuantLib.measures.review import REASONS, REJECTED
+from CovidLungQuantLib.measures.review import REJECTED
 from CovidLungQuantLib.progress import ProgressCallback
 from CovidLungQuantLib.viewer.access import HOST, guard
-from CovidLungQuantLib.viewer.opening import OpenedResult, measure_opened
+from CovidLungQuantLib.viewer.opening import Opener, measure_opened
+from CovidLungQuantLib.viewer.page_state import (
+    BRUSH_VALUES,
+    LOOK,
+    SLICE_VIEWS,
+    WINDOWS,
+    first_state,
+)
 from CovidLungQuantLib.viewer.painting import Stroke
 from CovidLungQuantLib.viewer.saving import corrected_folder, save_corrected
 from CovidLungQuantLib.viewer.session import Session
 from CovidLungQuantLib.viewer.showing import (
     correction_text,
-    legend,
     lesion_rows,
     sensitivity_text,
     table_of,
-    tools,
 )
-from CovidLungQuantLib.viewer.views import SLICE_VIEWS, Views
+from CovidLungQuantLib.viewer.views import Views
 
 WEB = Path(__file__).with_name("web")
 WEB_ADDRESS = "covidlungquant"
-WINDOWS = {
-    "Lung": (LUNG_WINDOW_LEVEL_HU, LUNG_WINDOW_WIDTH_HU, lung_window_text()),
-    "Mediastinum": (TISSUE_WINDOW_LEVEL_HU, TISSUE_WINDOW_WIDTH_HU, tissue_window_text()),
-}
-LOOK = "look"
-BRUSH_VALUES = {
-    "ggo": GGO.value,
-    "high-opacity": HIGH_OPACITY.value,
-    "normal": NORMAL_LUNG.value,
-    "background": BACKGROUND_VALUE,
-}
 LESION_KEYS = {"a": "accept", "r": "reject", "k": "change_kind", "l": "lock"}
 # 3D and the list of lesions follow when the reader pauses.
 PAUSE_S = 0.6
 AXIAL = "Red"
-
-Opener = Callable[[ProgressCallback], OpenedResult]
 
 
 class Page:
@@ -79,9 +63,10 @@ class Page:
         self._saved_to: Path | None = None
         self._pause: asyncio.TimerHandle | None = None
         self._stopping = False
+        self._started = time.monotonic()
         self._server = get_server("covidlungquant-viewer", client_type="vue3")
         self._state = self._server.state
-        self._state.update(_first_state(scan))
+        self._state.update(first_state(scan))
         self._server.enable_module(
             {
                 "serve": {WEB_ADDRESS: str(WEB)},
@@ -97,16 +82,23 @@ class Page:
         with DivLayout(self._server) as layout:
             layout.root.add_child((WEB / "page.html").read_text(encoding="utf-8"))
 
-    def run(self, announce: Callable[[int], None]) -> None:
+    @property
+    def has_unsaved_changes(self) -> bool:
+        """Whether anything was changed since it was opened or saved."""
+        return self.session is not None and not self.session.is_saved
+
+    def run(self, announce: Callable[[int], None], say: Callable[[str], None]) -> None:
         """Serve the page until it is interrupted.
 
         Args:
             announce: called with the port once a browser may come.
+            say: called with how long it took to show the scan, and with what memory.
 
         Raises:
             CovidLungQuantError: what was to be shown cannot be opened.
         """
         os.environ["WSLINK_READY_MSG"] = ""
+        self._tell = say
         controller = self._server.controller
         controller.on_server_bind.add(
             lambda web_server: web_server.app.middlewares.append(guard(self._token))
@@ -261,6 +253,7 @@ class Page:
                 self._state.update({"ready": True, "busy": ""})
                 self._refresh()
                 self._follow(lungs=True)
+            self._tell(f"Ready after {time.monotonic() - self._started:.1f} s{memory_text()}.")
         except CovidLungQuantError as error:
             self.error = error
             with self._state:
@@ -436,48 +429,13 @@ TRIGGERS = (
 )
 
 
-def _first_state(scan: str) -> dict[str, Any]:
-    """What the page shows before anything is read; every name of the template is here."""
-    return {
-        "trame__title": "CovidLungQuant viewer",
-        "trame__favicon": "data:,",
-        "scan": scan,
-        "presets": [{"name": name, "title": text} for name, (_, _, text) in WINDOWS.items()],
-        "window_name": "Lung",
-        "opacity": 100,
-        "outline": False,
-        "legend": legend(),
-        "slice_texts": dict.fromkeys(SLICE_VIEWS, ""),
-        "slice_number": 1,
-        "slice_count": 1,
-        "busy": "Opening",
-        "progress_percent": 0,
-        "ready": False,
-        "table": [],
-        "correction": "",
-        "warnings": [],
-        "tools": tools(),
-        "tool": LOOK,
-        "brush_mm": 12,
-        "ball": False,
-        "may_leave_lungs": False,
-        "undoable": "",
-        "redoable": "",
-        "lesions": [],
-        "lesions_fresh": False,
-        "lesion_number": 0,
-        "lesions_left": 0,
-        "doubtful_first": False,
-        "reasons": list(REASONS),
-        "reason": REASONS[-1],
-        "has_sensitivity": False,
-        "margin_code": DECISION_CODE,
-        "margin_text": "",
-        "lesion_margin_code": DECISION_CODE,
-        "lesion_margin_text": "",
-        "reader": "",
-        "unsaved": False,
-        "message": "",
-        "message_kind": "",
-        "disclaimer": DISCLAIMER,
-    }
+def memory_text() -> str:
+    """Return the most memory that this process had; nothing where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return ""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes.
+    gigabytes = kilobytes / (1e9 if sys.platform == "darwin" else 1e6)
+    return f", {gigabytes:.1f} GB of memory"

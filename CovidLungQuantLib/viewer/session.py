@@ -19,7 +19,7 @@ from CovidLungQuantLib.lesions.sensitivity import apply_sensitivity
 from CovidLungQuantLib.measures.correction import Correction
 from CovidLungQuantLib.measures.lesion_islands import IslandMap, map_islands
 from CovidLungQuantLib.measures.measurements import Measurements
-from CovidLungQuantLib.measures.recount import Recounted, RunningCount
+from CovidLungQuantLib.measures.recount import RunningCount
 from CovidLungQuantLib.measures.review import Review, ReviewedLesion
 from CovidLungQuantLib.quantification import Quantification
 from CovidLungQuantLib.viewer.opening import OpenedResult
@@ -400,4 +400,4 @@ class Session:
             ct.geometry.voxel_volume_ml,
             self._reference,
         )
-        self._recounted: Recounted = self._count.recount(self.labels)
+        self._recounted = self._count.recount(self.labels)

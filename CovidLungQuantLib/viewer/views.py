@@ -20,13 +20,13 @@ from trame_slicer.views import ViewLayoutDefinition
 from CovidLungQuantLib.ct import CTVolume
 from CovidLungQuantLib.mrml.display import look_at
 from CovidLungQuantLib.mrml.live_labels import labels_changed, share_labels
+from CovidLungQuantLib.mrml.rendering import draw_without_display, without_vtk_warnings
 from CovidLungQuantLib.mrml.segmentation import segmentation_to_node
 from CovidLungQuantLib.mrml.surfaces import Surfaces
 from CovidLungQuantLib.mrml.volumes import RAS_TO_LPS, ct_to_node, show_in_window
+from CovidLungQuantLib.viewer.page_state import SLICE_VIEWS
 from CovidLungQuantLib.viewer.painting import Stroke
 
-# As Slicer calls them, and so the scene.
-SLICE_VIEWS = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
 VIEW_3D = "ThreeD"
 BACKGROUND_3D = "#0d1117"
 
@@ -79,11 +79,21 @@ class Views:
     """The scene and its views, each a template of the page of the view's name."""
 
     def __init__(self, server: Any) -> None:
-        """Make the views, empty."""
-        self._app = SlicerApp()
+        """Make the views, empty.
+
+        Args:
+            server: trame's, whose page is to show them.
+        """
+        draw_without_display()
+        with without_vtk_warnings():
+            self._app = SlicerApp()
+            self.views = self._make_views(server)
         self._volume: Any = None
         self._segmentation: Any = None
         self._surfaces: Surfaces | None = None
+
+    def _make_views(self, server: Any) -> dict[str, Any]:
+        """Return the views by name."""
         manager = self._app.view_manager
         for factory in (RemoteSliceViewFactory, RemoteThreeDViewFactory):
             manager.register_factory(factory(server, target_fps=30, interactive_quality=75))
@@ -94,12 +104,13 @@ class Views:
         definitions.append(
             ViewLayoutDefinition.threed_view(name=VIEW_3D, background_color=BACKGROUND_3D)
         )
-        self.views = {view.singleton_tag: manager.create_view(view) for view in definitions}
-        for view in self.views.values():
+        views = {view.singleton_tag: manager.create_view(view) for view in definitions}
+        for view in views.values():
             # What is translucent is drawn black otherwise.
             view.render_window().SetMultiSamples(0)
             view.render_window().SetAlphaBitPlanes(1)
-        manager.set_current_view_ids(list(self.views))
+        manager.set_current_view_ids(list(views))
+        return views
 
     def show(self, ct: CTVolume, quantification: Any) -> None:
         """Show a scan with a label map; the views are fitted to it.
