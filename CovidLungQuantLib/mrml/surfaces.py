@@ -13,7 +13,7 @@ from CovidLungQuantLib.mrml.volumes import RAS_TO_LPS, fill_image
 
 LUNGS_STEP_MM = 4.0
 LESIONS_STEP_MM = 2.0
-SMOOTHING_STEPS = 12
+SMOOTHING_STEPS = 30
 
 
 class Surfaces:
@@ -86,7 +86,9 @@ def _share_of_blocks(mask: np.ndarray, steps: list[int]) -> np.ndarray:
     count = padded.astype(np.uint16)
     for axis, step in enumerate(steps):
         planes = np.moveaxis(count, axis, 0)
-        together = np.sum([planes[first::step] for first in range(step)], axis=0, dtype=np.uint16)
+        together = planes[::step].copy()
+        for first in range(1, step):
+            together += planes[first::step]
         count = np.moveaxis(together, 0, axis)
     return count.astype(np.float32) / float(np.prod(steps))
 

@@ -143,7 +143,7 @@ class Page:
 
     def go_to_slice(self, number: int) -> None:
         view = self._views.views[AXIAL]
-        view.set_slice_value(view.get_slice_range()[0] + (number - 0.5) * view.get_slice_step())
+        view.set_slice_value(view.get_slice_range()[0] + (number - 1) * view.get_slice_step())
 
     def choose_tool(self, name: str) -> None:
         self._state.tool = name
@@ -171,7 +171,7 @@ class Page:
     def go_to_lesion(self, number: int) -> None:
         lesion = self._ready().review.lesion(number)
         self._state.lesion_number = number
-        self._views.look_at(lesion.island.place)
+        self._views.look_at(lesion.island.place, lesion.island.box)
         self._show_sensitivity()
 
     def order_lesions(self, doubtful_first: bool) -> None:
@@ -390,8 +390,8 @@ class Page:
         for name in SLICE_VIEWS:
             view = self._views.views[name]
             low, high = view.get_slice_range()
-            count = max(1, round((high - low) / view.get_slice_step()))
-            number = min(count, 1 + int((view.get_slice_value() - low) / view.get_slice_step()))
+            count = 1 + round((high - low) / view.get_slice_step())
+            number = 1 + round((view.get_slice_value() - low) / view.get_slice_step())
             texts[name] = f"{number} / {count}"
             if name == AXIAL:
                 self._state.update({"slice_number": number, "slice_count": count})

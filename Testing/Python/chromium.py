@@ -212,4 +212,3 @@ class Chromium:
         if path is not None:
             Path(path).write_bytes(png)
         return png
-
