@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from CovidLungQuantLib.files.segmentation_reading import read_segmentation
 from CovidLungQuantLib.lesions.probability import DECISION_CODE, margin_of_code
 from CovidLungQuantLib.measures.correction import correction_of
 from CovidLungQuantLib.pipeline import measure
-from CovidLungQuantLib.viewer.opening import measure_opened, open_result
+from CovidLungQuantLib.quantification import Quantification
+from CovidLungQuantLib.viewer.opening import OpenedResult, measure_opened, open_result
 from CovidLungQuantLib.viewer.painting import Stroke, voxels_of_stroke
 from CovidLungQuantLib.viewer.saving import corrected_folder, save_corrected
 from CovidLungQuantLib.viewer.session import LUNGS_CHANGED, Session
@@ -42,9 +44,16 @@ def begun(result: tuple[Path, Path]) -> Session:
     return Session(opened, measure_opened(opened))
 
 
+@pytest.fixture(scope="module")
+def opened_and_measured(result) -> tuple[OpenedResult, Quantification]:
+    opened = open_result(*result)
+    return opened, measure_opened(opened)
+
+
 @pytest.fixture
-def session(result) -> Session:
-    return begun(result)
+def session(opened_and_measured) -> Session:
+    opened, measured = opened_and_measured
+    return Session(replace(opened, labels=opened.labels.copy()), measured)
 
 
 def stroke_at(session: Session, *voxels_zyx: tuple[int, int, int], radius_mm: float = 10.0):
@@ -95,7 +104,7 @@ def test_a_ball_reaches_into_the_slices_around(session):
 
 def test_a_slice_between_two_voxels_belongs_to_one_of_them(session):
     stroke = stroke_at(session, (8, 20, 20), radius_mm=4.0)
-    between = Stroke(stroke.points_mm + [0, 0, SPACING_MM[2] / 2], 4.0, AXIAL)
+    between = Stroke(np.add(stroke.points_mm, [0, 0, SPACING_MM[2] / 2]), 4.0, AXIAL)
     assert len(voxels_of_stroke(between, session.ct.geometry)) == 1
 
 
