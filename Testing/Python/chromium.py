@@ -148,17 +148,17 @@ class Chromium:
             raise RuntimeError(str(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
-    def wait_for(self, expression: str, seconds: float = PATIENCE_S) -> Any:
-        """Return the value of a JavaScript expression once it is true."""
-        return self.wait(lambda: self.evaluate(expression), expression, seconds)
+    def wait_for(self, expression: str, seconds: float = PATIENCE_S) -> None:
+        """Wait until a JavaScript expression is true."""
+        self.wait(lambda: self.evaluate(f"Boolean({expression})"), expression, seconds)
 
-    def wait(self, found: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> Any:
+    def wait(self, found: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> None:
+        """Wait until a function returns something true."""
         deadline = time.monotonic() + seconds
-        while not (value := found()):
+        while not found():
             if time.monotonic() > deadline:
                 raise TimeoutError(what)
             self._receive(0.05)
-        return value
 
     def text(self, selector: str) -> str:
         return self.evaluate(f"document.querySelector({selector!r}).innerText")
