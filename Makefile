@@ -33,7 +33,8 @@ help:
 	@echo "Also: make viewer, viewer-test, test-quick, fuzz, lint, cmake-lists, checks-page, bench, train, screenshot, tutorial, clean."
 
 demo: $(DEMO_ENVIRONMENT) $(if $(filter $(PHANTOM),$(CT)),$(PHANTOM))
-	$(BIN)/covidlungquant segment "$(CT)" --output $(DEMO_OUTPUT) --scene --overwrite
+	$(BIN)/covidlungquant segment "$(CT)" --output $(DEMO_OUTPUT) --scene --probability \
+		--overwrite
 	@echo "Open $(DEMO_OUTPUT)/report.html in a browser, $(DEMO_OUTPUT)/scene.mrb in 3D Slicer."
 	@echo "To look at it and correct it in a browser: make viewer && $(VIEW) $(DEMO_OUTPUT)"
 

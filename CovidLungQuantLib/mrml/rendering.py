@@ -14,6 +14,13 @@ def draw_without_display() -> None:
         os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 
 
+def turn_off_vtk_warnings() -> None:
+    """Keep VTK from printing for as long as the process lives."""
+    from vtk import vtkObject
+
+    vtkObject.SetGlobalWarningDisplay(0)
+
+
 @contextmanager
 def without_vtk_warnings() -> Iterator[None]:
     """Keep VTK from printing within the `with` block."""

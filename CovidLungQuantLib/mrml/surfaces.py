@@ -14,6 +14,8 @@ from CovidLungQuantLib.mrml.volumes import RAS_TO_LPS, fill_image
 LUNGS_STEP_MM = 4.0
 LESIONS_STEP_MM = 2.0
 SMOOTHING_STEPS = 30
+# The lower, the smoother.
+PASS_BAND = 0.03
 
 
 class Surfaces:
@@ -66,7 +68,7 @@ def _surface(mask: np.ndarray, geometry: Geometry, step_mm: float) -> Any:
     smooth = vtk.vtkWindowedSincPolyDataFilter()
     smooth.SetInputConnection(edges.GetOutputPort())
     smooth.SetNumberOfIterations(SMOOTHING_STEPS)
-    smooth.SetPassBand(0.1)
+    smooth.SetPassBand(PASS_BAND)
     smooth.NonManifoldSmoothingOn()
     place = vtk.vtkTransform()
     place.SetMatrix(_coarse_to_ras(geometry, steps).ravel().tolist())

@@ -58,7 +58,7 @@ class Page:
             port: to listen on; 0 takes a free one.
         """
         self.session: Session | None = None
-        self.error: CovidLungQuantError | None = None
+        self.error: Exception | None = None
         self._opener, self._token, self._port = opener, token, port
         self._saved_to: Path | None = None
         self._pause: asyncio.TimerHandle | None = None
@@ -120,6 +120,7 @@ class Page:
             )
         finally:
             self._stopping = True
+            self._views.close()
         if self.error is not None:
             raise self.error
 
@@ -254,7 +255,8 @@ class Page:
                 self._refresh()
                 self._follow(lungs=True)
             self._tell(f"Ready after {time.monotonic() - self._started:.1f} s{memory_text()}.")
-        except CovidLungQuantError as error:
+        except Exception as error:
+            # Whatever it is, `run` raises it once the browser was told.
             self.error = error
             with self._state:
                 self._state.busy = ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from CovidLungQuantLib.display.colors import css_color
 from CovidLungQuantLib.display.numbers import DASH, decimal_text, percent_text, volume_text
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LOBES, NORMAL_LUNG
 from CovidLungQuantLib.lesions.probability import DECISION_CODE, share_of_code
-from CovidLungQuantLib.measures.review import OPEN, ReviewedLesion
+from CovidLungQuantLib.measures.review import ACCEPTED, OPEN, REJECTED, ReviewedLesion
 from CovidLungQuantLib.measures.structures import LESION
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
 from CovidLungQuantLib.viewer.session import Session
@@ -95,21 +96,27 @@ def lesion_rows(session: Session, doubtful_first: bool = False) -> list[dict[str
 
 def _lesion_row(lesion: ReviewedLesion) -> dict[str, Any]:
     island = lesion.island
-    state = lesion.state if lesion.reason is None else f"{lesion.state}: {lesion.reason}"
-    if lesion.kind_changed and lesion.state == OPEN:
-        state = "kind changed"
+    has_confidence = not math.isnan(island.confidence)
     return {
         "number": island.index,
         "lobe": DASH if island.lobe is None else island.lobe.short_name,
-        "volume": volume_text(island.volume_ml),
+        "volume": f"{volume_text(island.volume_ml)} mL",
         "kind": island.kind.name,
         "color": css_color(island.kind.color),
-        "hu": decimal_text(island.mean_hu),
-        "confidence": decimal_text(100.0 * island.confidence),
-        "state": "" if state == OPEN else state,
+        "hu": f"{decimal_text(island.mean_hu)} HU",
+        "confidence": f"{100.0 * island.confidence:.0f} %" if has_confidence else DASH,
+        "state": _state_text(lesion),
         "decision": lesion.state,
         "decided": lesion.is_decided,
     }
+
+
+def _state_text(lesion: ReviewedLesion) -> str:
+    if lesion.state == OPEN:
+        return "kind changed" if lesion.kind_changed else ""
+    if lesion.state == REJECTED:
+        return f"✗ {lesion.reason}"
+    return "✓ accepted" if lesion.state == ACCEPTED else lesion.state
 
 
 def sensitivity_text(margin_code: int) -> str:

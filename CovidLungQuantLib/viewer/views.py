@@ -20,7 +20,11 @@ from trame_slicer.views import ViewLayoutDefinition
 from CovidLungQuantLib.ct import CTVolume
 from CovidLungQuantLib.mrml.display import look_at
 from CovidLungQuantLib.mrml.live_labels import labels_changed, share_labels
-from CovidLungQuantLib.mrml.rendering import draw_without_display, without_vtk_warnings
+from CovidLungQuantLib.mrml.rendering import (
+    draw_without_display,
+    turn_off_vtk_warnings,
+    without_vtk_warnings,
+)
 from CovidLungQuantLib.mrml.segmentation import segmentation_to_node
 from CovidLungQuantLib.mrml.surfaces import Surfaces
 from CovidLungQuantLib.mrml.volumes import RAS_TO_LPS, ct_to_node, show_in_window
@@ -28,6 +32,8 @@ from CovidLungQuantLib.viewer.page_state import SLICE_VIEWS
 from CovidLungQuantLib.viewer.painting import Stroke
 
 VIEW_3D = "ThreeD"
+# Between two points of a stroke, in diameters of the brush.
+STROKE_SPACING = 0.2
 # How near a small lesion is looked at: what the shorter side of a view shows.
 NEAREST_MM = 90.0
 BACKGROUND_3D = "#0d1117"
@@ -37,6 +43,11 @@ StrokeCallback = Callable[[Stroke], None]
 
 class _StrokePipeline(SegmentationPaintPipeline2D):
     """A brush in a slice view; at the end of a stroke its way is handed to the effect."""
+
+    def CreateWidget(self) -> None:
+        super().CreateWidget()
+        # The way that is drawn while the button is down is to hide less of the lung.
+        self.widget._stroke_rel_spacing = STROKE_SPACING
 
     def OnPaintInteractionStopped(self) -> None:
         try:
@@ -132,6 +143,10 @@ class Views:
         editor = self._app.segmentation_editor
         editor.set_active_segmentation(self._segmentation, self._volume)
         self.fit()
+
+    def close(self) -> None:
+        """Let VTK end without a word; the process ends next."""
+        turn_off_vtk_warnings()
 
     def fit(self) -> None:
         """Fit all views to the scan."""

@@ -185,6 +185,9 @@ class Chromium:
             self._mouse("mouseMoved", x, y, button="left", buttons=1)
         self._mouse("mouseReleased", x, y, button="left", clickCount=1)
 
+    def hover(self, x: float, y: float) -> None:
+        self._mouse("mouseMoved", x, y)
+
     def wheel(self, x: float, y: float, delta: float) -> None:
         self._mouse("mouseMoved", x, y)
         self._mouse("mouseWheel", x, y, deltaX=0, deltaY=delta)
@@ -195,14 +198,17 @@ class Chromium:
     def type(self, text: str) -> None:
         self.send("Input.insertText", text=text)
 
-    def press(self, key: str, ctrl: bool = False) -> None:
+    def press(self, letter: str, ctrl: bool = False) -> None:
+        self.press_key(letter, ord(letter.upper()), f"Key{letter.upper()}", ctrl)
+
+    def press_key(self, key: str, number: int, code: str = "", ctrl: bool = False) -> None:
         for kind in ("rawKeyDown", "keyUp"):
             self.send(
                 "Input.dispatchKeyEvent",
                 type=kind,
                 key=key,
-                code=f"Key{key.upper()}",
-                windowsVirtualKeyCode=ord(key.upper()),
+                code=code or key,
+                windowsVirtualKeyCode=number,
                 modifiers=2 if ctrl else 0,
             )
 

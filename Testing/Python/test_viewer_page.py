@@ -10,15 +10,18 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from chromium import Chromium, find_chromium
-from small_result import MIXED, small_labels, write_small_result
+from sentences import is_one_sentence
+from small_result import MIXED, UPPER, small_ct, small_labels, write_small_result
 
 from CovidLungQuantLib.ct import read_ct
 from CovidLungQuantLib.display.numbers import percent_text, volume_text
+from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.files.lobes import read_lobes
 from CovidLungQuantLib.files.segmentation_reading import read_segmentation
 from CovidLungQuantLib.pipeline import measure
@@ -28,6 +31,7 @@ VIEWER_PYTHON_VARIABLE = "COVIDLUNGQUANT_VIEWER_PYTHON"
 VIEWER_PYTHON = Path(
     os.environ.get(VIEWER_PYTHON_VARIABLE, PROJECT_ROOT / ".venv-viewer" / "bin" / "python")
 )
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}
 COMMAND = (VIEWER_PYTHON, "-m", "CovidLungQuantLib.cli", "view")
 SLOW_S = 300.0
 PICTURE = """selector => {
@@ -53,7 +57,7 @@ class Viewer:
         self.process = subprocess.Popen(
             [*COMMAND, *map(str, arguments), "--no-browser"],
             cwd=PROJECT_ROOT,
-            env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
+            env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -174,14 +178,19 @@ def test_a_small_result_is_looked_at_corrected_and_saved(small):
     browser.click(".lesion")
     browser.wait_for("document.querySelector('.lesion.on')")
     number = browser.text(".lesion.on span")
+    browser.wait(lambda: browser.text(".axial em") == f"{MIXED[0].start + 1} / 40", "its slice")
     browser.evaluate(
         "(() => { const s = document.querySelector('#reason'); s.value = 'vessel';"
         " s.dispatchEvent(new Event('change')); })()"
     )
+    # Over a view, in which R would be a key of Slicer's.
+    browser.hover(x, y)
     browser.press("r")
     browser.wait(lambda: browser.text("#undo") == f"Undo {number} rejected", "the decision")
-    assert browser.text(".lesion.rejected .state") == "rejected: vessel"
+    assert browser.text(".lesion.rejected .state") == "✗ vessel"
     browser.wait(lambda: small.numbers() != painted, "other numbers")
+    # On to the next.
+    browser.wait(lambda: browser.text(".axial em") == f"{UPPER[0].start + 1} / 40", "its slice")
 
     # Save.
     browser.click("#reader")
@@ -222,3 +231,60 @@ def test_without_the_token_nothing_is_shown(small):
         connection.request("GET", path, headers=headers)
         assert connection.getresponse().status == 403
         connection.close()
+
+
+def test_what_cannot_be_opened_ends_the_command_with_a_sentence(tmp_path):
+    result, _scan = write_small_result(tmp_path)
+    ct = small_ct()
+    other = tmp_path / "other.nrrd"
+    write_image(other, ct.hu[:-1], replace(ct.geometry, shape=(39, 64, 80)))
+    (result / "probability.nrrd").unlink()
+    done = subprocess.run(
+        [*COMMAND, str(result), "--ct", str(other), "--no-browser"],
+        cwd=PROJECT_ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=SLOW_S,
+    )
+    assert done.returncode == 2
+    assert is_one_sentence(done.stderr.strip())
+
+
+@pytest.mark.slow
+def test_a_real_scan_is_segmented_corrected_and_opened_again(browser, test_data, tmp_path):
+    scan, result = test_data / "dicom" / "covid_P001", tmp_path / "P001"
+    viewer = Viewer(browser, scan, "--output", result)
+    try:
+        viewer.open()
+        labels, made = measured_folder(result, scan, result / "lobes.seg.nrrd")
+        assert [row[1:] for row in viewer.numbers()] == texts_of(made.measurements)
+        browser.wait_for("document.querySelector('.lesions:not(.stale) .lesion')", SLOW_S)
+        browser.click(".lesion")
+        browser.press("r")
+        browser.wait(lambda: browser.text("#undo") == "Undo 1 rejected", "the decision")
+        # The sensitivity, by the arrow keys.
+        browser.evaluate("document.querySelector('#sensitivity').focus()")
+        browser.press_key("ArrowRight", 39)
+        browser.wait(lambda: browser.text("#undo") == "Undo sensitivity", "another sensitivity")
+        browser.click("#reader")
+        browser.type("AB")
+        browser.click("#save")
+        browser.wait_for("document.querySelector('#message.good, #message.bad')", SLOW_S)
+        assert browser.text("#message") == "Saved to P001/corrected-by-AB"
+        saved = result / "corrected-by-AB"
+        corrected, anew = measured_folder(saved, scan, saved / "lobes.seg.nrrd")
+        assert [row[1:] for row in viewer.numbers()] == texts_of(anew.measurements)
+        assert np.count_nonzero(corrected > 1) < 0.8 * np.count_nonzero(labels > 1)
+    finally:
+        viewer.close()
+
+    again = Viewer(browser, saved)
+    try:
+        again.open()
+        assert [row[1:] for row in again.numbers()] == texts_of(anew.measurements)
+        browser.wait(lambda: browser.text(".lesion.rejected .state") == "✗ other", "the decision")
+    finally:
+        printed = again.close()
+    print(f"\nFirst picture after {again.first_picture_s:.1f} s.", printed)
+    assert browser.errors == []

@@ -2,19 +2,30 @@
 (function () {
   "use strict";
 
-  function isTyping(event) {
-    return event.target.matches("input[type=text], textarea");
+  // Those that `Page.key` knows; Slicer's views would take some of them for theirs.
+  var KEYS = ["a", "k", "l", "n", "o", "p", "r"];
+
+  function isOurs(event) {
+    if (event.target.matches && event.target.matches("input[type=text], textarea")) return false;
+    var key = event.key.toLowerCase();
+    return event.ctrlKey || event.metaKey ? key === "z" || key === "y" : KEYS.includes(key);
   }
 
-  window.addEventListener("keydown", function (event) {
-    if (!window.trame || isTyping(event)) return;
+  function onKey(event) {
+    if (!window.trame || event.altKey || !isOurs(event)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (event.type !== "keydown") return;
     var key = event.key.toLowerCase();
-    if ((event.ctrlKey || event.metaKey) && ["z", "y"].includes(key)) {
-      event.preventDefault();
+    if (event.ctrlKey || event.metaKey) {
       window.trame.trigger(key === "y" || event.shiftKey ? "redo" : "undo");
-    } else if (!event.ctrlKey && !event.metaKey && !event.altKey) {
+    } else if (!event.repeat || key === "n" || key === "p") {
       window.trame.trigger("key", [key]);
     }
+  }
+
+  ["keydown", "keypress", "keyup"].forEach(function (type) {
+    window.addEventListener(type, onKey, true);
   });
 
   window.addEventListener("beforeunload", function (event) {
