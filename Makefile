@@ -18,26 +18,42 @@ DRAWING_PACKAGES := libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri libx11-6 libxkbc
 DEMO_ENVIRONMENT := $(VENV)/.demo-installed
 TEST_ENVIRONMENT := $(VENV)/.test-installed
 
+# The browser viewer needs another slicer-core, so it has an environment of its own.
+VIEWER_VENV := .venv-viewer
+VIEWER_ENVIRONMENT := $(VIEWER_VENV)/.viewer-installed
+VIEW := $(VIEWER_VENV)/bin/covidlungquant view
+
 # Tests run in one process a core, four at most, each of which computes on one core.
 WORKERS ?= auto
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
 	--numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 
-.PHONY: help demo test test-quick fuzz lint cmake-lists checks-page bench train screenshot tutorial \
+.PHONY: help demo viewer viewer-test test test-quick fuzz lint cmake-lists checks-page bench train screenshot tutorial \
 	system-packages clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -2
-	@echo "Also: make test-quick, fuzz, lint, cmake-lists, checks-page, bench, train, screenshot, tutorial, clean."
+	@echo "Also: make viewer, viewer-test, test-quick, fuzz, lint, cmake-lists, checks-page, bench, train, screenshot, tutorial, clean."
 
 demo: $(DEMO_ENVIRONMENT)
-	$(BIN)/covidlungquant segment "$(CT)" --output $(DEMO_OUTPUT) --scene --overwrite
+	$(BIN)/covidlungquant segment "$(CT)" --output $(DEMO_OUTPUT) --scene --probability \
+		--overwrite
 ifeq ($(CT),$(SAMPLE))
 	$(BIN)/covidlungquant evaluate $(DEMO_OUTPUT)/segmentation.seg.nrrd $(SAMPLE_TRUTH) \
 		--output $(AGAINST_TRUTH) --overwrite
 	@echo "Open $(AGAINST_TRUTH)/evaluation.html to see how close that is to what was painted."
 endif
 	@echo "Open $(DEMO_OUTPUT)/report.html in a browser, $(DEMO_OUTPUT)/scene.mrb in 3D Slicer."
+	@echo "To look at it and correct it in a browser: make viewer && $(VIEW) $(DEMO_OUTPUT)"
+
+# Sets up `covidlungquant view`, the viewer in the browser.
+viewer: $(VIEWER_ENVIRONMENT)
+	@echo "Start it with: $(VIEW) RESULT_FOLDER"
+
+# The viewer in a real Chromium, which is installed on Debian; make test runs this where both are.
+viewer-test: $(TEST_ENVIRONMENT) $(VIEWER_ENVIRONMENT)
+	command -v chromium >/dev/null || requirements/debian.sh chromium
+	$(PYTEST) Testing/Python/test_viewer_page.py
 
 test: $(TEST_ENVIRONMENT)
 	$(PYTEST) --cov --cov-report=
@@ -83,7 +99,7 @@ system-packages:
 	requirements/debian.sh $(DRAWING_PACKAGES)
 
 clean:
-	rm -rf $(VENV) build $(DEMO_OUTPUT) $(AGAINST_TRUTH)
+	rm -rf $(VENV) $(VIEWER_VENV) build $(DEMO_OUTPUT) $(AGAINST_TRUTH)
 
 $(DEMO_ENVIRONMENT): requirements/demo.txt requirements/environment.sh pyproject.toml
 	requirements/environment.sh $(PYTHON) $(VENV) requirements/demo.txt
@@ -92,4 +108,11 @@ $(DEMO_ENVIRONMENT): requirements/demo.txt requirements/environment.sh pyproject
 $(TEST_ENVIRONMENT): requirements/test.txt $(DEMO_ENVIRONMENT)
 	requirements/debian.sh $(DRAWING_PACKAGES)
 	requirements/environment.sh $(PYTHON) $(VENV) requirements/test.txt
+	@touch $@
+
+$(VIEWER_ENVIRONMENT): requirements/viewer.txt requirements/demo.txt requirements/environment.sh pyproject.toml
+	requirements/debian.sh $(DRAWING_PACKAGES)
+	@mkdir -p build
+	@grep -v '^slicer-core==' requirements/demo.txt | cat - requirements/viewer.txt > build/viewer.txt
+	requirements/environment.sh $(PYTHON) $(VIEWER_VENV) build/viewer.txt
 	@touch $@

@@ -83,6 +83,12 @@ class Provenance:
         return int(self.options.get("changed_voxels") or 0)
 
     @property
+    def corrected_by(self) -> str | None:
+        """Who saved it as corrected, as typed; None where nobody did."""
+        name = self.options.get("corrected_by")
+        return None if name is None else str(name)
+
+    @property
     def is_automatic(self) -> bool:
         """Whether the label map is as a network made it."""
         return self.model_name is not None and self.changed_voxels == 0

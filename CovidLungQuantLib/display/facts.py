@@ -90,8 +90,9 @@ def _model_facts(provenance: Provenance) -> list[tuple[str, str]]:
     ]
     if provenance.lesion_margin is not None:
         facts.append(("Sensitivity", sensitivity_text(provenance.lesion_margin)))
-    if provenance.changed_voxels:
-        facts.append(("Corrected by hand", f"{provenance.changed_voxels} voxels changed"))
+    if provenance.changed_voxels or provenance.corrected_by:
+        by = f"by {provenance.corrected_by}, " if provenance.corrected_by else ""
+        facts.append(("Corrected by hand", f"{by}{provenance.changed_voxels} voxels changed"))
     return facts
 
 
