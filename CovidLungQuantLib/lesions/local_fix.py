@@ -38,7 +38,7 @@ VESSEL_MM = 4.0
 BITE_MM = 10.0
 WHOLE_SHARE = 0.8
 # In log-odds of the network's probability, likewise.
-SAME_LOG_ODDS = 2.0
+SAME_LOG_ODDS = 3.0
 # What is thicker than the mark by this factor and so much more is another thing.
 THICKER_FACTOR, THICKER_MM = 1.5, 1.0
 AIR_HU = -1024.0
@@ -151,7 +151,7 @@ class _Region:
         hu = self._without_vessels(near)
         seen_hu = float(hu[near].mean())
         around = lung & (distance_mm <= self._reach_mm)
-        around_hu = float(np.percentile(hu[around], 40)) if around.any() else seen_hu
+        around_hu = float(np.percentile(hu[around], 25)) if around.any() else seen_hu
         contrast_hu = max(seen_hu - around_hu, 2 * CONTRAST_HU)
         alike = np.clip((hu - around_hu) / contrast_hu, 0.0, 1.0)
         alike *= self._as_probable(near, -1.0)
