@@ -42,6 +42,8 @@ SAME_LOG_ODDS = 3.0
 # What is thicker than the mark by this factor and so much more is another thing.
 THICKER_FACTOR, THICKER_MM = 1.5, 1.0
 AIR_HU = -1024.0
+# Aerated lung is no denser.
+AERATED_HU = -800.0
 # Left-overs beside a change that are smaller go with it.
 CRUMB_ML = 0.05
 
@@ -150,8 +152,9 @@ class _Region:
         near = (distance_mm <= LOOK_MM) & (lung | marks)
         hu = self._without_vessels(near)
         seen_hu = float(hu[near].mean())
-        around = lung & (distance_mm <= self._reach_mm)
-        around_hu = float(np.percentile(hu[around], 25)) if around.any() else seen_hu
+        around = (lung | marks) & (distance_mm <= self._reach_mm)
+        # All lung around may be lesion that was missed.
+        around_hu = min(AERATED_HU, float(np.percentile(hu[around], 25)))
         contrast_hu = max(seen_hu - around_hu, 2 * CONTRAST_HU)
         alike = np.clip((hu - around_hu) / contrast_hu, 0.0, 1.0)
         alike *= self._as_probable(near, -1.0)
