@@ -27,6 +27,7 @@ if "CovidLungQuantPanel" in sys.modules:
 from CovidLungQuantPanel.advanced import AdvancedSection
 from CovidLungQuantPanel.all_scans import AllScansSection
 from CovidLungQuantPanel.correction import CorrectionSection
+from CovidLungQuantPanel.fix_here import FixHereSection
 from CovidLungQuantPanel.follow_up import FollowUpSection
 from CovidLungQuantPanel.inputs import InputsSection
 from CovidLungQuantPanel.install import Installation
@@ -130,6 +131,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.run,
             self.results,
             CorrectionSection(self),
+            FixHereSection(self),
             AdvancedSection(self),
             LesionsSection(self),
             LookingSection(self),

@@ -342,7 +342,8 @@ class LesionsSection(Section):
         )
         for button in (ui.acceptButton, ui.rejectButton, ui.kindButton, ui.lockButton):
             button.enabled = isPresent
-        ui.undoButton.enabled = review is not None and review.canUndo
+        # A fix of the section "Correction" is undone here, too.
+        ui.undoButton.enabled = isMeasured and self._logic.canUndo
         ui.redoButton.enabled = review is not None and review.canRedo
         text = ""
         if review is not None and not lesions:

@@ -200,13 +200,19 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         """Return the lesions of a measured result, to be decided on one by one: a `LesionReview`.
 
         Its `lesions` have a number, `island.index`, by which `accept`, `reject`, `changeKind` and
-        `lock` call them; `setSensitivity` grows or shrinks all or one; `undo` and `redo`. Segments
-        and table follow at once. The same object is returned until the result is another one.
+        `lock` call them; `setSensitivity` grows or shrinks all or one; `fixAt` says what marks
+        change, and `applyFix` changes it; `undo` and `redo`. Segments and table follow at once. The
+        same object is returned until the result is another one.
         """
         result = _sceneResult(volumeNode, segmentationNode, tableNode, lobesNode)
         if self._review is None or not self._review.isOf(result):
             self._review = LesionReview(result, self._correct, self._counter, self._writing)
         return self._review
+
+    @property
+    def canUndo(self):
+        """Whether the lesions asked for last have a decision, slide or fix to undo."""
+        return self._review is not None and self._review.canUndo
 
     def forget(self):
         """Let go of what is kept for counting strokes; the next one measures the whole scan."""

@@ -10,11 +10,12 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from CovidLungQuantLib.errors import CovidLungQuantError
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, LOBES
+from CovidLungQuantLib.labels import BACKGROUND_VALUE, LOBES, is_lung
+from CovidLungQuantLib.lesions.local_fix import fix_locally
 from CovidLungQuantLib.lesions.probability import DECISION_CODE, code_of_margin, margin_of_code
 from CovidLungQuantLib.lesions.sensitivity import apply_sensitivity
 from CovidLungQuantLib.measures.lesion_islands import map_islands
-from CovidLungQuantLib.measures.review import Review
+from CovidLungQuantLib.measures.review import LOCKED, Review
 from CovidLungQuantLib.mrml.scene_result import read_table
 from CovidLungQuantLib.mrml.segmentation import PROVENANCE_ATTRIBUTE, write_labels
 from CovidLungQuantLib.mrml.segments import BINARY_LABELMAP
@@ -183,6 +184,41 @@ class LesionReview:
             self._own = start.own | region | (labels != start.labels)
         self._codes = {**start.codes, index: code}
         np.copyto(self._review.labels, labels)
+        self._write()
+
+    def fixAt(self, lesionMarks, otherMarks):
+        """Return a `LocalFix`: what marked voxels, bool (z, y, x), change around them.
+
+        Nothing is written; locked lesions stay. For `applyFix`.
+        """
+        self.follow()
+        self.endSlide()
+        labels = self._review.labels
+        locked = np.zeros(labels.shape, bool)
+        for lesion in self._review.lesions:
+            if lesion.state == LOCKED:
+                locked[lesion.island.box] |= lesion.mask
+        return fix_locally(
+            labels,
+            self._probability,
+            self._hu,
+            is_lung(labels),
+            self._spacing_mm,
+            lesionMarks,
+            otherMarks,
+            locked,
+        )
+
+    def applyFix(self, fix):
+        """Write a fix into segments and numbers; what changed since it was made stays. Undoable."""
+        self.follow()
+        self.endSlide()
+        labels = self._review.labels
+        self._slide = _Slide(
+            None, labels.copy(), self._slid.copy(), self._own.copy(), dict(self._codes)
+        )
+        np.copyto(labels[fix.box], fix.labels[fix.box], where=fix.changed)
+        self.endSlide()
         self._write()
 
     def endSlide(self):

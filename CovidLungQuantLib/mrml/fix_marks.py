@@ -1,0 +1,181 @@
+"""Marks "lesion here" and "not lesion here" in the views, and a preview of what they change.
+
+Marks are points a person places; the preview is a segmentation of its own, outlined, that belongs
+to no result and is counted nowhere. Neither is saved with the scene.
+
+Placing: `start_marking(scene, is_lesion)`, `stop_marking(scene)`; nodes: `mark_nodes(scene)`.
+Reading: `marked_voxels(scene, volume_node)` → (lesion, other).
+Preview: `show_preview(scene, volume_node, labels, fix)`; all away: `clear_marks(scene)`.
+
+Slicer's scene, and nodes in it, are arguments; nothing here touches the application.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from CovidLungQuantLib.labels import GGO, NORMAL_LUNG, is_lesion
+from CovidLungQuantLib.lesions.local_fix import LocalFix
+from CovidLungQuantLib.mrml.nodes import hierarchy_item, no_new_nodes_on_error, place_beside, remove
+from CovidLungQuantLib.mrml.segments import make_segments, replace_segments, set_display
+from CovidLungQuantLib.mrml.volumes import RAS_TO_LPS, geometry_of, node_to_world
+
+MARKS_CLASS = "vtkMRMLMarkupsFiducialNode"
+# Singletons, so that no name of the user's is taken for one.
+LESION_MARKS = "CovidLungQuantLesionHere"
+OTHER_MARKS = "CovidLungQuantNotLesionHere"
+PREVIEW = "CovidLungQuantFixPreview"
+_NAMES = {LESION_MARKS: "Lesion here", OTHER_MARKS: "Not lesion here"}
+# Kept apart from the segments' blue and orange, and from each other.
+_COLORS = {LESION_MARKS: (1.0, 0.35, 0.35), OTHER_MARKS: (0.35, 0.95, 0.95)}
+# What the preview shows, each in the colour of the marks that make it.
+BECOMES_LESION = replace(
+    GGO,
+    value=1,
+    segment_id="BecomesLesion",
+    name="Becomes lesion",
+    color=_COLORS[LESION_MARKS],
+    opacity=1.0,
+)
+BECOMES_LUNG = replace(
+    NORMAL_LUNG,
+    value=2,
+    segment_id="BecomesNormalLung",
+    name="Becomes normal lung",
+    color=_COLORS[OTHER_MARKS],
+    opacity=1.0,
+)
+
+
+def start_marking(scene: Any, is_lesion: bool) -> Any:
+    """Let the next click in a view place a mark; return the node it goes to."""
+    tag = LESION_MARKS if is_lesion else OTHER_MARKS
+    node = _singleton(scene, tag, MARKS_CLASS)
+    if node is None:
+        node = _made(scene, tag, MARKS_CLASS, _NAMES[tag])
+        node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
+        display.SetSelectedColor(_COLORS[tag])
+        display.SetColor(_COLORS[tag])
+        display.SetPointLabelsVisibility(False)
+    selection = scene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
+    selection.SetReferenceActivePlaceNodeClassName(MARKS_CLASS)
+    selection.SetActivePlaceNodeID(node.GetID())
+    interaction = scene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
+    interaction.SetPlaceModePersistence(0)
+    interaction.SetCurrentInteractionMode(interaction.Place)
+    return node
+
+
+def stop_marking(scene: Any) -> None:
+    """Let clicks in the views place marks no more."""
+    selection = scene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
+    active = selection.GetActivePlaceNodeID()
+    if active is not None and active in [node.GetID() for node in mark_nodes(scene)]:
+        interaction = scene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
+        interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+        selection.SetActivePlaceNodeID(None)
+
+
+def mark_nodes(scene: Any) -> tuple[Any, ...]:
+    """Return the nodes that hold marks now."""
+    nodes = (_singleton(scene, tag, MARKS_CLASS) for tag in (LESION_MARKS, OTHER_MARKS))
+    return tuple(node for node in nodes if node is not None)
+
+
+def marked_voxels(scene: Any, volume_node: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the voxels of a volume marked as lesion and as no lesion, bool (z, y, x).
+
+    Raises:
+        BadInputError: the volume is under a transform that bends.
+    """
+    geometry = geometry_of(volume_node)
+    world_to_index = np.linalg.inv(node_to_world(volume_node) @ RAS_TO_LPS @ geometry.ijk_to_lps)
+    marked = []
+    for tag in (LESION_MARKS, OTHER_MARKS):
+        mask = np.zeros(geometry.shape, bool)
+        for place in _places(_singleton(scene, tag, MARKS_CLASS)):
+            index = np.rint(world_to_index @ [*place, 1.0])[:3].astype(int)[::-1]
+            if (index >= 0).all() and (index < geometry.shape).all():
+                mask[tuple(index)] = True
+        marked.append(mask)
+    return marked[0], marked[1]
+
+
+def show_preview(scene: Any, volume_node: Any, fix: LocalFix) -> Any:
+    """Outline what a fix would change; return the node.
+
+    Args:
+        scene: the MRML scene.
+        volume_node: the scan.
+        fix: what would change.
+    """
+    changes = np.zeros(fix.labels.shape, np.uint8)
+    added = is_lesion(fix.labels[fix.box])
+    changes[fix.box][fix.changed & added] = BECOMES_LESION.value
+    changes[fix.box][fix.changed & ~added] = BECOMES_LUNG.value
+    node = _singleton(scene, PREVIEW, "vtkMRMLSegmentationNode")
+    with no_new_nodes_on_error(scene):
+        if node is None:
+            node = _made(scene, PREVIEW, "vtkMRMLSegmentationNode", "Preview of the fix")
+            place_beside(scene, node, volume_node)
+        modify_state = node.StartModify()
+        try:
+            classes = (BECOMES_LESION, BECOMES_LUNG)
+            old_ids = list(node.GetSegmentation().GetSegmentIDs())
+            segments = make_segments(changes, classes, None, volume_node)
+            replace_segments(node, volume_node, old_ids, segments)
+            set_display(node, classes)
+            display = node.GetDisplayNode()
+            display.SetAllSegmentsVisibility2DFill(False)
+            display.SetSliceIntersectionThickness(3)
+            display.SetVisibility3D(False)
+        finally:
+            node.EndModify(modify_state)
+    return node
+
+
+def preview_of(scene: Any) -> Any | None:
+    """Return the node of the preview; None where nothing is previewed."""
+    return _singleton(scene, PREVIEW, "vtkMRMLSegmentationNode")
+
+
+def clear_marks(scene: Any) -> None:
+    """Take marks and preview out of the scene."""
+    stop_marking(scene)
+    for node in (*mark_nodes(scene), preview_of(scene)):
+        if node is not None:
+            displays = map(node.GetNthDisplayNode, range(node.GetNumberOfDisplayNodes()))
+            for part in (*displays, node):
+                remove(scene, part)
+
+
+def _places(node: Any | None) -> list[tuple[float, float, float]]:
+    """Where the marks of a node are placed, in the world's RAS."""
+    if node is None:
+        return []
+    places = []
+    for number in range(node.GetNumberOfControlPoints()):
+        if node.GetNthControlPointPositionStatus(number) == node.PositionDefined:
+            place = [0.0, 0.0, 0.0]
+            node.GetNthControlPointPositionWorld(number, place)
+            places.append((place[0], place[1], place[2]))
+    return places
+
+
+def _made(scene: Any, tag: str, class_name: str, name: str) -> Any:
+    node = scene.CreateNodeByClass(class_name)
+    node.UnRegister(None)
+    node.SetName(name)
+    node.SetSingletonTag(tag)
+    node.SetSaveWithScene(False)
+    node = scene.AddNode(node)
+    hierarchy_item(scene, node)
+    return node
+
+
+def _singleton(scene: Any, tag: str, class_name: str) -> Any | None:
+    return scene.GetSingletonNode(tag, class_name)

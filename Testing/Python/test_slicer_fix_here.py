@@ -1,0 +1,183 @@
+"""Clicks that say "lesion here" or "not lesion here": previewed, applied, undone, discarded."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from slicer_panel import errors, label_map, press, section
+from test_slicer_lesions import a_run
+
+from CovidLungQuantLib.labels import GGO, NORMAL_LUNG, is_lesion
+from CovidLungQuantLib.mrml.fix_marks import (
+    BECOMES_LESION,
+    BECOMES_LUNG,
+    mark_nodes,
+    preview_of,
+    start_marking,
+)
+from CovidLungQuantLib.mrml.scene_result import SceneResult, write_result
+from CovidLungQuantLib.mrml.segmentation import ALGORITHM_TYPE_TAG, SEMIAUTOMATIC
+from CovidLungQuantLib.mrml.segments import segment_mask, tag_of
+from CovidLungQuantLib.mrml.table import is_stale, record_from_node
+from CovidLungQuantLib.mrml.volumes import ct_to_node, geometry_of
+from CovidLungQuantLib.pipeline import measure
+
+IN_THE_SMALL_LESION = (22, 53, 53)
+
+
+@pytest.fixture
+def fixing(panel: Any) -> Any:
+    """A result in the panel, as the button leaves it, with a lesion of high opacity."""
+    run = a_run()
+    scene = slicer.mrmlScene
+    volume = ct_to_node(scene, run.ct)
+    result = write_result(SceneResult(scene, volume), run)
+    chosen = panel.logic.getParameterNode()
+    chosen.inputVolume = volume
+    chosen.outputSegmentation = result.segmentation
+    chosen.outputTable = result.table
+    part = section(panel, "FixHereSection")
+    return SimpleNamespace(
+        run=run,
+        panel=panel,
+        part=part,
+        ui=part.ui,
+        volume=volume,
+        segmentation=result.segmentation,
+        table=result.table,
+    )
+
+
+def click(fixing: Any, button: Any, place: tuple[int, int, int]) -> None:
+    """Press a button and click a voxel (z, y, x), as a slice view's click places a mark."""
+    press(button)
+    selection = slicer.mrmlScene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
+    node = slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID())
+    left, posterior, superior, _ = geometry_of(fixing.volume).ijk_to_lps @ [*place[::-1], 1]
+    node.AddControlPointWorld(-left, -posterior, superior)
+
+
+def volumes(regions: Any) -> list[tuple[float, ...]]:
+    """The volumes of both lungs, the left and the right; lobes were not looked for at first."""
+    return [(row.volume_ml, row.normal_ml, row.ggo_ml, row.high_opacity_ml) for row in regions[:3]]
+
+
+def labels_of(fixing: Any) -> np.ndarray:
+    return label_map(fixing.segmentation, fixing.volume)
+
+
+def test_a_click_is_previewed_and_changes_nothing_until_applied(fixing: Any, stand_in: Any) -> None:
+    before = labels_of(fixing)
+    record = record_from_node(fixing.table)
+    assert not fixing.ui.applyFixButton.visible
+    click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
+    preview = preview_of(slicer.mrmlScene)
+    taken = segment_mask(preview, BECOMES_LUNG.segment_id, fixing.volume, [])
+    assert taken[IN_THE_SMALL_LESION]
+    assert not segment_mask(preview, BECOMES_LESION.segment_id, fixing.volume, []).any()
+    np.testing.assert_array_equal(labels_of(fixing), before)
+    assert record_from_node(fixing.table) == record and not is_stale(fixing.table)
+    volume_ml = taken.sum() * geometry_of(fixing.volume).voxel_volume_ml
+    assert f"take {volume_ml:.1f} mL away" in fixing.ui.fixLabel.text
+
+    press(fixing.ui.applyFixButton)
+    assert errors(stand_in) == []
+    expected = np.where(taken, NORMAL_LUNG.value, before)
+    np.testing.assert_array_equal(labels_of(fixing), expected)
+    assert preview_of(slicer.mrmlScene) is None and mark_nodes(slicer.mrmlScene) == ()
+    assert not fixing.ui.applyFixButton.visible
+
+
+def test_the_numbers_follow_and_say_corrected_by_hand(fixing: Any) -> None:
+    click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
+    press(fixing.ui.applyFixButton)
+    measured = measure(fixing.run.ct, labels_of(fixing)).measurements.regions
+    record = record_from_node(fixing.table)
+    assert volumes(record.measurements.regions) == volumes(measured)
+    assert not is_stale(fixing.table)
+    changed = int((labels_of(fixing) != fixing.run.labels).sum())
+    assert record.provenance["options"]["changed_voxels"] == changed > 0
+    assert fixing.panel.ui.modelInfoLabel.text.endswith("corrected by hand")
+    segment = fixing.segmentation.GetSegmentation().GetSegment(GGO.segment_id)
+    assert tag_of(segment, ALGORITHM_TYPE_TAG) == SEMIAUTOMATIC
+
+
+def test_undo_takes_an_applied_fix_back(fixing: Any) -> None:
+    before, numbers = labels_of(fixing), record_from_node(fixing.table).measurements.regions
+    click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
+    press(fixing.ui.applyFixButton)
+    after = labels_of(fixing)
+    lesions = section(fixing.panel, "LesionsSection").ui
+    assert (after != before).any() and lesions.undoButton.enabled
+    press(lesions.undoButton)
+    np.testing.assert_array_equal(labels_of(fixing), before)
+    assert volumes(record_from_node(fixing.table).measurements.regions) == volumes(numbers)
+    press(lesions.redoButton)
+    np.testing.assert_array_equal(labels_of(fixing), after)
+
+
+def test_ctrl_z_takes_it_back_where_the_list_of_lesions_is_folded_away(fixing: Any) -> None:
+    lesions = section(fixing.panel, "LesionsSection")
+    lesions._widget.collapsed = True
+    before = labels_of(fixing)
+    click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
+    press(fixing.ui.applyFixButton)
+    assert (labels_of(fixing) != before).any() and lesions.ui.undoButton.enabled
+    lesions.ui.undoButton.click()
+    np.testing.assert_array_equal(labels_of(fixing), before)
+
+
+def test_marks_add_up_and_both_kinds_are_obeyed(fixing: Any) -> None:
+    lung = np.argwhere(labels_of(fixing) == NORMAL_LUNG.value)
+    place = tuple(int(index) for index in lung[len(lung) // 2])
+    click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
+    click(fixing, fixing.ui.lesionHereButton, place)
+    press(fixing.ui.applyFixButton)
+    after = labels_of(fixing)
+    assert after[IN_THE_SMALL_LESION] == NORMAL_LUNG.value and is_lesion(after[place])
+
+
+def test_discard_and_leaving_the_module_leave_no_trace(fixing: Any) -> None:
+    before = labels_of(fixing)
+    for leave in (lambda: press(fixing.ui.discardFixButton), fixing.panel.exit):
+        click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
+        assert preview_of(slicer.mrmlScene) is not None
+        leave()
+        assert preview_of(slicer.mrmlScene) is None and mark_nodes(slicer.mrmlScene) == ()
+        fixing.panel.enter()
+        np.testing.assert_array_equal(labels_of(fixing), before)
+        assert not fixing.ui.discardFixButton.visible and fixing.ui.fixLabel.text == ""
+
+
+def test_a_click_beside_the_lungs_says_what_to_do(fixing: Any) -> None:
+    click(fixing, fixing.ui.lesionHereButton, (0, 0, 0))
+    assert "within the lungs" in fixing.ui.fixLabel.text
+    assert not fixing.ui.applyFixButton.enabled and fixing.ui.discardFixButton.enabled
+
+
+def test_enter_and_escape_press_the_buttons_while_something_is_previewed(fixing: Any) -> None:
+    shortcuts = fixing.part._shortcuts
+    assert not any(shortcut.isEnabled() for shortcut in shortcuts)
+    click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
+    assert all(shortcut.isEnabled() for shortcut in shortcuts)
+    QTest.keyClick(fixing.part._widget, Qt.Key.Key_Escape)
+    assert preview_of(slicer.mrmlScene) is None
+    assert not any(shortcut.isEnabled() for shortcut in shortcuts)
+    click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
+    QTest.keyClick(fixing.part._widget, Qt.Key.Key_Return)
+    assert labels_of(fixing)[IN_THE_SMALL_LESION] == NORMAL_LUNG.value
+
+
+def test_closing_the_scene_forgets_all(fixing: Any) -> None:
+    click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
+    slicer.mrmlScene.Clear(0)
+    assert not fixing.ui.lesionHereButton.enabled and not fixing.ui.discardFixButton.visible
+    # A mark that is placed afterwards is nobody's.
+    start_marking(slicer.mrmlScene, True).AddControlPointWorld(0, 0, 0)
+    assert preview_of(slicer.mrmlScene) is None
