@@ -114,6 +114,7 @@ class LesionsSection(Section):
     def cleanup(self):
         """Let go of the keys for good."""
         super().cleanup()
+        self._sliders.cleanup()
         for shortcut in self._shortcuts:
             shortcut.setKey(qt.QKeySequence())
         self._shortcuts = []

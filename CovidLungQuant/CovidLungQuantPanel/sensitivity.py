@@ -76,6 +76,13 @@ class SensitivitySliders:
         self._settleTimer.stop()
         self._moved = None
 
+    def cleanup(self):
+        """Let go of the sliders for good."""
+        self.stop()
+        for ofLesion, resetting in zip(self._sliders, self._filters, strict=True):
+            self._sliders[ofLesion].removeEventFilter(resetting)
+        self._filters = []
+
     def onSlideTimer(self):
         """Follow the slider that was moved last."""
         moved, self._moved = self._moved, None
@@ -105,7 +112,7 @@ class ResetOnDoubleClick(qt.QObject):
     """Calls back when the widget it filters is clicked twice."""
 
     def __init__(self, onDoubleClick):
-        qt.QObject.__init__(self)
+        super().__init__()
         self._onDoubleClick = onDoubleClick
 
     def eventFilter(self, watched, event):

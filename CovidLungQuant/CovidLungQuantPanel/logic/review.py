@@ -62,10 +62,8 @@ class LesionReview:
         self._spacing_mm = geometry.spacing_mm
         counted = counter.quantification if counter.isOf(result) else None
         self._hu = ct_from_node(result.volume).hu if counted is None else counted.ct.hu
-        self._lobes = _readLobes(result)
-        self._lungs = _lungsOf(self._lobes)
-        if self._lungs is None and counted is not None:
-            self._lungs = counted.lungs
+        self._lobes = _readLobes(result) if counted is None else counted.lobes
+        self._lungs = _lungsOf(self._lobes) if counted is None else counted.lungs
         self._machine = result.machine_labels()
         self._probability = None if self._machine is None else result.lesion_probability()
         labels = result.labels()
