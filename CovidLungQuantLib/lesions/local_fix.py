@@ -276,7 +276,7 @@ class _WorkingGrid:
         )
 
     def any(self, mask: np.ndarray) -> np.ndarray:
-        return self._blocks(np.pad(mask, self._padding)).any(axis=(2, 4))
+        return np.asarray(self._blocks(np.pad(mask, self._padding)).any(axis=(2, 4)))
 
     def fine(self, mask: np.ndarray) -> np.ndarray:
         """A mask on the voxels of the box again."""
@@ -310,7 +310,7 @@ def _box_around(
     if not len(planes):
         return tuple(slice(0, 0) for _ in lesion_seeds.shape)
     depth = slice(int(planes[0]), int(planes[-1]) + 1)
-    marks = lesion_seeds[depth].any(axis=0) | other_seeds[depth].any(axis=0)
+    marks = np.asarray(lesion_seeds[depth].any(axis=0) | other_seeds[depth].any(axis=0))
     margins = [int(np.ceil(reach_mm / step_mm)) for step_mm in reversed(spacing_mm)]
     return tuple(
         slice(max(part.start - margin, 0), min(part.stop + margin, size))

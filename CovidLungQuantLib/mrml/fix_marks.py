@@ -61,6 +61,7 @@ def start_marking(scene: Any, is_lesion: bool) -> Any:
         display.SetSelectedColor(_COLORS[tag])
         display.SetColor(_COLORS[tag])
         display.SetPointLabelsVisibility(False)
+        display.SetSaveWithScene(False)
     selection = scene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
     selection.SetReferenceActivePlaceNodeClassName(MARKS_CLASS)
     selection.SetActivePlaceNodeID(node.GetID())
@@ -133,6 +134,7 @@ def show_preview(scene: Any, volume_node: Any, fix: LocalFix) -> Any:
             display.SetAllSegmentsVisibility2DFill(False)
             display.SetSliceIntersectionThickness(3)
             display.SetVisibility3D(False)
+            display.SetSaveWithScene(False)
         finally:
             node.EndModify(modify_state)
     return node
