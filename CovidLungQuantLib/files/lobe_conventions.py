@@ -178,7 +178,7 @@ class _Place:
 
 def _places(labels: np.ndarray, spacing_mm: Spacing) -> dict[int, _Place]:
     """Where each value other than 0 lies."""
-    # Twenty times as quick as what np.unique knows of positions.
+    # Several times as quick as with `return_inverse`.
     values = np.unique(labels)
     positions = np.searchsorted(values, labels)
     counts = np.bincount(positions.ravel())

@@ -203,7 +203,7 @@ def test_a_small_result_is_looked_at_corrected_and_saved(small):
     assert [row[1:] for row in small.numbers()] == texts_of(anew.measurements)
     record = json.loads((saved / "result.json").read_text(encoding="utf-8"))
     assert record["measurements"][0]["lesion_ml"] == anew.measurements.regions[0].lesion_ml
-    assert record["provenance"]["options"]["corrected_by"] == "A. Reader"
+    assert record["provenance"]["corrected_by"] == "A. Reader"
     assert record["provenance"]["review"][0]["reason"] == "vessel"
     changed = np.count_nonzero(labels != small_labels())
     assert record["provenance"]["options"]["changed_voxels"] == changed > 300
