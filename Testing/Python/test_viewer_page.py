@@ -53,6 +53,8 @@ class Viewer:
 
     def __init__(self, browser: Chromium, *arguments: object) -> None:
         self.browser = browser
+        browser.requests.clear()
+        browser.errors.clear()
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             [*COMMAND, *map(str, arguments), "--no-browser"],
@@ -275,6 +277,7 @@ def test_a_real_scan_is_segmented_corrected_and_opened_again(browser, test_data,
         corrected, anew = measured_folder(saved, scan, saved / "lobes.seg.nrrd")
         assert [row[1:] for row in viewer.numbers()] == texts_of(anew.measurements)
         assert np.count_nonzero(corrected > 1) < 0.8 * np.count_nonzero(labels > 1)
+        assert browser.errors == []
     finally:
         viewer.close()
 
@@ -283,7 +286,7 @@ def test_a_real_scan_is_segmented_corrected_and_opened_again(browser, test_data,
         again.open()
         assert [row[1:] for row in again.numbers()] == texts_of(anew.measurements)
         browser.wait(lambda: browser.text(".lesion.rejected .state") == "✗ other", "the decision")
+        assert browser.errors == []
     finally:
         printed = again.close()
     print(f"\nFirst picture after {again.first_picture_s:.1f} s.", printed)
-    assert browser.errors == []

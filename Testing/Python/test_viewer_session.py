@@ -23,6 +23,7 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.segmentation_reading import read_segmentation
 from CovidLungQuantLib.lesions.probability import DECISION_CODE, margin_of_code
 from CovidLungQuantLib.measures.correction import correction_of
+from CovidLungQuantLib.outputs.folder import check_output_folder
 from CovidLungQuantLib.pipeline import measure
 from CovidLungQuantLib.quantification import Quantification
 from CovidLungQuantLib.viewer.opening import OpenedResult, measure_opened, open_result
@@ -263,6 +264,10 @@ def test_saving_writes_a_result_of_its_own_within_the_one_it_corrects(tmp_path):
     ]
     assert "by A. Reader, " in (folder / "report.html").read_text(encoding="utf-8")
     assert {name: (result[0] / name).read_bytes() for name in kept} == kept
+
+    # Nor does a later run take the folder with the correction in it.
+    with pytest.raises(BadInputError, match="holds other files"):
+        check_output_folder(result[0], overwrite=True)
 
     # Undone, the numbers go on with the lungs as they were saved.
     session.undo()
