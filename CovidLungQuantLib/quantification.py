@@ -61,7 +61,7 @@ class Provenance:
     `lobe_model_name` and `lobe_model_sha256` are None where the lobes were given or not looked for.
     `lesion_margin` is that of `lesions.probability`; None where no network ran.
     `review` is what a reader decided, as `measures.review.Review.record` gives it; None where
-    nobody did.
+    nobody did. `corrected_by` is the name that a reader typed who saved it as corrected.
     """
 
     software_version: str
@@ -76,17 +76,12 @@ class Provenance:
     lobe_model_sha256: str | None = None
     lesion_margin: float | None = None
     review: list[dict[str, Any]] | None = None
+    corrected_by: str | None = None
 
     @property
     def changed_voxels(self) -> int:
         """How many voxels of the network's label map a person has changed since."""
         return int(self.options.get("changed_voxels") or 0)
-
-    @property
-    def corrected_by(self) -> str | None:
-        """Who saved it as corrected, as typed; None where nobody did."""
-        name = self.options.get("corrected_by")
-        return None if name is None else str(name)
 
     @property
     def is_automatic(self) -> bool:

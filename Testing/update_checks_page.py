@@ -37,6 +37,7 @@ DOORS = {
     "Many scans": ("cohort",),
     "Training sets and training": ("training",),
     "In Slicer": ("mrml",),
+    "In the browser": ("viewer",),
 }
 HEADING = """\
 # What is refused, what is warned of, what is accepted

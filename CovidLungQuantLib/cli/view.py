@@ -67,6 +67,7 @@ def run(chosen: argparse.Namespace) -> None:
     """Show the page until Ctrl-C."""
     from CovidLungQuantLib.viewer.access import check_port, new_token, page_address
 
+    opener = opener_of(chosen)
     if find_spec("trame_slicer") is None:
         raise BadInputError(
             "The viewer needs trame-slicer, which comes with a slicer-core of its own; type “make "
@@ -75,7 +76,6 @@ def run(chosen: argparse.Namespace) -> None:
     if not 0 <= chosen.port <= HIGHEST_PORT:
         raise BadInputError(f"{chosen.port} is no port; give one from 1 to {HIGHEST_PORT}.")
     check_port(chosen.port)
-    opener = opener_of(chosen)
     # Only here: it starts Slicer's scene.
     from CovidLungQuantLib.viewer.page import Page
 

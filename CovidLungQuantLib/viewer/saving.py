@@ -20,8 +20,6 @@ from CovidLungQuantLib.viewer.session import Session
 
 CORRECTED_PREFIX = "corrected-by-"
 LONGEST_READER_NAME = 40
-# The options of a result's provenance that say who corrected it, and how much.
-CORRECTED_BY, CHANGED_VOXELS = "corrected_by", "changed_voxels"
 
 _UNSAFE = re.compile(r"[^\w]+")
 
@@ -128,9 +126,6 @@ def _corrected(session: Session, reader: str) -> Provenance:
             earlier.lesion_margin if margin_code == DECISION_CODE else margin_of_code(margin_code)
         ),
         review=session.review.record() or None,
-        options={
-            **earlier.options,
-            CHANGED_VOXELS: session.changed_voxels,
-            CORRECTED_BY: reader.strip(),
-        },
+        corrected_by=reader.strip(),
+        options={**earlier.options, "changed_voxels": session.changed_voxels},
     )

@@ -101,11 +101,7 @@ class Chromium:
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send a command and return its result."""
-        number = next(self._numbers)
-        message = {"id": number, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._write, json.dumps(message).encode() + b"\0")
+        number = self._write_message(method, parameters)
         deadline = time.monotonic() + PATIENCE_S
         while True:
             answer = self._receive(deadline - time.monotonic())
@@ -115,6 +111,15 @@ class Chromium:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
                 return answer["result"]
+
+    def _write_message(self, method: str, parameters: dict[str, Any]) -> int:
+        """Send a command without waiting; return its number."""
+        number = next(self._numbers)
+        message = {"id": number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        return number
 
     def _receive(self, seconds: float) -> dict[str, Any] | None:
         """Return the next message, or None where none comes in time; events are noted."""
@@ -130,6 +135,9 @@ class Chromium:
             self.requests.append(parameters["request"]["url"])
         elif message.get("method") == "Network.webSocketCreated":
             self.requests.append(parameters["url"])
+        elif message.get("method") == "Page.javascriptDialogOpening":
+            # Whether unsaved corrections may be left behind: they may.
+            self._write_message("Page.handleJavaScriptDialog", {"accept": True})
         elif message.get("method") == "Runtime.exceptionThrown":
             self.errors.append(str(parameters["exceptionDetails"]))
         elif message.get("method") == "Runtime.consoleAPICalled" and parameters["type"] == "error":

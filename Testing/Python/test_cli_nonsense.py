@@ -53,6 +53,7 @@ SLOTS = [
     *(Slot(("measure", "ct.nrrd", NONSENSE, *OUT), "file", end) for end in (".seg.nrrd", ".nii")),
     Slot(("measure", NONSENSE, "labels.nrrd", *OUT), "either"),
     Slot(("measure", "ct.nrrd", "labels.nrrd", "--lobes", NONSENSE, *OUT)),
+    Slot(("view", NONSENSE, "--no-browser"), "folder", ""),
     Slot(("evaluate", NONSENSE, "labels.nrrd", "--no-figures", *OUT), "case"),
     Slot(("evaluate", "labels.nrrd", NONSENSE, "--no-figures", *OUT), "case"),
     Slot(("agreement", NONSENSE, "--no-figures", *OUT), suffix=".csv"),
@@ -80,6 +81,7 @@ SLOTS = [
 OUTPUT_SLOTS = [
     Slot(("segment", "ct.nrrd", "--model", "small.pt", "-o", NONSENSE), "out", ""),
     Slot(("measure", "ct.nrrd", "labels.nrrd", "-o", NONSENSE), "out", ""),
+    Slot(("view", "ct.nrrd", "--no-browser", "-o", NONSENSE), "out", ""),
     Slot(("evaluate", "labels.nrrd", "labels.nrrd", "--no-figures", "-o", NONSENSE), "out", ""),
     Slot(("agreement", "table.csv", "--no-figures", "-o", NONSENSE), "out", ""),
     Slot(("lobes", "--lungs", "lungs.nrrd", "-o", NONSENSE), "out"),

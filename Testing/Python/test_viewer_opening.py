@@ -148,9 +148,9 @@ def refused(capsys, *arguments: object) -> str:
     return message
 
 
-def test_without_trame_slicer_the_command_says_how_to_come_by_it(result, monkeypatch, capsys):
+def test_without_trame_slicer_the_command_says_how_to_come_by_it(result, made, monkeypatch, capsys):
     monkeypatch.setattr("CovidLungQuantLib.cli.view.find_spec", lambda _name: None)
-    assert "make viewer" in refused(capsys, result)
+    assert "make viewer" in refused(capsys, result, "--ct", made[1])
 
 
 def test_the_command_refuses_what_it_cannot_open(result, made, with_trame, capsys, tmp_path):

@@ -23,6 +23,7 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.segmentation_reading import read_segmentation
 from CovidLungQuantLib.lesions.probability import DECISION_CODE, margin_of_code
 from CovidLungQuantLib.measures.correction import correction_of
+from CovidLungQuantLib.outputs.folder import check_output_folder
 from CovidLungQuantLib.pipeline import measure
 from CovidLungQuantLib.quantification import Quantification
 from CovidLungQuantLib.viewer.opening import OpenedResult, measure_opened, open_result
@@ -188,7 +189,7 @@ def test_the_list_says_when_it_is_older_than_the_labels(session):
     session.refresh_lesions()
     assert len(session.lesions) == 5
     rows = lesion_rows(session)
-    assert [row["state"] for row in rows if row["number"] == 1] == ["accepted"]
+    assert [row["state"] for row in rows if row["number"] == 1] == ["✓ accepted"]
     assert len({row["number"] for row in rows}) == 5
 
 
@@ -254,7 +255,7 @@ def test_saving_writes_a_result_of_its_own_within_the_one_it_corrects(tmp_path):
     both = saved.measurements.regions[0]
     assert stored["measurements"][0]["lesion_ml"] == both.lesion_ml
     provenance = stored["provenance"]
-    assert provenance["options"]["corrected_by"] == "A. Reader"
+    assert provenance["corrected_by"] == "A. Reader"
     assert provenance["options"]["changed_voxels"] == session.changed_voxels
     assert provenance["model_name"] == "a model"
     assert provenance["lesion_margin"] == margin_of_code(DECISION_CODE - 30)
@@ -263,6 +264,10 @@ def test_saving_writes_a_result_of_its_own_within_the_one_it_corrects(tmp_path):
     ]
     assert "by A. Reader, " in (folder / "report.html").read_text(encoding="utf-8")
     assert {name: (result[0] / name).read_bytes() for name in kept} == kept
+
+    # Nor does a later run take the folder with the correction in it.
+    with pytest.raises(BadInputError, match="holds other files"):
+        check_output_folder(result[0], overwrite=True)
 
     # Undone, the numbers go on with the lungs as they were saved.
     session.undo()
@@ -319,4 +324,5 @@ def test_without_the_machines_labels_changes_are_counted_from_those_opened(tmp_p
     with pytest.raises(BadInputError, match="was not kept"):
         session.set_sensitivity(50)
     saved = save_corrected(session, session.labels.copy(), "AB", tmp_path / "saved")
-    assert saved.provenance.options == {"changed_voxels": count, "corrected_by": "AB"}
+    assert saved.provenance.options == {"changed_voxels": count}
+    assert saved.provenance.corrected_by == "AB"
