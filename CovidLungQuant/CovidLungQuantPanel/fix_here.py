@@ -28,6 +28,7 @@ class FixHereSection(Section):
         """Put the buttons under "Correct in Segment Editor" and connect them."""
         self._fix = None
         self._followedMarks = ()
+        self._markedResult = None
         self._widget = slicer.util.loadUI(self._panel.resourcePath("UI/CovidLungQuantFixHere.ui"))
         layout = self._panel.ui.correctionCollapsibleButton.layout()
         layout.insertWidget(layout.indexOf(self._panel.ui.staleLabel), self._widget)
@@ -51,7 +52,9 @@ class FixHereSection(Section):
         self._showButtons()
 
     def show(self):
-        """Offer to mark where there is a result."""
+        """Offer to mark where there is a result; marks on another one go."""
+        if self._followedMarks and self._result != self._markedResult:
+            self._discard()
         self._showButtons()
 
     def letGo(self):
@@ -128,6 +131,7 @@ class FixHereSection(Section):
         )
 
     def _startMarking(self, isLesion):
+        self._markedResult = self._result
         node = start_marking(slicer.mrmlScene, isLesion)
         if node not in self._followedMarks:
             self._followedMarks = (*self._followedMarks, node)

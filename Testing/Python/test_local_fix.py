@@ -137,6 +137,20 @@ def test_nothing_changes_beyond_the_reach(case: dict[str, np.ndarray], reach_mm:
     assert not changed[~near(BALL_AT, reach_mm)].any()
 
 
+@pytest.mark.parametrize("step_mm", [0.45, 0.7])
+def test_nothing_changes_beyond_the_reach_where_voxels_are_fine(step_mm: float) -> None:
+    labels = np.full((9, 81, 83), GGO.value, np.uint8)
+    hu = np.full(labels.shape, GGO_HU, np.int16)
+    marks = np.zeros(labels.shape, bool)
+    marks[4, 41, 40] = True
+    spacing_mm = (step_mm, step_mm, 3.0)
+    nothing = np.zeros_like(marks)
+    fix = fix_locally(labels, None, hu, labels, spacing_mm, nothing, marks, reach_mm=9.0)
+    distance_mm = ndimage.distance_transform_edt(~marks, sampling=spacing_mm[::-1])
+    changed_mm = distance_mm[fix.labels != labels]
+    assert 5.0 < changed_mm.max() <= 9.0
+
+
 def test_a_long_vessel_is_followed_no_farther_than_the_reach(case: dict[str, np.ndarray]) -> None:
     labels, hu = case["lungs"].astype(np.uint8), np.full(SHAPE, LUNG_HU, np.int16)
     tube = (slice(19, 21), slice(39, 42), slice(4, -4))

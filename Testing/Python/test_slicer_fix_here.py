@@ -10,8 +10,9 @@ import pytest
 import slicer
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from slicer_panel import errors, label_map, press, section
+from slicer_panel import errors, label_map, press, section, write_segments
 from test_slicer_lesions import a_run
+from test_slicer_width import WIDEST_PX, width_px
 
 from CovidLungQuantLib.labels import GGO, NORMAL_LUNG, is_lesion
 from CovidLungQuantLib.mrml.fix_marks import (
@@ -172,6 +173,39 @@ def test_enter_and_escape_press_the_buttons_while_something_is_previewed(fixing:
     click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
     QTest.keyClick(fixing.part._widget, Qt.Key.Key_Return)
     assert labels_of(fixing)[IN_THE_SMALL_LESION] == NORMAL_LUNG.value
+
+
+def test_what_was_outlined_is_not_applied_to_other_segments(fixing: Any, stand_in: Any) -> None:
+    click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
+    other = labels_of(fixing)
+    other[20:24, 48:58, 48:58] = NORMAL_LUNG.value
+    write_segments(fixing.segmentation, fixing.volume, other)
+    press(fixing.ui.applyFixButton)
+    (problem,) = errors(stand_in)
+    assert "mark the place again" in problem
+    np.testing.assert_array_equal(labels_of(fixing), other)
+    assert preview_of(slicer.mrmlScene) is None
+
+
+def test_marks_go_with_the_result_they_were_made_on(fixing: Any) -> None:
+    click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
+    fixing.panel.logic.getParameterNode().outputTable = None
+    assert preview_of(slicer.mrmlScene) is None and mark_nodes(slicer.mrmlScene) == ()
+    assert not fixing.ui.notLesionHereButton.enabled
+
+
+def test_locked_lesions_stay(fixing: Any) -> None:
+    review = fixing.panel.logic.lesionReview(fixing.volume, fixing.segmentation, fixing.table)
+    small = min(review.lesions, key=lambda lesion: lesion.island.volume_ml)
+    review.lock(small.island.index)
+    click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
+    assert "may change" in fixing.ui.fixLabel.text
+    assert not fixing.ui.applyFixButton.enabled
+
+
+def test_the_panel_stays_narrow_while_something_is_previewed(fixing: Any) -> None:
+    click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
+    assert width_px() <= WIDEST_PX
 
 
 def test_closing_the_scene_forgets_all(fixing: Any) -> None:

@@ -210,10 +210,14 @@ class LesionReview:
         )
 
     def applyFix(self, fix):
-        """Write a fix into segments and numbers; what changed since it was made stays. Undoable."""
+        """Write what `fixAt` returned into segments and numbers; one step to undo."""
         self.follow()
         self.endSlide()
         labels = self._review.labels
+        if ((labels[fix.box] != fix.labels[fix.box]) != fix.changed).any():
+            raise CovidLungQuantError(
+                _("The segments have changed since the fix was outlined; mark the place again.")
+            )
         self._slide = _Slide(
             None, labels.copy(), self._slid.copy(), self._own.copy(), dict(self._codes)
         )
