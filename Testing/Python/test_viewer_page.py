@@ -211,6 +211,11 @@ def test_a_small_result_is_looked_at_corrected_and_saved(small):
     assert record["provenance"]["options"]["changed_voxels"] == changed > 300
     assert np.count_nonzero(labels[MIXED] > 1) < 100
 
+    # The report is that of the corrected result.
+    report = browser.evaluate("fetch(document.querySelector('header a').href).then(r => r.text())")
+    assert report == (saved / "report.html").read_text(encoding="utf-8")
+    assert "by A. Reader, " in report
+
     # Nothing came from elsewhere, and nothing went wrong.
     own = small.address.split("/?")[0].removeprefix("http:")
     for url in browser.requests:
