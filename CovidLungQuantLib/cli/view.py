@@ -77,7 +77,10 @@ def run(chosen: argparse.Namespace) -> None:
     if not 0 <= chosen.port <= HIGHEST_PORT:
         raise BadInputError(f"{chosen.port} is no port; give one from 1 to {HIGHEST_PORT}.")
     check_port(chosen.port)
-    # Only here: it starts Slicer's scene.
+    from CovidLungQuantLib.viewer.opening import begun
+
+    opener = begun(opener)
+    # Only here: it loads Slicer.
     from CovidLungQuantLib.viewer.page import Page
 
     token = new_token()
