@@ -29,6 +29,7 @@ from CovidLungQuantPanel.correction import CorrectionSection
 from CovidLungQuantPanel.follow_up import FollowUpSection
 from CovidLungQuantPanel.inputs import InputsSection
 from CovidLungQuantPanel.install import Installation
+from CovidLungQuantPanel.lesions import LesionsSection
 from CovidLungQuantPanel.logic import CovidLungQuantLogic
 from CovidLungQuantPanel.looking import LookingSection, registerLayout
 from CovidLungQuantPanel.parameter_sets import chooseAfterImport
@@ -124,6 +125,7 @@ class CovidLungQuantWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.results,
             CorrectionSection(self),
             AdvancedSection(self),
+            LesionsSection(self),
             LookingSection(self),
             ReportsSection(self),
             TeachingSection(self),

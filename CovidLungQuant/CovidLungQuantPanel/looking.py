@@ -2,11 +2,9 @@
 
 import slicer
 import vtk
-from slicer.i18n import tr as _
 
 from CovidLungQuantLib.display.density import DENSITY_RANGE_HU, density_colors
 from CovidLungQuantLib.errors import CovidLungQuantError
-from CovidLungQuantLib.measures.lesion_islands import lesion_islands
 from CovidLungQuantLib.mrml.density import is_density_shown, show_density
 from CovidLungQuantLib.mrml.display import (
     are_surfaces_shown,
@@ -15,7 +13,6 @@ from CovidLungQuantLib.mrml.display import (
     is_in_slices,
     is_outlined,
     is_structure_shown,
-    look_at,
     set_fill,
     set_outline,
     show_in_slices,
@@ -33,7 +30,6 @@ from CovidLungQuantLib.mrml.volume_rendering import (
     rendered_of,
     show_volume_rendering,
 )
-from CovidLungQuantLib.mrml.volumes import geometry_of
 from CovidLungQuantPanel.section import Section, resultOf
 from CovidLungQuantPanel.widgets import showText
 
@@ -71,9 +67,6 @@ class LookingSection(Section):
         """Make the boxes and buttons and connect them."""
         self._followedNodes = []
         self._structures = {}
-        # Lesions by size, and the label map they were found in.
-        self._lesions = ()
-        self._lesionLabels = None
         self._acting = False
         registerLayout()
         self._widget, self.ui = self._panel.addSection("Looking")
@@ -83,9 +76,6 @@ class LookingSection(Section):
             )
         self.ui.fillCheckBox.connect("clicked(bool)", self.onFill)
         self.ui.outlineCheckBox.connect("clicked(bool)", self.onOutline)
-        self.ui.largestLesionButton.connect("clicked(bool)", self.onLargestLesion)
-        self.ui.previousLesionButton.connect("clicked(bool)", self.onPreviousLesion)
-        self.ui.nextLesionButton.connect("clicked(bool)", self.onNextLesion)
         self.ui.enhancedCheckBox.connect("clicked(bool)", self.onEnhanced)
         self.ui.densityCheckBox.connect("clicked(bool)", self.onDensity)
         self.ui.surfacesCheckBox.connect("clicked(bool)", self.onSurfaces)
@@ -104,7 +94,6 @@ class LookingSection(Section):
         """Follow no node any more."""
         self._follow([])
         self._structures = {}
-        self._lesions, self._lesionLabels = (), None
 
     def onSegmented(self):
         """Show the new result in the layout for reading."""
@@ -156,18 +145,6 @@ class LookingSection(Section):
             )
         )
         _bringIntoSight(shown)
-
-    def onLargestLesion(self):
-        """Go to the largest lesion."""
-        self._act(lambda: self._goToLesion(1))
-
-    def onPreviousLesion(self):
-        """Go to the next larger lesion."""
-        self._act(lambda: self._goToLesion(self._parameterNode.shownLesion - 1))
-
-    def onNextLesion(self):
-        """Go to the next smaller lesion."""
-        self._act(lambda: self._goToLesion(self._parameterNode.shownLesion + 1))
 
     def onReadingLayout(self):
         """Choose the layout for reading a result."""
@@ -232,31 +209,6 @@ class LookingSection(Section):
         if error:
             slicer.util.errorDisplay(error)
 
-    def _goToLesion(self, number):
-        """Centre the slice views on a lesion; 1 is the largest."""
-        self._findLesions()
-        if not self._lesions:
-            self._parameterNode.shownLesion = 0
-            return
-        number = min(max(number, 1), len(self._lesions))
-        look_at(slicer.mrmlScene, self._volume, self._lesions[number - 1].place)
-        self._parameterNode.shownLesion = number
-
-    def _findLesions(self):
-        """Find the lesions by size, unless they are those of before."""
-        labels = self._result.labels()
-        before = self._lesionLabels
-        if before is not None and before.shape == labels.shape and (before == labels).all():
-            return
-        try:
-            lobes, _warnings = self._result.read_lobes()
-        except CovidLungQuantError:
-            # Measuring says what is wrong with them; the lesions can be visited without.
-            lobes = None
-        voxel_ml = geometry_of(self._volume).voxel_volume_ml
-        self._lesions = lesion_islands(labels, voxel_ml, lobes)
-        self._lesionLabels = labels
-
     def _nodesToFollow(self):
         """Nodes that say how things are shown; users change them in other modules, too."""
         scene = slicer.mrmlScene
@@ -316,33 +268,10 @@ class LookingSection(Section):
         enhanced = self._result.enhanced if self._result.is_segmented else None
         ui.enhancedCheckBox.enabled = enhanced is not None
         ui.enhancedCheckBox.checked = enhanced is not None and is_in_slices(scene, enhanced)
-        self._showLesion(hasResult)
         self._showFindings(enhanced)
         layoutNode = _layoutNode()
         ui.readingLayoutButton.enabled = layoutNode is not None
         ui.layoutBeforeButton.enabled = layoutNode is not None and is_layout_shown(layoutNode)
-
-    def _showLesion(self, hasResult):
-        """Say which lesion the slice views show, once someone has gone to one."""
-        number = self._parameterNode.shownLesion
-        count = len(self._lesions)
-        self.ui.largestLesionButton.enabled = hasResult
-        # Before the first click, and after a scene is loaded, the lesions are not counted yet.
-        self.ui.previousLesionButton.enabled = hasResult and number > 1
-        self.ui.nextLesionButton.enabled = (
-            hasResult and number > 0 and (not count or number < count)
-        )
-        text = ""
-        if hasResult and self._lesionLabels is not None and not count:
-            text = _("There is no lesion of at least 0.1 mL.")
-        if hasResult and 0 < number <= count:
-            lesion = self._lesions[number - 1]
-            text = _("Lesion {number} of {count}: {volume:.1f} mL").format(
-                number=number, count=count, volume=lesion.volume_ml
-            )
-            if lesion.lobe is not None:
-                text = f"{text}, {lesion.lobe.short_name}"
-        showText(self.ui.lesionLabel, text)
 
     def _showFindings(self, enhanced):
         """Say what was measured of airways, vessels and the enhanced volume."""

@@ -19,7 +19,7 @@ class CovidLungQuantParameterNode:
     "density", "thresholds", "artery" or "network". `lobes` is a segmentation or label map of the
     user's that holds the five lobes; none finds them. `mayLeaveLungs` lets strokes add lung.
     `airwaysAndVessels` ("none", "find" or "remove"), `enhance` and `mirror` are as in
-    `pipeline.Options`. `shownLesion` counts lesions by size, the largest is 1, none 0;
+    `pipeline.Options`. `shownLesion` is the number of a lesion in the list, none 0;
     `layoutBefore` is the number of the layout before ours. `compareAnyway` lets a follow-up
     compare what different rules made.
     """

@@ -41,6 +41,8 @@ class CovidLungQuantTest(ScriptedLoadableModuleTest):
         self.setUp()
         self.test_segmentAndMeasure()
         self.setUp()
+        self.test_sensitivityAndDecisionsAreUndone()
+        self.setUp()
         self.test_cancelLeavesTheScene()
         self.setUp()
         self.test_loop()
@@ -66,6 +68,24 @@ class CovidLungQuantTest(ScriptedLoadableModuleTest):
         """Segment, paint, recount, undo, export, fine-tune for two steps, use the new model."""
         with tempfile.TemporaryDirectory(prefix="covidlungquant-") as folder:
             checkLoop(self, CovidLungQuantLogic(), makeSyntheticChest(), folder, self.model)
+
+    def test_sensitivityAndDecisionsAreUndone(self):
+        """Numbers follow a slider and a rejected lesion, and are as before after undo."""
+        logic, volumeNode = CovidLungQuantLogic(), makeSyntheticChest()
+        segmentationNode, tableNode = logic.segment(volumeNode, model=self.model, device="cpu")
+        before = _numbers(tableNode)
+        review = logic.lesionReview(volumeNode, segmentationNode, tableNode)
+        self.assertTrue(review.hasProbability)
+        review.setSensitivity(1)
+        self.assertGreaterEqual(_numbers(tableNode)[0].lesion_ml, before[0].lesion_ml)
+        review.undo()
+        self.assertEqual(_numbers(tableNode), before)
+        for lesion in review.lesions[:1]:
+            review.reject(lesion.island.index, "other")
+            rejectedMl = before[0].lesion_ml - _numbers(tableNode)[0].lesion_ml
+            self.assertAlmostEqual(rejectedMl, lesion.island.volume_ml, places=6)
+            review.undo()
+            self.assertEqual(_numbers(tableNode), before)
 
     def test_cancelLeavesTheScene(self):
         """A cancelled run adds no node."""

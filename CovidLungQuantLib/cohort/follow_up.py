@@ -13,6 +13,7 @@ from typing import Any
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.names import RESULT_FILE
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION
+from CovidLungQuantLib.lesions.probability import LESION_MARGIN
 from CovidLungQuantLib.measures.change import Change, changes
 from CovidLungQuantLib.measures.measurements import LOBE_REGIONS
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
@@ -23,7 +24,15 @@ from CovidLungQuantLib.vetting.problems import NOT_AS_WRITTEN_ERRORS
 LARGEST_LUNG_CHANGE_PERCENT = 20.0
 # Options that change no number, or are judged by themselves.
 CORRECTION_OPTION = "changed_voxels"
-OPTIONS_LEFT_OUT = ("device", "model", "artery_hu", "lobes", "kinds", CORRECTION_OPTION)
+OPTIONS_LEFT_OUT = (
+    "device",
+    "model",
+    "artery_hu",
+    "lobes",
+    "kinds",
+    "keep_probability",
+    CORRECTION_OPTION,
+)
 _PROVENANCE_TEXTS = (
     "software_version",
     "model_name",
@@ -263,6 +272,17 @@ def _differences(time_points: Sequence[TimePoint]) -> list[str]:
             warnings.append(
                 f"The option {name} differs ({', '.join(chosen)}), so part of a change may be its."
             )
+    # Results of earlier versions do not say it; it was the default.
+    margins = [
+        json.dumps(point.provenance.get("lesion_margin") or LESION_MARGIN)
+        for point in time_points
+        if point.provenance.get("model_sha256")
+    ]
+    if len(set(margins)) > 1:
+        warnings.append(
+            f"The sensitivity to lesions differs (margins {', '.join(margins)}), so part of a "
+            "change may be its."
+        )
     corrected = [point.name for point in time_points if _options(point).get(CORRECTION_OPTION)]
     if 0 < len(corrected) < len(time_points):
         warnings.append(

@@ -43,6 +43,13 @@ def margin_of_code(code: int) -> float:
     return float("inf") if code >= HIGHEST_CODE else code / (HIGHEST_CODE - code)
 
 
+def code_of_margin(margin: float | None) -> int:
+    """Return the code of a margin; None, where no network said one, is the default."""
+    if margin is None or margin == LESION_MARGIN:
+        return DECISION_CODE
+    return round(HIGHEST_CODE * margin / (1.0 + margin))
+
+
 def share_of_code(code: float) -> float:
     """Return the probability in 0…1 that a code stands for."""
     return code / HIGHEST_CODE

@@ -26,7 +26,7 @@ from CovidLungQuantLib.labels import (
 )
 from CovidLungQuantLib.lesions.probability import share_of_code
 
-Box = tuple[slice, ...]
+Box = tuple[slice, slice, slice]
 
 # A ball of 6 mm; what is smaller is as likely noise as lesion.
 SMALLEST_ISLAND_ML = 0.1
@@ -49,8 +49,8 @@ class LesionIsland:
         volume_ml: its volume.
         place: a voxel (z, y, x) of it to look at: in the slice along the first axis where it is
             largest, nearest to its middle there.
+        box: slices (z, y, x) of the label map that just hold it.
         lobe: the lobe that holds most of it; None where lobes are not known.
-        box: slices (z, y, x) around it.
         index: 1 for the largest.
         lung: `LEFT_LUNG_VALUE` or `RIGHT_LUNG_VALUE`; 0 where neither lobes nor lungs are known.
         ggo_ml: its volume of GGO.
@@ -65,8 +65,9 @@ class LesionIsland:
 
     volume_ml: float
     place: tuple[int, int, int]
+    # Slices can be hashed from Python 3.12 on only.
+    box: tuple[slice, slice, slice] = field(hash=False)
     lobe: Lobe | None
-    box: Box = field(default=(slice(0, 0),) * 3, hash=False)
     index: int = 0
     lung: int = 0
     ggo_ml: float = 0.0
@@ -109,7 +110,7 @@ class IslandMap:
 
     islands: tuple[LesionIsland, ...] = ()
     numbered: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.int32))
-    box: Box = (slice(0, 0),) * 3
+    box: tuple[slice, ...] = (slice(0, 0),) * 3
     numbers: tuple[int, ...] = ()
 
     def mask_of(self, island: LesionIsland) -> np.ndarray:
@@ -244,12 +245,13 @@ def doubtful_first(islands: Iterable[LesionIsland]) -> tuple[LesionIsland, ...]:
     return tuple(sorted(islands, key=lambda island: -island.doubt))
 
 
-def _moved(box: Box, outer: Box) -> Box:
+def _moved(box: tuple[slice, ...], outer: tuple[slice, ...]) -> Box:
     """A box within another one, in the coordinates that the other one is in."""
-    return tuple(
+    z, y, x = (
         slice(part.start + start.start, part.stop + start.start)
         for part, start in zip(box, outer, strict=True)
     )
+    return z, y, x
 
 
 def _place_in(mask: np.ndarray) -> np.ndarray:

@@ -230,7 +230,7 @@ class Review:
             volume_ml=float(entry["volume_ml"]),
             place=(z, y, x),
             lobe=next((lobe for lobe in LOBES if lobe.short_name == entry["lobe"]), None),
-            box=tuple(slice(index, index + 1) for index in place),
+            box=(slice(z, z + 1), slice(y, y + 1), slice(x, x + 1)),
             index=max(self._lesions, default=0) + 1,
             ggo_ml=float(entry["volume_ml"]) if entry["kind"] == GGO.name else 0.0,
             high_opacity_ml=float(entry["volume_ml"]) if entry["kind"] != GGO.name else 0.0,

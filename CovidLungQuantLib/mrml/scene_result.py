@@ -290,6 +290,8 @@ def with_model_of(result: SceneResult, measured: Quantification) -> Quantificati
             lung_model_name=earlier.get("lung_model_name"),
             lung_model_sha256=earlier.get("lung_model_sha256"),
             options={**earlier["options"], **provenance.options, "changed_voxels": changed_voxels},
+            lesion_margin=earlier.get("lesion_margin"),
+            review=earlier.get("review"),
         ),
     )
 

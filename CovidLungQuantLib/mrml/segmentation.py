@@ -32,6 +32,7 @@ from CovidLungQuantLib.labels import LABELS, LESION_LABELS, NORMAL_LUNG
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, remember_volume
 from CovidLungQuantLib.mrml.segments import (
     BINARY_LABELMAP,
+    CLOSED_SURFACE,
     index_to_volume_index,
     make_segments,
     replace_segments,
@@ -200,6 +201,42 @@ def _labels_of_shared_image(segmentation_node: Any, volume_node: Any) -> np.ndar
     labels = np.zeros(shape, np.uint8)
     labels[inside_volume] = meaning[image_voxels[inside_image]]
     return labels if labels.any() else None
+
+
+def write_labels(segmentation_node: Any, volume_node: Any, labels: np.ndarray) -> None:
+    """Give the segments of a result other voxels, as a stroke does; all else of them stays.
+
+    Args:
+        segmentation_node: with one segment for each label.
+        volume_node: the scalar volume node they belong to.
+        labels: uint8 (z, y, x) on its grid; values as in `labels.py`.
+
+    Raises:
+        BadInputError: there is not one segment for each label.
+    """
+    segmentation = segmentation_node.GetSegmentation()
+    segment_ids = _segment_ids_by_label(segmentation_node)
+    if any(len(segment_ids[value]) != 1 for value in _LABEL_VALUES):
+        raise BadInputError(
+            f'The segmentation "{segmentation_node.GetName()}" has not one segment for each label;'
+            " segment the volume again."
+        )
+    shows_surfaces = segmentation.ContainsRepresentation(CLOSED_SURFACE)
+    made = make_segments(labels, LABELS, None, volume_node)
+    # One modification, so that nobody meets segments of two label maps.
+    modify_state = segmentation_node.StartModify()
+    try:
+        for label in LABELS:
+            segment = segmentation.GetSegment(segment_ids[label.value][0])
+            image = made[label.segment_id].GetRepresentation(BINARY_LABELMAP)
+            segment.SetLabelValue(label.value)
+            segment.AddRepresentation(BINARY_LABELMAP, image)
+        image.Modified()
+        if shows_surfaces:
+            segmentation_node.RemoveClosedSurfaceRepresentation()
+            segmentation_node.CreateClosedSurfaceRepresentation()
+    finally:
+        segmentation_node.EndModify(modify_state)
 
 
 def note_edits(segmentation_node: Any, labels: np.ndarray) -> bool:

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import DISCLAIMER
+from CovidLungQuantLib.lesions.probability import LESION_MARGIN
 from CovidLungQuantLib.measures.columns import table_columns
 from CovidLungQuantLib.measures.correction import Correction, StructureCorrection
 from CovidLungQuantLib.measures.distribution import NormalComparison
 from CovidLungQuantLib.measures.measurements import Measurements, table_rows
+from CovidLungQuantLib.measures.review import review_sentence
 from CovidLungQuantLib.measures.severity import LobeSeverity, RegionSeverity, Severity
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error, place_beside, remember_volume
@@ -134,8 +136,14 @@ def made_by_text(provenance: dict[str, Any]) -> str:
     if provenance["model_name"] is None:
         return f"{software}; measured from the segmentation as it was, no network ran"
     text = f"{software}; model {provenance['model_name']}, SHA-256 {provenance['model_sha256']}"
+    margin = provenance.get("lesion_margin")
+    if margin not in (None, LESION_MARGIN):
+        text += f"; sensitivity changed, margin {margin:.3g} instead of {LESION_MARGIN:g}"
     changed_voxels = provenance["options"].get("changed_voxels")
-    return f"{text}; {changed_voxels} voxels corrected by hand" if changed_voxels else text
+    if changed_voxels:
+        text += f"; {changed_voxels} voxels corrected by hand"
+    reviewed = review_sentence(provenance.get("review") or ()).removesuffix(".")
+    return f"{text}; {reviewed[0].lower()}{reviewed[1:]}" if reviewed else text
 
 
 def set_correction(table_node: Any, correction: Correction | None) -> None:

@@ -85,6 +85,7 @@ def test_other_kinds_are_refused_and_warned_of_where_compared_anyway(results: Pa
         ({"model_sha256": None, "model_name": None}, "given by a person"),
         ({"software_version": "99"}, "Different software versions"),
         ({"options": {"vessels": "remove"}}, "The option vessels differs"),
+        ({"lesion_margin": 0.25}, "The sensitivity to lesions differs (margins 0.4, 0.25)"),
         ({"options": {"changed_voxels": 47}}, "Corrected by hand: other, but not the others"),
     ],
 )

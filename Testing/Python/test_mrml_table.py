@@ -155,7 +155,12 @@ def test_a_failed_call_leaves_the_scene_as_it_was(scene, volume_node):
 
 def test_the_text_for_a_spreadsheet_holds_every_number_with_its_unit(scene, volume_node):
     run = a_quantification()
-    provenance = replace(run.provenance, options={"changed_voxels": 12})
+    provenance = replace(
+        run.provenance,
+        options={"changed_voxels": 12},
+        lesion_margin=0.25,
+        review=[{"decision": "rejected", "reason": "vessel"}],
+    )
     table_node = measurements_to_node(scene, replace(run, provenance=provenance), volume_node)
     lines = table_text(table_node).split("\n")
     assert lines[0].startswith("Region\tLung (mL)\t") and "GGO (%)" in lines[0].split("\t")
@@ -169,7 +174,8 @@ def test_the_text_for_a_spreadsheet_holds_every_number_with_its_unit(scene, volu
             else:
                 assert float(cell_text) == row[column]
     assert lines[1 + len(rows) :] == [
-        f"CovidLungQuant 0.1; model a model, SHA-256 {'ab' * 32}; 12 voxels corrected by hand",
+        f"CovidLungQuant 0.1; model a model, SHA-256 {'ab' * 32}; sensitivity changed, margin 0.25 "
+        "instead of 0.4; 12 voxels corrected by hand; lesions reviewed: 1 rejected (vessel 1)",
         f"Warning: {WARNING.message}",
         *(f"Warning: {warning.message}" for warning in run.measurements.warnings),
         DISCLAIMER,

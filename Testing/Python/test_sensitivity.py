@@ -10,6 +10,7 @@ from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG, is_lesion
 from CovidLungQuantLib.lesions.probability import (
     DECISION_CODE,
     LESION_MARGIN,
+    code_of_margin,
     margin_of_code,
     probability_codes,
 )
@@ -56,6 +57,8 @@ def test_margins_of_codes():
     assert margin_of_code(0) == 0
     assert margin_of_code(255) == float("inf")
     assert margin_of_code(127) == pytest.approx(127 / 128)
+    assert code_of_margin(None) == DECISION_CODE
+    assert [code_of_margin(margin_of_code(code)) for code in range(255)] == list(range(255))
 
 
 def test_the_default_code_gives_exactly_the_machines_labels_from_any_other():

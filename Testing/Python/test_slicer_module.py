@@ -717,6 +717,7 @@ def test_what_is_chosen_in_the_panel_is_one_set_of_options(panel: Any, model_pat
         airways_and_vessels="remove",
         enhance=True,
         mirror=True,
+        keep_probability=True,
     )
     chosen.model = ""
     assert panel.logic.chosenOptions(chosen).model is None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from slicer_panel import draw_lobes, draw_segments, label_map, press, use_small_model
+from slicer_panel import draw_lobes, draw_segments, label_map, press, section, use_small_model
 from small_model import small_model
 
 from CovidLungQuantLib.lesions.lesion_model import save_model
@@ -119,13 +119,16 @@ def test_the_views_follow_the_chosen_set(
 
 
 def test_a_visited_lesion_of_one_set_is_not_named_in_the_other(
-    panel: Any, selector: Any, looking: Any, two_sets: list[Any]
+    panel: Any, selector: Any, two_sets: list[Any]
 ) -> None:
+    ui = section(panel, "LesionsSection").ui
     draw_segments(panel._parameterNode.outputSegmentation, panel._parameterNode.inputVolume)
-    press(looking.ui.largestLesionButton)
-    assert looking.ui.lesionLabel.text.startswith("Lesion 1 of 2")
+    press(ui.largestLesionButton)
+    assert ui.leftLabel.text == "2 of 2 left to look at"
+    assert ui.lesionTable.currentRow() == 0
     selector.setCurrentNode(two_sets[0])
-    assert looking.ui.lesionLabel.text == ""
+    assert panel._parameterNode.shownLesion == 0
+    assert not ui.acceptButton.enabled
 
 
 def test_one_scan_in_two_sets_has_two_results_that_do_not_touch_each_other(

@@ -113,6 +113,7 @@ def test_a_report_holds_the_segments_and_the_numbers_of_the_table(
         "lesions.csv",
         "lobes.seg.nrrd",
         "measurements.csv",
+        "probability.nrrd",
         "report.html",
         "result.json",
         "segmentation.seg.nrrd",

@@ -55,7 +55,7 @@ def test_every_name_in_bold_is_one_of_the_panel(name: str) -> None:
 
 
 def test_the_loop_is_told_from_loading_to_fine_tuning() -> None:
-    steps = ("Segment", "Largest lesion", "Correct in Segment Editor", "Save report", "Compare")
+    steps = ("Segment", "Largest", "Correct in Segment Editor", "Save report", "Compare")
     steps += ("Add to training set", "Fine-tune", "Use the new model")
     places = [TEXT.index(f"**{name}**", TEXT.index("## 3.")) for name in steps[:1]]
     places += [TEXT.index(f"**{name}**", TEXT.index("## 4.")) for name in steps[1:]]

@@ -17,6 +17,7 @@ from CovidLungQuantLib.mrml.time_points import set_day
 from CovidLungQuantPanel.logic import library, options
 from CovidLungQuantPanel.logic.correct import CorrectLogic
 from CovidLungQuantPanel.logic.counting import StrokeCounter, Writing
+from CovidLungQuantPanel.logic.review import LesionReview
 from CovidLungQuantPanel.logic.run import RunLogic
 from CovidLungQuantPanel.logic.save import SaveLogic
 from CovidLungQuantPanel.logic.show import ShowLogic
@@ -43,6 +44,7 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         self._counter = StrokeCounter(self._writing)
         self._run = RunLogic(self._workers, self._writing, self._counter)
         self._correct = CorrectLogic(self._run, self._writing, self._counter)
+        self._review = None
         self._save = SaveLogic(self._workers, self._run, self._correct, self._counter)
         self._teach = TeachLogic(self._workers)
         self._show = ShowLogic(self._writing)
@@ -184,9 +186,22 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         result = _sceneResult(volumeNode, segmentationNode)
         return self._correct.prepareCorrection(result, mayLeaveLungs)
 
+    def lesionReview(self, volumeNode, segmentationNode, tableNode, lobesNode=None):
+        """Return the lesions of a measured result, to be decided on one by one: a `LesionReview`.
+
+        Its `lesions` have a number, `island.index`, by which `accept`, `reject`, `changeKind` and
+        `lock` call them; `setSensitivity` grows or shrinks all or one; `undo` and `redo`. Segments
+        and table follow at once. The same object is returned until the result is another one.
+        """
+        result = _sceneResult(volumeNode, segmentationNode, tableNode, lobesNode)
+        if self._review is None or not self._review.isOf(result):
+            self._review = LesionReview(result, self._correct, self._counter, self._writing)
+        return self._review
+
     def forget(self):
         """Let go of what is kept for counting strokes; the next one measures the whole scan."""
         self._counter.forget()
+        self._review = None
 
     # Results
 

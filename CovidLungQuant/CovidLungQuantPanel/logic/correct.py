@@ -31,19 +31,34 @@ class CorrectLogic:
         self._writing = writing
         self._counter = counter
 
-    def recount(self, result):
-        """Take the numbers again after a stroke, an undo or a redo."""
+    def recount(self, result, review=None):
+        """Take the numbers again after a stroke, an undo or a redo.
+
+        :param review: (margin, record of decisions) of a reader, kept with the numbers.
+        """
         if not self._counter.isOf(result):
             self._run.measure(result)
-            return
+            if review is None:
+                return
         labels = result.labels()
         recounted = self._counter.recount(labels)
-        if recounted.changed_voxels == 0 and not is_stale(result.table):
+        isNoted = review is not None and self._note(*review)
+        if recounted.changed_voxels == 0 and not isNoted and not is_stale(result.table):
             return
         with self._writing():
-            if recounted.changed_voxels:
+            if recounted.changed_voxels or isNoted:
                 self._write(result, labels, recounted)
             set_stale(result.table, False)
+
+    def _note(self, margin, record):
+        """Keep a reader's decisions in the provenance; return whether they are news."""
+        quantification = self._counter.quantification
+        before = quantification.provenance
+        after = replace(before, review=record or None)
+        if margin is not None:
+            after = replace(after, lesion_margin=margin)
+        self._counter.quantification = replace(quantification, provenance=after)
+        return after != before
 
     def _write(self, result, labels, recounted):
         """Write the numbers of a corrected label map, of which `recounted` tells."""

@@ -23,6 +23,7 @@ def optionsOf(parameterNode):
         airways_and_vessels=parameterNode.airwaysAndVessels,
         enhance=parameterNode.enhance,
         mirror=parameterNode.mirror,
+        keep_probability=True,
     )
 
 
@@ -33,7 +34,7 @@ def optionsWith(options, individual):
     :raises CovidLungQuantError: `options` are none of the library's.
     """
     if options is None:
-        options = Options()
+        options = Options(keep_probability=True)
     elif not isinstance(options, Options):
         raise CovidLungQuantError(
             _("Give `options` as CovidLungQuantLib.Options, or single ones by their name.")

@@ -103,6 +103,7 @@ class SaveLogic:
             ct = ct_from_node(result.volume)
             lobes = result.read_lobes()[0] if record.measurements.lobes else None
             airwaysAndVessels, _warnings = result.read_airways_and_vessels()
+            probability = result.lesion_probability()
             enhancement = None
             if self._counter.isOf(result):
                 enhancement = self._counter.quantification.enhancement
@@ -115,7 +116,11 @@ class SaveLogic:
                     lobes,
                     airways_and_vessels=airwaysAndVessels,
                 )
-                current = replace(with_record(measured, record), enhancement=enhancement)
+                current = replace(
+                    with_record(measured, record),
+                    enhancement=enhancement,
+                    lesion_probability=probability,
+                )
                 return write(current, subrange(report, 0.4, 1.0))
 
             return worker.compute(work, progress)
