@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -76,7 +77,10 @@ def run(chosen: argparse.Namespace) -> None:
     if not 0 <= chosen.port <= HIGHEST_PORT:
         raise BadInputError(f"{chosen.port} is no port; give one from 1 to {HIGHEST_PORT}.")
     check_port(chosen.port)
-    # Only here: it starts Slicer's scene.
+    from CovidLungQuantLib.viewer.opening import begun
+
+    opener = begun(opener)
+    # Only here: it loads Slicer.
     from CovidLungQuantLib.viewer.page import Page
 
     token = new_token()
@@ -90,9 +94,26 @@ def run(chosen: argparse.Namespace) -> None:
             webbrowser.open(address)
 
     page = Page(opener, chosen.what.resolve().name, token, chosen.port)
-    page.run(announce, lambda text: print(text, flush=True))
+    page.run(announce, tell_ready)
     if page.has_unsaved_changes:
         print("What was changed since it was last saved is lost.", flush=True)
+
+
+def tell_ready(seconds: float) -> None:
+    """Print how long it took until scan and numbers were there, and with what memory."""
+    print(f"Ready after {seconds:.1f} s{memory_text()}.", flush=True)
+
+
+def memory_text() -> str:
+    """Return the most memory that this process had; nothing where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return ""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes.
+    gigabytes = kilobytes / (1e9 if sys.platform == "darwin" else 1e6)
+    return f", {gigabytes:.1f} GB of memory"
 
 
 def opener_of(chosen: argparse.Namespace) -> Opener:

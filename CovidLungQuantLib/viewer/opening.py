@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -115,6 +116,24 @@ def open_result(
         warnings=record.warnings,
         notes=record.notes,
     )
+
+
+def begun(opener: Opener) -> Opener:
+    """Begin to open at once, in a thread, while the rest of the viewer is loaded.
+
+    Returns:
+        what waits for it and tells its progress from then on; raises what opening raises.
+    """
+    reports: list[ProgressCallback] = [no_progress]
+    thread = ThreadPoolExecutor(1, "opening")
+    opened = thread.submit(opener, lambda fraction, message: reports[-1](fraction, message))
+    thread.shutdown(wait=False)
+
+    def wait(progress: ProgressCallback) -> OpenedResult:
+        reports.append(progress)
+        return opened.result()
+
+    return wait
 
 
 def segment_first(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ from trame.app import get_server
 from trame_client.ui.html import DivLayout
 
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
+from CovidLungQuantLib.files.names import REPORT_FILE
 from CovidLungQuantLib.measures.review import REJECTED
 from CovidLungQuantLib.progress import ProgressCallback
 from CovidLungQuantLib.viewer.access import HOST, guard
@@ -87,22 +87,20 @@ class Page:
         """Whether anything was changed since it was opened or saved."""
         return self.session is not None and not self.session.is_saved
 
-    def run(self, announce: Callable[[int], None], say: Callable[[str], None]) -> None:
+    def run(self, announce: Callable[[int], None], ready_after: Callable[[float], None]) -> None:
         """Serve the page until it is interrupted.
 
         Args:
             announce: called with the port once a browser may come.
-            say: called with how long it took to show the scan, and with what memory.
+            ready_after: called with the seconds it took to show the scan and its numbers.
 
         Raises:
             CovidLungQuantError: what was to be shown cannot be opened.
         """
         os.environ["WSLINK_READY_MSG"] = ""
-        self._tell = say
+        self._ready_after = ready_after
         controller = self._server.controller
-        controller.on_server_bind.add(
-            lambda web_server: web_server.app.middlewares.append(guard(self._token))
-        )
+        controller.on_server_bind.add(self._bind)
 
         def ready(**_state: Any) -> None:
             announce(self._server.port)
@@ -239,6 +237,21 @@ class Page:
 
     # How the page follows.
 
+    def _bind(self, web_server: Any) -> None:
+        """Let in who has the token only, and give the report, too."""
+        from aiohttp import web
+
+        async def report(_request: Any) -> Any:
+            folder = self._saved_to
+            if folder is None and self.session is not None:
+                folder = self.session.opened.folder
+            if folder is None or not (folder / REPORT_FILE).is_file():
+                raise web.HTTPNotFound(text="There is no report yet; save first.")
+            return web.FileResponse(folder / REPORT_FILE, headers={"Cache-Control": "no-store"})
+
+        web_server.app.middlewares.append(guard(self._token))
+        web_server.app.router.add_get(f"/{REPORT_FILE}", report)
+
     async def _open(self) -> None:
         """Show the scan as soon as it is read, the numbers once they are measured."""
         try:
@@ -254,7 +267,7 @@ class Page:
                 self._state.update({"ready": True, "busy": ""})
                 self._refresh()
                 self._follow(lungs=True)
-            self._tell(f"Ready after {time.monotonic() - self._started:.1f} s{memory_text()}.")
+            self._ready_after(time.monotonic() - self._started)
         except Exception as error:
             # Whatever it is, `run` raises it once the browser was told.
             self.error = error
@@ -283,7 +296,7 @@ class Page:
 
     def _ready(self) -> Session:
         if self.session is None or not self._state.ready:
-            raise CovidLungQuantError("Wait until it is measured.")
+            raise CovidLungQuantError("Wait until this is done.")
         return self.session
 
     def _do(self, action: Callable[..., Any], *arguments: Any) -> Any:
@@ -429,15 +442,3 @@ TRIGGERS = (
     "key",
     "save",
 )
-
-
-def memory_text() -> str:
-    """Return the most memory that this process had; nothing where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return ""
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # macOS counts bytes.
-    gigabytes = kilobytes / (1e9 if sys.platform == "darwin" else 1e6)
-    return f", {gigabytes:.1f} GB of memory"

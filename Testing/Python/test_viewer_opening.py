@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import threading
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +18,9 @@ from CovidLungQuantLib.cli import program
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.files.scenes import read_ct_of_scene
+from CovidLungQuantLib.progress import no_progress
 from CovidLungQuantLib.viewer import access
-from CovidLungQuantLib.viewer.opening import open_result
+from CovidLungQuantLib.viewer.opening import begun, open_result
 
 needs_slicer = pytest.mark.skipif(find_spec("slicer") is None, reason="slicer-core is missing")
 
@@ -46,6 +48,33 @@ def test_a_result_is_opened_with_the_scan_that_is_named(result, made):
     assert opened.machine_labels is not opened.labels
     assert np.array_equal(opened.probability, small_probability())
     assert opened.provenance.model_name == "a model"
+
+
+def test_opening_may_begin_before_anyone_waits_for_it(result, made):
+    waited_for = threading.Event()
+
+    def opener(progress):
+        progress(0.1, "told to nobody")
+        began.set()
+        waited_for.wait(30)
+        return open_result(result, made[1], progress)
+
+    began = threading.Event()
+    opened = begun(opener)
+    assert began.wait(30)
+    told = []
+
+    def tell(fraction, message):
+        told.append(message)
+
+    threading.Timer(0.2, waited_for.set).start()
+    assert np.array_equal(opened(tell).labels, small_labels())
+    assert told == ["Reading the scan", "Reading the segmentation", "Read"]
+
+
+def test_what_opening_raises_is_raised_to_who_waits(result):
+    with pytest.raises(BadInputError, match="--ct"):
+        begun(lambda progress: open_result(result, None, progress))(no_progress)
 
 
 @needs_slicer

@@ -34,13 +34,23 @@ VIEWER_PYTHON = Path(
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}
 COMMAND = (VIEWER_PYTHON, "-m", "CovidLungQuantLib.cli", "view")
 SLOW_S = 300.0
-PICTURE = """selector => {
+# What a view shows, without what is written over it.
+CANVAS = """selector => {
   const image = document.querySelector(selector), canvas = document.createElement("canvas");
   canvas.width = image.naturalWidth;
   canvas.height = image.naturalHeight;
   canvas.getContext("2d").drawImage(image, 0, 0);
-  return canvas.toDataURL();
+  return canvas;
 }"""
+PICTURE = f"selector => ({CANVAS})(selector).toDataURL()"
+# Of its red, 0…255; 0 where there is no picture yet.
+BRIGHTEST = f"""selector => {{
+  const image = document.querySelector(selector);
+  if (!image || !image.naturalWidth) return 0;
+  const canvas = ({CANVAS})(selector);
+  const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  return pixels.reduce((most, value, at) => at % 4 ? most : Math.max(most, value), 0);
+}}"""
 
 if find_chromium() is None:
     pytest.skip("Chromium is not installed", allow_module_level=True)
@@ -72,7 +82,7 @@ class Viewer:
     def open(self) -> None:
         """Open the page and wait until there are numbers."""
         self.browser.open(self.address)
-        self.browser.wait_for("document.querySelectorAll('.view img').length >= 4", SLOW_S)
+        self.browser.wait_for(f"({BRIGHTEST})('.axial img') > 200", SLOW_S)
         self.first_picture_s = time.monotonic() - self.started
         self.browser.wait_for(
             "!document.querySelector('#accept').disabled || "
@@ -94,7 +104,7 @@ class Viewer:
         )
 
     def look(self, selector: str) -> bytes:
-        """What a view shows, without what is written over it."""
+        """The picture of a view."""
         return self.browser.evaluate(f"({PICTURE})('{selector} img')").encode()
 
 
@@ -210,6 +220,11 @@ def test_a_small_result_is_looked_at_corrected_and_saved(small):
     changed = np.count_nonzero(labels != small_labels())
     assert record["provenance"]["options"]["changed_voxels"] == changed > 300
     assert np.count_nonzero(labels[MIXED] > 1) < 100
+
+    # The report is that of the corrected result.
+    report = browser.evaluate("fetch(document.querySelector('header a').href).then(r => r.text())")
+    assert report == (saved / "report.html").read_text(encoding="utf-8")
+    assert "by A. Reader, " in report
 
     # Nothing came from elsewhere, and nothing went wrong.
     own = small.address.split("/?")[0].removeprefix("http:")
