@@ -18,16 +18,18 @@ from slicer_panel import draw_lobes, errors, label_map, press
 from small_airways_and_vessels import an_enhanced_quantification
 
 from CovidLungQuantLib.labels import HIGH_OPACITY
-from CovidLungQuantLib.mrml.display import show_in_slices
+from CovidLungQuantLib.mrml.chart import lobe_chart_of
+from CovidLungQuantLib.mrml.display import are_surfaces_shown, show_in_slices
 from CovidLungQuantLib.mrml.extras import (
     airways_and_vessels_from_node,
     airways_and_vessels_of,
     enhanced_of,
     extras_to_nodes,
 )
-from CovidLungQuantLib.mrml.nodes import ENHANCED_REFERENCE_ROLE, remember_volume
+from CovidLungQuantLib.mrml.layout import LAYOUT_ID
+from CovidLungQuantLib.mrml.nodes import ENHANCED_REFERENCE_ROLE, remember_volume, results_of
 from CovidLungQuantLib.mrml.segmentation import segmentation_to_node
-from CovidLungQuantLib.mrml.table import measurements_to_node, record_from_node
+from CovidLungQuantLib.mrml.table import is_stale, measurements_to_node, record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node, ct_to_node
 from CovidLungQuantLib.pipeline import Options, quantify
 
@@ -224,6 +226,70 @@ def test_fill_and_outline(looking: SimpleNamespace) -> None:
     tick(looking.ui.fillCheckBox)
     assert display.GetVisibility2DOutline()
     assert not display.GetVisibility2DFill()
+
+
+def test_the_enhanced_volume_and_the_ct_again(
+    looking: SimpleNamespace, slice_views: list[Any]
+) -> None:
+    enhanced = enhanced_of(slicer.mrmlScene, looking.volume)
+    tick(looking.ui.enhancedCheckBox)
+    assert {view.GetBackgroundVolumeID() for view in slice_views} == {enhanced.GetID()}
+    tick(looking.ui.enhancedCheckBox)
+    assert {view.GetBackgroundVolumeID() for view in slice_views} == {looking.volume.GetID()}
+    assert "Vessels: 4.2 mL" in looking.ui.findingsLabel.text
+    assert "scan-level bias" in looking.ui.findingsLabel.text
+
+
+def test_density_surfaces_and_rendering_are_switched(
+    looking: SimpleNamespace, slice_views: list[Any]
+) -> None:
+    ui, resets = looking.ui, slicer.app.layoutManager().standInResets
+    tick(ui.densityCheckBox)
+    assert all(view.GetLabelVolumeID() for view in slice_views)
+    assert ui.densityScaleLabel.visible
+    assert not ui.fillCheckBox.checked
+    tick(ui.densityCheckBox)
+    assert not any(view.GetLabelVolumeID() for view in slice_views)
+    assert not ui.densityScaleLabel.visible
+    assert ui.fillCheckBox.checked
+
+    tick(ui.surfacesCheckBox)
+    assert are_surfaces_shown(looking.segmentation)
+    # Surfaces of the same segments: no number is out of date.
+    assert not is_stale(results_of(slicer.mrmlScene, looking.volume)[1])
+    tick(ui.renderingCheckBox)
+    assert ui.renderingCheckBox.checked
+    assert slicer.app.layoutManager().standInResets == resets + 2
+    tick(ui.surfacesCheckBox)
+    assert not are_surfaces_shown(looking.segmentation)
+    tick(ui.renderingCheckBox)
+    assert not ui.renderingCheckBox.checked
+
+
+def test_the_layout_and_back(panel: Any, looking: SimpleNamespace) -> None:
+    layout_node = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    layout_node.SetViewArrangement(layout_node.SlicerLayoutOneUpRedSliceView)
+    assert not looking.ui.layoutBeforeButton.enabled
+    press(looking.ui.readingLayoutButton)
+    assert layout_node.GetViewArrangement() == LAYOUT_ID
+    table_view = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLTableViewNode")
+    assert table_view.GetTableNode() is panel.logic.getParameterNode().outputTable
+    press(looking.ui.layoutBeforeButton)
+    assert layout_node.GetViewArrangement() == layout_node.SlicerLayoutOneUpRedSliceView
+
+
+def test_the_result_is_shown_in_the_layout_with_its_chart(
+    panel: Any,
+    chest: Any,
+) -> None:
+    layout_node = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+    layout_node.SetViewArrangement(layout_node.SlicerLayoutConventionalView)
+    press(panel.ui.segmentButton)
+    assert layout_node.GetViewArrangement() == LAYOUT_ID
+    assert panel.logic.getParameterNode().layoutBefore == layout_node.SlicerLayoutConventionalView
+    plot_view = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotViewNode")
+    assert plot_view.GetPlotChartNode() is lobe_chart_of(slicer.mrmlScene, chest)
+    assert section(panel, "LookingSection").ui.lobesCheckBox.visible
 
 
 def test_the_boxes_say_the_same_in_a_scene_that_was_saved_and_loaded(
