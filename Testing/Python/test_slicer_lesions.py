@@ -131,11 +131,15 @@ def test_without_a_result_there_is_no_lesion(panel: Any) -> None:
 
 def test_lesions_are_visited_by_size_or_the_doubtful_first(reviewed: Any) -> None:
     ui = reviewed.ui
+    view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
     press(ui.largestLesionButton)
     assert shown(reviewed) == 1
     assert not ui.previousLesionButton.enabled
     press(ui.nextLesionButton)
     assert shown(reviewed) == 2
+    matrix = view.GetSliceToRAS()
+    # The voxel (20, 52, 52) in RAS; the scan begins at (1, 2, 3) mm in LPS.
+    assert [matrix.GetElement(row, 3) for row in range(3)] == [-53.0, -54.0, 23.0]
     assert not ui.nextLesionButton.enabled
     press(ui.previousLesionButton)
     assert shown(reviewed) == 1
