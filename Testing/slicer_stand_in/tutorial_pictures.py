@@ -102,6 +102,7 @@ def take_pictures(ct: CTVolume, folder: Path) -> None:
     camera.take("results", "resultsCollapsibleButton")
 
     camera.press("largestLesionButton")
+    camera.take("lesions", "lesionsCollapsibleButton")
     camera.press("surfacesCheckBox")
     camera.take("looking", "lookingCollapsibleButton")
     draw_slice(slice_logic, folder / "slice.png", VIEW_SIZE)
