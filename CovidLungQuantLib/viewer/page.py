@@ -39,7 +39,7 @@ from CovidLungQuantLib.viewer.views import Views
 
 WEB = Path(__file__).with_name("web")
 WEB_ADDRESS = "covidlungquant"
-LESION_KEYS = {"a": "accept", "r": "reject", "k": "change_kind", "l": "lock"}
+LESION_KEYS = {"a": "accept", "x": "reject", "k": "change_kind", "l": "lock"}
 # 3D and the list of lesions follow when the reader pauses.
 PAUSE_S = 0.6
 AXIAL = "Red"
