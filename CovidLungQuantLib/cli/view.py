@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,6 +67,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Show the page until Ctrl-C."""
+    started = time.monotonic()
     from CovidLungQuantLib.viewer.access import check_port, new_token, page_address
 
     opener = opener_of(chosen)
@@ -93,15 +95,14 @@ def run(chosen: argparse.Namespace) -> None:
 
             webbrowser.open(address)
 
+    def ready() -> None:
+        seconds = time.monotonic() - started
+        print(f"Ready after {seconds:.1f} s{memory_text()}.", flush=True)
+
     page = Page(opener, chosen.what.resolve().name, token, chosen.port)
-    page.run(announce, tell_ready)
+    page.run(announce, ready)
     if page.has_unsaved_changes:
         print("What was changed since it was last saved is lost.", flush=True)
-
-
-def tell_ready(seconds: float) -> None:
-    """Print how long it took until scan and numbers were there, and with what memory."""
-    print(f"Ready after {seconds:.1f} s{memory_text()}.", flush=True)
 
 
 def memory_text() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -39,7 +38,7 @@ from CovidLungQuantLib.viewer.views import Views
 
 WEB = Path(__file__).with_name("web")
 WEB_ADDRESS = "covidlungquant"
-LESION_KEYS = {"a": "accept", "r": "reject", "k": "change_kind", "l": "lock"}
+LESION_KEYS = {"a": "accept", "x": "reject", "k": "change_kind", "l": "lock"}
 # 3D and the list of lesions follow when the reader pauses.
 PAUSE_S = 0.6
 AXIAL = "Red"
@@ -63,7 +62,6 @@ class Page:
         self._saved_to: Path | None = None
         self._pause: asyncio.TimerHandle | None = None
         self._stopping = False
-        self._started = time.monotonic()
         self._server = get_server("covidlungquant-viewer", client_type="vue3")
         self._state = self._server.state
         self._state.update(first_state(scan))
@@ -87,26 +85,26 @@ class Page:
         """Whether anything was changed since it was opened or saved."""
         return self.session is not None and not self.session.is_saved
 
-    def run(self, announce: Callable[[int], None], ready_after: Callable[[float], None]) -> None:
+    def run(self, announce: Callable[[int], None], ready: Callable[[], None]) -> None:
         """Serve the page until it is interrupted.
 
         Args:
             announce: called with the port once a browser may come.
-            ready_after: called with the seconds it took to show the scan and its numbers.
+            ready: called once the scan and its numbers are shown.
 
         Raises:
             CovidLungQuantError: what was to be shown cannot be opened.
         """
         os.environ["WSLINK_READY_MSG"] = ""
-        self._ready_after = ready_after
+        self._tell_ready = ready
         controller = self._server.controller
         controller.on_server_bind.add(self._bind)
 
-        def ready(**_state: Any) -> None:
+        def serving(**_state: Any) -> None:
             announce(self._server.port)
             self._opening = asyncio.get_event_loop().create_task(self._open())
 
-        controller.on_server_ready.add(ready)
+        controller.on_server_ready.add(serving)
         try:
             self._server.start(
                 host=HOST,
@@ -259,7 +257,7 @@ class Page:
             with self._state:
                 self._state.scan = opened.ct.name
                 self._views.show(opened.ct, opened)
-                self.choose_window("Lung")
+                self.choose_window(self._state.window_name)
                 self.set_opacity(self._state.opacity)
             measured = await self._in_thread("Measuring", partial(measure_opened, opened))
             self.session = Session(opened, measured)
@@ -267,7 +265,7 @@ class Page:
                 self._state.update({"ready": True, "busy": ""})
                 self._refresh()
                 self._follow(lungs=True)
-            self._ready_after(time.monotonic() - self._started)
+            self._tell_ready()
         except Exception as error:
             # Whatever it is, `run` raises it once the browser was told.
             self.error = error

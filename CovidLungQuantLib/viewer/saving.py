@@ -11,7 +11,7 @@ import numpy as np
 from CovidLungQuantLib import __version__
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.names import SCENE_FILE
-from CovidLungQuantLib.lesions.probability import DECISION_CODE, margin_of_code
+from CovidLungQuantLib.lesions.probability import code_of_margin, margin_of_code
 from CovidLungQuantLib.outputs.folder import write_results
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
 from CovidLungQuantLib.quantification import Provenance, Quantification
@@ -119,12 +119,11 @@ def _corrected(session: Session, reader: str) -> Provenance:
     if earlier is None:
         earlier = Provenance(__version__, None, None, None, {}, {})
     margin_code = session.margin_code()
+    unchanged = margin_code == code_of_margin(earlier.lesion_margin)
     return replace(
         earlier,
         software_version=__version__,
-        lesion_margin=(
-            earlier.lesion_margin if margin_code == DECISION_CODE else margin_of_code(margin_code)
-        ),
+        lesion_margin=earlier.lesion_margin if unchanged else margin_of_code(margin_code),
         review=session.review.record() or None,
         corrected_by=reader.strip(),
         options={**earlier.options, "changed_voxels": session.changed_voxels},

@@ -14,7 +14,7 @@ import numpy as np
 from CovidLungQuantLib.ct import CTVolume, ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, BOTH_LUNGS_REGION, CLASS_COUNT, is_lung
-from CovidLungQuantLib.lesions.probability import DECISION_CODE
+from CovidLungQuantLib.lesions.probability import DECISION_CODE, code_of_margin
 from CovidLungQuantLib.lesions.sensitivity import apply_sensitivity
 from CovidLungQuantLib.measures.correction import Correction
 from CovidLungQuantLib.measures.lesion_islands import IslandMap, map_islands
@@ -85,6 +85,7 @@ class Session:
         self._done: list[Edit | Decision] = []
         self._undone: list[Edit | Decision] = []
         self._start_counting()
+        self._corrected_before = self._found_corrected()
         self.review = Review(self.labels, self._islands())
         self.lesions_are_fresh = True
         if opened.provenance is not None and opened.provenance.review:
@@ -228,13 +229,15 @@ class Session:
 
     def margin_code(self, lesion: int | None = None) -> int:
         """Return the code that was last chosen for the whole scan, or for one lesion."""
+        provenance = self.opened.provenance
+        opened = None if lesion is not None or provenance is None else provenance.lesion_margin
         return next(
             (
                 step.margin_code
                 for step in reversed(self._done)
                 if isinstance(step, Edit) and step.what == SENSITIVITY and step.lesion == lesion
             ),
-            DECISION_CODE,
+            code_of_margin(opened),
         )
 
     def set_sensitivity(self, margin_code: int, lesion: int | None = None) -> int:
@@ -249,8 +252,7 @@ class Session:
         Raises:
             BadInputError: the probability was not kept, or there is no such lesion or code.
         """
-        probability, machine_labels = self.opened.probability, self.opened.machine_labels
-        if probability is None or machine_labels is None:
+        if not self.has_sensitivity:
             raise BadInputError(
                 "The lesion probability was not kept with this result; segment again with "
                 "--probability."
@@ -265,16 +267,7 @@ class Session:
             chosen = self.review.lesion(lesion)
             region = np.zeros(self.labels.shape, bool)
             region[chosen.island.box] = chosen.mask
-        wanted = apply_sensitivity(
-            machine_labels,
-            self.labels,
-            probability,
-            self.ct.hu,
-            self.ct.geometry.spacing_mm,
-            margin_code,
-            region,
-            self._held(),
-        )
+        wanted = self._at_margin(self.labels, margin_code, region, self._held())
         voxels = np.flatnonzero(wanted != self.labels)
         edit = self._edit(SENSITIVITY, voxels, wanted.reshape(-1)[voxels], margin_code, lesion)
         self._apply(edit.voxels, edit.after)
@@ -328,9 +321,33 @@ class Session:
         self._note(Decision(f"{number} {what}"))
         self._count_decided()
 
+    def _at_margin(
+        self,
+        labels: np.ndarray,
+        margin_code: int,
+        region: np.ndarray | None = None,
+        held: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Labels as a margin makes them; arguments as of `apply_sensitivity`."""
+        probability, machine_labels = self.opened.probability, self.opened.machine_labels
+        assert probability is not None and machine_labels is not None
+        hu, spacing_mm = self.ct.hu, self.ct.geometry.spacing_mm
+        return apply_sensitivity(
+            machine_labels, labels, probability, hu, spacing_mm, margin_code, region, held
+        )
+
+    def _found_corrected(self) -> np.ndarray | None:
+        """Voxels that were corrected in an earlier session, whatever its sensitivity; or None."""
+        machine_labels = self.opened.machine_labels
+        if not self.has_sensitivity or machine_labels is None or self.changed_voxels == 0:
+            return None
+        return self.labels != self._at_margin(machine_labels, self.margin_code())
+
     def _held(self) -> np.ndarray:
         """Voxels that no slider may change: decided, or painted by hand."""
         held = self.review.held()
+        if self._corrected_before is not None:
+            held |= self._corrected_before
         for step in self._done:
             if isinstance(step, Edit) and step.what == STROKE:
                 held.reshape(-1)[step.voxels] = True

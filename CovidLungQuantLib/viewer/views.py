@@ -166,11 +166,14 @@ class Views:
             self.views[VIEW_3D].reset_view()
 
     def set_window(self, level_hu: float, width_hu: float) -> None:
-        """Show the scan in a window."""
-        show_in_window(self._volume, level_hu, width_hu)
+        """Show the scan in a window; nothing where there is none yet."""
+        if self._volume is not None:
+            show_in_window(self._volume, level_hu, width_hu)
 
     def set_overlay(self, opacity: float, outline: bool) -> None:
-        """Show the labels with an opacity 0…1, as areas or as their outline."""
+        """Show the labels with an opacity 0…1, as areas or as their outline; likewise."""
+        if self._segmentation is None:
+            return
         display = self._segmentation.GetDisplayNode()
         display.SetOpacity(opacity)
         display.SetVisibility2DFill(not outline)

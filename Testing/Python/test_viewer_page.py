@@ -92,7 +92,9 @@ class Viewer:
         self.browser.wait_for("!document.querySelector('.busy')", SLOW_S)
 
     def close(self) -> str:
-        """End the command as Ctrl-C does; return what it has printed."""
+        """Leave the page and end the command; return what it has printed."""
+        self.browser.open("about:blank")
+        self.browser.wait_for("location.href === 'about:blank'")
         self.process.terminate()
         return "".join(self.process.communicate(timeout=60))
 
@@ -195,9 +197,9 @@ def test_a_small_result_is_looked_at_corrected_and_saved(small):
         "(() => { const s = document.querySelector('#reason'); s.value = 'vessel';"
         " s.dispatchEvent(new Event('change')); })()"
     )
-    # Over a view, in which R would be a key of Slicer's.
+    # Over a view, which has keys of its own.
     browser.hover(x, y)
-    browser.press("r")
+    browser.press("x")
     browser.wait(lambda: browser.text("#undo") == f"Undo {number} rejected", "the decision")
     assert browser.text(".lesion.rejected .state") == "✗ vessel"
     browser.wait(lambda: small.numbers() != painted, "other numbers")
@@ -277,7 +279,7 @@ def test_a_real_scan_is_segmented_corrected_and_opened_again(browser, test_data,
         assert [row[1:] for row in viewer.numbers()] == texts_of(made.measurements)
         browser.wait_for("document.querySelector('.lesions:not(.stale) .lesion')", SLOW_S)
         browser.click(".lesion")
-        browser.press("r")
+        browser.press("x")
         browser.wait(lambda: browser.text("#undo") == "Undo 1 rejected", "the decision")
         # The sensitivity, by the arrow keys.
         browser.evaluate("document.querySelector('#sensitivity').focus()")

@@ -279,12 +279,17 @@ def test_a_corrected_result_is_opened_with_what_was_decided(tmp_path):
     result, scan = write_small_result(tmp_path)
     session = begun((result, scan))
     session.reject(1, "motion")
+    session.set_sensitivity(DECISION_CODE - 30)
     folder = corrected_folder(result, "AB")
     save_corrected(session, session.labels.copy(), "AB", folder)
     again = begun((folder, scan))
     assert np.array_equal(again.labels, session.labels)
+    assert again.margin_code() == DECISION_CODE - 30
     # The machine's labels are those of the folder around it.
-    assert again.changed_voxels == session.changed_voxels == np.count_nonzero(small_labels()[MIXED])
+    changed = np.count_nonzero(session.labels != small_labels())
+    assert again.changed_voxels == session.changed_voxels == changed > 500
+    again.set_sensitivity(DECISION_CODE)
+    assert again.changed_voxels == np.count_nonzero(small_labels()[MIXED])
     assert [step["decision"] for step in again.review.record()] == ["rejected"]
     assert corrected_folder(folder, "AB") == result / "corrected-by-AB-2"
     assert corrected_folder(folder, "AB", folder) == folder

@@ -3,7 +3,7 @@
   "use strict";
 
   // Those that `Page.key` knows; Slicer's views would take some of them for theirs.
-  var KEYS = ["a", "k", "l", "n", "o", "p", "r"];
+  var KEYS = ["a", "k", "l", "n", "o", "p", "x"];
 
   function isOurs(event) {
     if (event.target.matches && event.target.matches("input[type=text], textarea")) return false;
