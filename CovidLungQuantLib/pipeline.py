@@ -55,7 +55,7 @@ from CovidLungQuantLib.pipeline_extras import (
     restored_probability,
     timed,
 )
-from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
+from CovidLungQuantLib.progress import ProgressCallback, no_progress, polling, subrange
 from CovidLungQuantLib.quantification import (
     AUTOMATIC_LOBES,
     GIVEN_LOBES,
@@ -117,6 +117,7 @@ def quantify(
     progress(0.0, "Loading the model")
     with timed(timings, "model"):
         model = load_model(options.model)
+    progress(0.01, "Checking how the patient lies")
     upright, orientation = lps_oriented(ct)
     with timed(timings, "lungs"):
         orientation_warnings = check_chest_orientation(upright.hu, upright.geometry.spacing_mm)
@@ -312,8 +313,9 @@ def _find_lesions(
         options.mirror,
         options.keep_probability,
     )
+    poll = polling(progress, 1.0, "Telling GGO from high opacity")
     kinds = tell_kinds_apart(
-        lesions.labels, upright.hu, spacing_mm, anatomy, options.kinds, options.artery_hu
+        lesions.labels, upright.hu, spacing_mm, anatomy, options.kinds, options.artery_hu, poll
     )
     return lesions, kinds
 

@@ -44,7 +44,13 @@ from CovidLungQuantLib.lesions.preprocessing import (
 from CovidLungQuantLib.lesions.probability import LESION_MARGIN, probability_codes
 from CovidLungQuantLib.models.network import LesionOutput
 from CovidLungQuantLib.models.polling import polled
-from CovidLungQuantLib.progress import ProgressCallback, no_progress, polling
+from CovidLungQuantLib.progress import (
+    Poll,
+    ProgressCallback,
+    no_poll,
+    no_progress,
+    polling,
+)
 
 DEVICE_CHOICES = ("auto", "cpu", "cuda", "mps")
 WINDOWS_PER_BATCH = {"cpu": 8, "cuda": 32, "mps": 8}
@@ -137,8 +143,8 @@ def segment_lesions(
         if kept is not None:
             lesion, other = (part.numpy() for part in lesion_and_other(probabilities))
             kept[index][box.slices] = probability_codes(lesion, other, is_lesion(decided))
-    progress(1.0, "Joining lungs and lesions")
-    labels = finished_labels(network_labels, hu, anatomy, spacing_mm)
+    poll = polling(progress, 1.0, "Joining lungs and lesions")
+    labels = finished_labels(network_labels, hu, anatomy, spacing_mm, poll)
     return LesionSegmentation(labels, tuple(runner.warnings), runner.device, kept)
 
 
@@ -171,6 +177,7 @@ def finished_labels(
     hu: np.ndarray,
     anatomy: LungAnatomy,
     spacing_mm: tuple[float, float, float],
+    poll: Poll = no_poll,
 ) -> np.ndarray:
     """The network's labels joined with the lungs, and what it overlooked beside its lesions.
 
@@ -179,12 +186,17 @@ def finished_labels(
         hu: int16 (z, y, x).
         anatomy: of the same grid.
         spacing_mm: voxel size (x, y, z).
+        poll: called between the steps; may raise `Cancelled`.
 
     Returns:
         uint8 (z, y, x), values of `labels.py`.
     """
-    labels = reconcile(network_labels, anatomy, spacing_mm)
-    overlooked = dense_lung_beside_lesions(hu, anatomy.lungs > 0, is_lesion(labels), spacing_mm)
+    labels = reconcile(network_labels, anatomy, spacing_mm, poll)
+    poll()
+    overlooked = dense_lung_beside_lesions(
+        hu, anatomy.lungs > 0, is_lesion(labels), spacing_mm, poll
+    )
+    poll()
     labels[overlooked] = HIGH_OPACITY.value
     if anatomy.decisions is not None:
         # Lung without air is high opacity, whatever the network made of it.
@@ -193,7 +205,10 @@ def finished_labels(
 
 
 def reconcile(
-    network_labels: np.ndarray, anatomy: LungAnatomy, spacing_mm: tuple[float, float, float]
+    network_labels: np.ndarray,
+    anatomy: LungAnatomy,
+    spacing_mm: tuple[float, float, float],
+    poll: Poll = no_poll,
 ) -> np.ndarray:
     """Join the network's labels with the lungs found beforehand. The rule:
 
@@ -207,6 +222,7 @@ def reconcile(
         network_labels: uint8 (z, y, x).
         anatomy: of the same grid.
         spacing_mm: voxel size (x, y, z).
+        poll: called between the steps; may raise `Cancelled`.
 
     Returns:
         uint8 (z, y, x).
@@ -216,7 +232,9 @@ def reconcile(
     beyond = lesion & ~lungs & anatomy.body & ~anatomy.airways
     if anatomy.decisions is not None:
         beyond &= anatomy.decisions != LEFT_OUT.value
+    poll()
     beyond &= _within_reach(lungs, spacing_mm, LESION_REACH_MM)
+    poll()
     labels = np.where(lungs, np.uint8(NORMAL_LUNG.value), np.uint8(BACKGROUND_VALUE))
     keep = (lesion & lungs) | beyond
     labels[keep] = network_labels[keep]

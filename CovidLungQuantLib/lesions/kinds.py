@@ -19,6 +19,7 @@ from CovidLungQuantLib.anatomy.pulmonary_artery import estimate_pulmonary_artery
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG, is_lesion
+from CovidLungQuantLib.progress import Poll, no_poll
 
 SMOOTHING_MM = 5.0
 # Pan et al. 2021: GGO from −750 to −350 HU, consolidation above.
@@ -93,6 +94,7 @@ def tell_kinds_apart(
     anatomy: LungAnatomy,
     kinds: str = DENSITY,
     artery_hu: float | None = None,
+    poll: Poll = no_poll,
 ) -> KindsResult:
     """Relabel the lesions by the chosen rule.
 
@@ -103,6 +105,7 @@ def tell_kinds_apart(
         anatomy: of the same scan; only looked at to measure the pulmonary artery.
         kinds: one of `KIND_CHOICES`.
         artery_hu: the pulmonary artery's density where the user knows it; None measures it.
+        poll: called between slices and steps; may raise `Cancelled`.
 
     Raises:
         BadInputError: unknown `kinds`, or an `artery_hu` that cannot be or is not used.
@@ -113,9 +116,11 @@ def tell_kinds_apart(
         return KindsResult(labels, f"{text}.")
     text += f"; compared is the mean of the lesion over {SMOOTHING_MM:.0f} mm in its slice"
     if kinds == DENSITY:
-        return KindsResult(classify_by_density(labels, hu, spacing_mm), f"{text}.")
+        return KindsResult(classify_by_density(labels, hu, spacing_mm, poll=poll), f"{text}.")
     if kinds == THRESHOLDS:
-        relabelled = classify_by_density(labels, hu, spacing_mm, lesion_above_hu=LESION_ABOVE_HU)
+        relabelled = classify_by_density(
+            labels, hu, spacing_mm, lesion_above_hu=LESION_ABOVE_HU, poll=poll
+        )
         return KindsResult(
             relabelled, f"{text}. What is as dark as normal lung is not counted as lesion."
         )
@@ -132,7 +137,7 @@ def tell_kinds_apart(
     threshold_hu = artery_hu - ARTERY_MARGIN_HU
     numbers = f"pulmonary artery {artery_hu:.0f} HU ({origin}), threshold {threshold_hu:.0f} HU"
     return KindsResult(
-        classify_by_density(labels, hu, spacing_mm, threshold_hu),
+        classify_by_density(labels, hu, spacing_mm, threshold_hu, poll=poll),
         f"{text}; {numbers.replace('-', '−')}.",
         warnings,
     )
@@ -144,6 +149,7 @@ def classify_by_density(
     spacing_mm: tuple[float, float, float],
     high_opacity_above_hu: float = HIGH_OPACITY_ABOVE_HU,
     lesion_above_hu: float = -math.inf,
+    poll: Poll = no_poll,
 ) -> np.ndarray:
     """Make each lesion voxel high opacity, GGO or (below `lesion_above_hu`) normal lung.
 
@@ -153,6 +159,7 @@ def classify_by_density(
         spacing_mm: voxel size (x, y, z).
         high_opacity_above_hu: of the smoothed density; see the top of this file.
         lesion_above_hu: likewise; by default every lesion voxel remains lesion.
+        poll: called before each slice; may raise `Cancelled`.
 
     Returns:
         uint8 (z, y, x): `labels` with lesions relabelled, all else as it was.
@@ -160,6 +167,7 @@ def classify_by_density(
     size = smoothing_voxels(spacing_mm)
     relabelled = labels.copy()
     for index in np.flatnonzero(is_lesion(labels).any(axis=(1, 2))):
+        poll()
         lesion = is_lesion(labels[index])
         weight = ndimage.uniform_filter(lesion.astype(np.float32), size)
         total = ndimage.uniform_filter(np.where(lesion, hu[index], 0).astype(np.float32), size)
