@@ -9,7 +9,7 @@ from CovidLungQuantLib.display.colors import css_color
 from CovidLungQuantLib.display.numbers import DASH, decimal_text, percent_text, volume_text
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, LOBES, NORMAL_LUNG
 from CovidLungQuantLib.lesions.probability import DECISION_CODE, share_of_code
-from CovidLungQuantLib.measures.review import ACCEPTED, OPEN, REJECTED, ReviewedLesion
+from CovidLungQuantLib.measures.review import OPEN, REJECTED, ReviewedLesion
 from CovidLungQuantLib.measures.structures import LESION
 from CovidLungQuantLib.measures.volumes import RegionMeasurement
 from CovidLungQuantLib.viewer.session import Session
@@ -115,8 +115,8 @@ def _state_text(lesion: ReviewedLesion) -> str:
     if lesion.state == OPEN:
         return "kind changed" if lesion.kind_changed else ""
     if lesion.state == REJECTED:
-        return f"✗ {lesion.reason}"
-    return "✓ accepted" if lesion.state == ACCEPTED else lesion.state
+        return lesion.reason or ""
+    return lesion.state
 
 
 def sensitivity_text(margin_code: int) -> str:

@@ -201,7 +201,7 @@ def test_a_small_result_is_looked_at_corrected_and_saved(small):
     browser.hover(x, y)
     browser.press("x")
     browser.wait(lambda: browser.text("#undo") == f"Undo {number} rejected", "the decision")
-    assert browser.text(".lesion.rejected .state") == "✗ vessel"
+    assert browser.text(".lesion.rejected .state") == "vessel"
     browser.wait(lambda: small.numbers() != painted, "other numbers")
     # On to the next.
     browser.wait(lambda: browser.text(".axial em") == f"{UPPER[0].start + 1} / 40", "its slice")
@@ -302,7 +302,7 @@ def test_a_real_scan_is_segmented_corrected_and_opened_again(browser, test_data,
     try:
         again.open()
         assert [row[1:] for row in again.numbers()] == texts_of(anew.measurements)
-        browser.wait(lambda: browser.text(".lesion.rejected .state") == "✗ other", "the decision")
+        browser.wait(lambda: browser.text(".lesion.rejected .state") == "other", "the decision")
         assert browser.errors == []
     finally:
         printed = again.close()
