@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import slicer
 from PySide6.QtCore import QTimer
+from PySide6.QtTest import QTest
 from sentences import is_one_sentence
 from slicer_panel import (
     MODULE_FILE,
@@ -68,7 +69,18 @@ def nodes_of(class_name: str) -> list[Any]:
 
 
 def scene_state() -> dict[str, tuple[str, int]]:
-    """Every node but the module's parameters with its name and time of change."""
+    """Every node but the module's parameters with its name and time of change.
+
+    Views that are still being laid out, as after a start or a run, are waited for.
+    """
+    state, before = _scene_now(), None
+    while state != before:
+        QTest.qWait(250)
+        state, before = _scene_now(), state
+    return state
+
+
+def _scene_now() -> dict[str, tuple[str, int]]:
     count = slicer.mrmlScene.GetNumberOfNodes()
     nodes = [slicer.mrmlScene.GetNthNode(index) for index in range(count)]
     return {
