@@ -283,7 +283,7 @@ def test_a_list_goes_on_after_a_scan_that_cannot_be_read(tmp_path: Path, capsys)
     ("arguments", "says"),
     [
         ([], "Give CT and SEGMENTATION"),
-        (["a.nrrd", "--list", "cases.csv"], "stand in the list"),
+        (["cases.csv", "--list", "cases.csv"], "stand in the list"),
         (["--list", "cases.csv"], "needs the columns ct and segmentation"),
         (["--list", "nothing.csv"], "cannot be read"),
     ],
