@@ -27,8 +27,8 @@ from CovidLungQuantLib.viewer.painting import Stroke, voxels_of_stroke
 
 LUNGS_CHANGED = ScanWarning(
     "lungs_changed_by_hand",
-    "The lungs themselves were changed by hand; left, right and lobes are those of before, added "
-    "lung counts to the nearest. Saving divides them anew.",
+    "The lungs themselves were changed by hand; until they are saved, left, right and lobes are "
+    "those of before, and added lung counts to the nearest.",
 )
 STROKE, SENSITIVITY = "stroke", "sensitivity"
 

@@ -138,8 +138,8 @@ def test_lesions_are_visited_by_size_or_the_doubtful_first(reviewed: Any) -> Non
     press(ui.nextLesionButton)
     assert shown(reviewed) == 2
     matrix = view.GetSliceToRAS()
-    # The voxel (20, 52, 52) in RAS; the scan begins at (1, 2, 3) mm in LPS.
-    assert [matrix.GetElement(row, 3) for row in range(3)] == [-53.0, -54.0, 23.0]
+    # The voxels (20, 50–55, 50–55) in RAS; the scan begins at (1, 2, 3) mm in LPS.
+    assert [matrix.GetElement(row, 3) for row in range(3)] == [-53.5, -54.5, 23.0]
     assert not ui.nextLesionButton.enabled
     press(ui.previousLesionButton)
     assert shown(reviewed) == 1
