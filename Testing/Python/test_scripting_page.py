@@ -61,7 +61,11 @@ def test_every_block_runs_from_top_to_bottom(
     assert namespace["quantification"].measurements.regions[0] == namespace["both"]
 
 
-def test_the_commands_on_the_page_are_commands() -> None:
+def test_the_commands_on_the_page_are_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("scan.nrrd").touch()
     lines = [line for block in blocks("sh") for line in block.splitlines()]
     commands = [shlex.split(line) for line in lines if line.startswith("covidlungquant ")]
     assert len(commands) == 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -122,15 +121,12 @@ def test_a_second_run_renews_what_it_finds(panel: Any, chest: Any) -> None:
 
 
 @pytest.fixture
-def slice_views() -> Iterator[list[Any]]:
-    """Nodes of two slice views, which Slicer's main window makes."""
-    logics = [slicer.vtkMRMLSliceLogic() for _ in range(2)]
-    for logic, name in zip(logics, ("Red", "Green"), strict=True):
-        logic.SetMRMLScene(slicer.mrmlScene)
-        logic.AddSliceNode(name)
-    yield [logic.GetSliceCompositeNode() for logic in logics]
-    for logic in logics:
-        logic.SetMRMLScene(None)
+def slice_views(panel: Any) -> list[Any]:
+    """What two slice views show; Slicer's main window makes them."""
+    return [
+        slicer.mrmlScene.GetNodeByID(f"vtkMRMLSliceCompositeNode{name}")
+        for name in ("Red", "Green")
+    ]
 
 
 @pytest.fixture
