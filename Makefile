@@ -22,6 +22,8 @@ TEST_ENVIRONMENT := $(VENV)/.test-installed
 VIEWER_VENV := .venv-viewer
 VIEWER_ENVIRONMENT := $(VIEWER_VENV)/.viewer-installed
 VIEW := $(VIEWER_VENV)/bin/covidlungquant view
+# What tests of its page need; where it cannot be had, they are skipped.
+BROWSER := { command -v chromium >/dev/null || { command -v apt-get >/dev/null && requirements/debian.sh chromium; }; }
 
 # Tests run in one process a core, four at most, each of which computes on one core.
 WORKERS ?= auto
@@ -50,12 +52,14 @@ endif
 viewer: $(VIEWER_ENVIRONMENT)
 	@echo "Start it with: $(VIEW) RESULT_FOLDER"
 
-# The viewer in a real Chromium, which is installed on Debian; make test runs this where both are.
+# The viewer in a real Chromium, which is installed on Debian; a part of make test.
 viewer-test: $(TEST_ENVIRONMENT) $(VIEWER_ENVIRONMENT)
-	command -v chromium >/dev/null || requirements/debian.sh chromium
+	$(BROWSER)
 	$(PYTEST) Testing/Python/test_viewer_page.py
 
 test: $(TEST_ENVIRONMENT)
+	@$(BROWSER) && $(MAKE) --no-print-directory $(VIEWER_ENVIRONMENT) \
+		|| echo "The viewer's page cannot be tested here; those tests are skipped."
 	$(PYTEST) --cov --cov-report=
 	$(BIN)/python Testing/coverage_by_room.py
 
