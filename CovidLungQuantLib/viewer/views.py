@@ -34,8 +34,6 @@ from CovidLungQuantLib.viewer.painting import Stroke
 VIEW_3D = "ThreeD"
 # Between two points of a stroke, in diameters of the brush.
 STROKE_SPACING = 0.2
-# How near a small lesion is looked at: what the shorter side of a view shows.
-NEAREST_MM = 90.0
 BACKGROUND_3D = "#0d1117"
 
 StrokeCallback = Callable[[Stroke], None]
@@ -179,16 +177,9 @@ class Views:
         display.SetVisibility2DFill(not outline)
         display.SetVisibility2DOutline(outline)
 
-    def look_at(self, place: tuple[int, int, int], box: tuple[slice, ...]) -> None:
-        """Centre the slices on a voxel (z, y, x), so near that a box around it fills a third."""
-        look_at(self._app.scene, self._volume, place)
-        sizes = zip(box, self._volume.GetSpacing()[::-1], strict=True)
-        wanted_mm = max(NEAREST_MM, *(3.0 * (part.stop - part.start) * mm for part, mm in sizes))
-        for name in SLICE_VIEWS:
-            node = self.views[name].get_view_node()
-            width_mm, height_mm, depth_mm = node.GetFieldOfView()
-            zoom = wanted_mm / min(width_mm, height_mm)
-            node.SetFieldOfView(width_mm * zoom, height_mm * zoom, depth_mm)
+    def look_at(self, place: tuple[int, int, int], box: tuple[slice, slice, slice]) -> None:
+        """Bring a lesion, a voxel (z, y, x) of it and its box, into the middle of the slices."""
+        look_at(self._app.scene, self._volume, place, box)
 
     def start_brush(self, diameter_mm: float, ball: bool, on_stroke: StrokeCallback) -> None:
         """Let the left button paint in the slices."""
