@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
+from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.anatomy.pulmonary_artery import estimate_pulmonary_artery_hu
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
@@ -185,3 +186,22 @@ def smoothing_voxels(spacing_mm: tuple[float, float, float]) -> tuple[int, int]:
         for spacing in (spacing_mm[1], spacing_mm[0])
     )
     return rows, columns
+
+
+def tell_added_apart(
+    labels: np.ndarray, hu: np.ndarray, spacing_mm: tuple[float, float, float], added: np.ndarray
+) -> None:
+    """Make added lesion GGO or high opacity by its density, in place; other keeps its kind.
+
+    Args:
+        labels: uint8 (z, y, x), values of `labels.py`, lesion wherever `added`.
+        hu: int16 (z, y, x).
+        spacing_mm: voxel size (x, y, z).
+        added: bool (z, y, x).
+    """
+    margins = tuple(size // 2 for size in smoothing_voxels(spacing_mm))
+    for index in np.flatnonzero(added.any(axis=(1, 2))):
+        box = (slice(index, index + 1), *bounding_box(added[index], margins))
+        np.copyto(
+            labels[box], classify_by_density(labels[box], hu[box], spacing_mm), where=added[box]
+        )

@@ -16,7 +16,7 @@ from scipy import ndimage
 from CovidLungQuantLib.anatomy.morphology import Spacing, bounding_box
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import GGO, NORMAL_LUNG, is_lesion
-from CovidLungQuantLib.lesions.kinds import SMOOTHING_MM, classify_by_density
+from CovidLungQuantLib.lesions.kinds import tell_added_apart
 from CovidLungQuantLib.lesions.random_walker import random_walk
 
 # Nothing farther from the marks changes.
@@ -346,8 +346,4 @@ def _write(
     inside = labels[box]
     inside[removed] = NORMAL_LUNG.value
     inside[added] = GGO.value
-    margin = [int(np.ceil(SMOOTHING_MM / step_mm)) for step_mm in spacing_mm[1::-1]]
-    for index in np.flatnonzero(added.any(axis=(1, 2))):
-        part = (slice(index, index + 1), *bounding_box(added[index], tuple(margin)))
-        kinds = classify_by_density(inside[part], hu[box][part], spacing_mm)
-        np.copyto(inside[part], kinds, where=added[part])
+    tell_added_apart(inside, hu[box], spacing_mm, added)

@@ -14,7 +14,7 @@ from scipy import ndimage
 from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import GGO, NORMAL_LUNG, is_lesion, is_lung
-from CovidLungQuantLib.lesions.kinds import classify_by_density, smoothing_voxels
+from CovidLungQuantLib.lesions.kinds import tell_added_apart
 from CovidLungQuantLib.lesions.probability import DECISION_CODE, HIGHEST_CODE
 
 # A lesion at hand grows at most this far beyond its box, so that it does not flood the lung.
@@ -108,7 +108,7 @@ def _apply(
     added = free & wanted & ~was_lesion
     np.copyto(labels, np.where(wanted, machine, np.uint8(NORMAL_LUNG.value)), where=free)
     labels[added] = GGO.value
-    _tell_kinds_apart(labels, hu, spacing_mm, added)
+    tell_added_apart(labels, hu, spacing_mm, added)
 
 
 def _connected(growing: np.ndarray, seeds: np.ndarray) -> np.ndarray:
@@ -120,17 +120,6 @@ def _connected(growing: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     touched[numbered[seeds]] = True
     touched[0] = False
     return growing & touched[numbered]
-
-
-def _tell_kinds_apart(
-    labels: np.ndarray, hu: np.ndarray, spacing_mm: tuple[float, float, float], added: np.ndarray
-) -> None:
-    """Make added lesion GGO or high opacity by its density; other lesion keeps its kind."""
-    margins = [size // 2 for size in smoothing_voxels(spacing_mm)]
-    for index in np.flatnonzero(added.any(axis=(1, 2))):
-        box = (slice(index, index + 1), *bounding_box(added[index], tuple(margins)))
-        classified = classify_by_density(labels[box], hu[box], spacing_mm)
-        np.copyto(labels[box], classified, where=added[box])
 
 
 def _box_of(mask: np.ndarray) -> Box:

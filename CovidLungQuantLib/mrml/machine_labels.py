@@ -18,9 +18,7 @@ from CovidLungQuantLib.mrml.nodes import (
     MACHINE_REFERENCE_ROLE,
     newest_referring,
     no_new_nodes_on_error,
-    place_beside,
-    remember_result,
-    remember_volume,
+    node_in_role,
 )
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
 from CovidLungQuantLib.mrml.segments import make_segments, replace_segments
@@ -45,17 +43,16 @@ def machine_labels_to_node(
         segmentation_node: the result it belongs to, where the volume has several.
     """
     segments = make_segments(labels, LABELS, model_name, volume_node)
-    node = _node_of(scene, volume_node, segmentation_node)
     with no_new_nodes_on_error(scene):
-        if node is None:
-            node = scene.AddNewNodeByClass(
-                SEGMENTATION_CLASS, f"{volume_node.GetName()} machine segmentation"
-            )
-            place_beside(scene, node, volume_node)
-            node.SetHideFromEditors(True)
-            remember_volume(node, volume_node, MACHINE_REFERENCE_ROLE)
-        if segmentation_node is not None:
-            remember_result(node, segmentation_node)
+        node = node_in_role(
+            scene,
+            SEGMENTATION_CLASS,
+            volume_node,
+            MACHINE_REFERENCE_ROLE,
+            f"{volume_node.GetName()} machine segmentation",
+            segmentation_node,
+        )
+        node.SetHideFromEditors(True)
         segmentation = node.GetSegmentation()
         old_ids = [name for name in segments if segmentation.GetSegment(name) is not None]
         replace_segments(node, volume_node, old_ids, segments)

@@ -17,9 +17,7 @@ from CovidLungQuantLib.mrml.nodes import (
     PROBABILITY_REFERENCE_ROLE,
     newest_referring,
     no_new_nodes_on_error,
-    place_beside,
-    remember_result,
-    remember_volume,
+    node_in_role,
     remove,
 )
 from CovidLungQuantLib.mrml.volumes import copy_geometry, fill_image, geometry_of, voxels
@@ -57,14 +55,15 @@ def probability_to_node(
             remove(scene, node)
         return None
     with no_new_nodes_on_error(scene):
-        if node is None:
-            name = f"{volume_node.GetName()} lesion probability"
-            node = scene.AddNewNodeByClass(VOLUME_CLASS, name)
-            node.SetHideFromEditors(True)
-            place_beside(scene, node, volume_node)
-            remember_volume(node, volume_node, PROBABILITY_REFERENCE_ROLE)
-        if segmentation_node is not None:
-            remember_result(node, segmentation_node)
+        node = node_in_role(
+            scene,
+            VOLUME_CLASS,
+            volume_node,
+            PROBABILITY_REFERENCE_ROLE,
+            f"{volume_node.GetName()} lesion probability",
+            segmentation_node,
+        )
+        node.SetHideFromEditors(True)
         modify_state = node.StartModify()
         try:
             copy_geometry(volume_node, node)
