@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from CovidLungQuantLib.ct import CTVolume, ScanWarning, read_ct
+from CovidLungQuantLib.display.numbers import decimal_text
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.lobes import read_lobes
 from CovidLungQuantLib.files.names import (
@@ -21,9 +22,13 @@ from CovidLungQuantLib.files.names import (
 )
 from CovidLungQuantLib.files.scenes import read_ct_of_scene
 from CovidLungQuantLib.files.segmentation_reading import read_segmentation
+from CovidLungQuantLib.labels import is_lung
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
 from CovidLungQuantLib.quantification import Options, Provenance, Quantification
 from CovidLungQuantLib.vetting import read_json, read_stored_image
+
+# Means of the same voxels differ by rounding only.
+SAME_MEAN_HU = 0.01
 
 # Opens what was asked for, with a progress callback.
 Opener = Callable[[ProgressCallback], "OpenedResult"]
@@ -99,6 +104,7 @@ def open_result(
     scan = read_ct(ct) if ct is not None else read_ct_of_scene(folder / SCENE_FILE)
     progress(0.7, "Reading the segmentation")
     labels, warnings = read_segmentation(folder / SEGMENTATION_FILE, scan.geometry)
+    _check_is_measured_scan(scan, labels, record, folder.name)
     provenance = record.provenance
     machine_labels = None
     if provenance is not None and provenance.is_automatic:
@@ -177,6 +183,19 @@ def measure_opened(
     return measure(opened.ct, opened.labels.copy(), subrange(progress, 0.3, 1.0), lobes)
 
 
+def _check_is_measured_scan(
+    ct: CTVolume, labels: np.ndarray, record: _Record, folder_name: str
+) -> None:
+    """Refuse another scan on the same voxels, such as another reconstruction of it."""
+    mean_hu = float(ct.hu[is_lung(labels)].mean(dtype=np.float64))
+    if abs(mean_hu - record.mean_hu) > SAME_MEAN_HU:
+        raise BadInputError(
+            f"The lungs of this scan have {decimal_text(mean_hu, 2)} HU on average where "
+            f"{folder_name} says {decimal_text(record.mean_hu, 2)}; give the scan it was measured "
+            "on, or measure the segmentation again."
+        )
+
+
 def _machine_labels_of(folder: Path, ct: CTVolume) -> np.ndarray | None:
     """The label map that a corrected one was made from, where the folder around it holds it."""
     provenance = _read_record(folder).provenance
@@ -206,6 +225,7 @@ class _Record:
     provenance: Provenance | None
     warnings: tuple[ScanWarning, ...]
     notes: tuple[str, ...]
+    mean_hu: float
 
 
 def _read_record(folder: Path) -> _Record:
@@ -219,8 +239,9 @@ def _read_record(folder: Path) -> _Record:
                 for warning in values["warnings"]
             ),
             notes=tuple(str(note) for note in values["notes"]),
+            mean_hu=float(values["measurements"][0]["mean_hu"]),
         )
-    except (BadInputError, KeyError, TypeError) as error:
+    except (BadInputError, IndexError, KeyError, TypeError, ValueError) as error:
         raise BadInputError(
             f"{RESULT_FILE} in {folder.name} cannot be read; measure the segmentation again."
         ) from error

@@ -50,6 +50,14 @@ def test_a_result_is_opened_with_the_scan_that_is_named(result, made):
     assert opened.provenance.model_name == "a model"
 
 
+def test_another_scan_on_the_same_voxels_is_refused(result, tmp_path):
+    other = small_ct()
+    write_image(tmp_path / "other.nrrd", other.hu + np.int16(3), other.geometry)
+    with pytest.raises(BadInputError, match="give the scan it was measured on") as refused:
+        open_result(result, tmp_path / "other.nrrd")
+    assert is_one_sentence(str(refused.value))
+
+
 def test_opening_may_begin_before_anyone_waits_for_it(result, made):
     waited_for = threading.Event()
 
