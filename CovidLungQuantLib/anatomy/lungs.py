@@ -25,6 +25,7 @@ from CovidLungQuantLib.anatomy.lung_network import (
     ELSEWHERE_CLASS,
     GAS_CLASS,
     PNEUMOTHORAX_CLASS,
+    ChestNetwork,
     class_shares,
 )
 from CovidLungQuantLib.anatomy.lung_weights import shipped_lung_network
@@ -67,7 +68,10 @@ LEFT_OUT_WARNINGS = {
 
 
 def segment_lungs(
-    hu: np.ndarray, spacing_mm: Spacing, progress: ProgressCallback = no_progress
+    hu: np.ndarray,
+    spacing_mm: Spacing,
+    progress: ProgressCallback = no_progress,
+    network: ChestNetwork | None = None,
 ) -> LungAnatomy:
     """Find body, airways and both lungs.
 
@@ -75,6 +79,7 @@ def segment_lungs(
         hu: int16 Hounsfield units (z, y, x), upright (x→Left, y→Posterior, z→Superior).
         spacing_mm: voxel size (x, y, z).
         progress: progress callback; may raise `Cancelled`.
+        network: on the CPU; the shipped one by default.
 
     Raises:
         BadInputError: there are no lungs in the scan.
@@ -84,7 +89,7 @@ def segment_lungs(
         # The network alone would see lungs in a head: nobody lives without air in them.
         raise BadInputError(NO_LUNGS_MESSAGE)
     poll = polling(progress, 0.9, "Looking for dense lung")
-    shares = class_shares(hu, spacing_mm, shipped_lung_network(), poll)
+    shares = class_shares(hu, spacing_mm, network or shipped_lung_network(), poll)
     joined = join_lungs(hu, found, shares, spacing_mm, poll)
     poll()
     if (joined.lungs > 0).sum() * float(np.prod(spacing_mm)) / 1000 < SMALLEST_LUNGS_ML:
