@@ -42,8 +42,9 @@ THICKNESS_MM = 12.0
 SMALLEST_ADDED_ML = 30.0
 SMALLEST_REMOVED_ML = 5.0
 # The network must be this sure, on average, of a part it takes in or out; of what it would take in
-# with less it warns.
+# with less it warns. Lungs with little tissue, cut by a coarse slice, pass for bare air at 0.8.
 SURE_SHARE = 0.8
+SURE_OUT_SHARE = 0.9
 SUSPECTED_SHARE = 0.65
 # Thin parts are taken out where they are this far from what the network takes for lung, though it
 # is only half sure there (thin edges of the lungs fill their cells in part only).
@@ -166,7 +167,7 @@ def _parts_to_take_out(coarse: _Coarse, air_hu: float) -> tuple[np.ndarray, np.n
     """Cells that are no lung, and the share of each cell that is none."""
     no_lung = 1 - coarse.seen
     only_filled = (no_lung > 0.5) & (coarse.filled > 0.5)
-    less = _large_parts(only_filled, no_lung, SMALLEST_REMOVED_ML, SURE_SHARE)
+    less = _large_parts(only_filled, no_lung, SMALLEST_REMOVED_ML, SURE_OUT_SHARE)
     less |= _far_parts(coarse.filled, coarse.seen)
     less = _without(less, coarse.hu, (air_hu + BARE_GAS_HU, TISSUE_HU))
     gas = _same_gas(less, coarse.filled, coarse.hu < air_hu + SAME_GAS_HU)
