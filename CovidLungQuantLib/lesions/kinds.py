@@ -166,16 +166,21 @@ def classify_by_density(
         uint8 (z, y, x): `labels` with lesions relabelled, all else as it was.
     """
     size = smoothing_voxels(spacing_mm)
+    margins = tuple(voxels // 2 for voxels in size)
     relabelled = labels.copy()
-    for index in np.flatnonzero(is_lesion(labels).any(axis=(1, 2))):
+    for index, plane in enumerate(labels):
+        if plane.max() < GGO.value:
+            continue
         poll()
-        lesion = is_lesion(labels[index])
+        # What lies farther from a lesion than the filter reaches has no part in it.
+        box = bounding_box(is_lesion(plane), margins)
+        lesion = is_lesion(plane[box])
         weight = ndimage.uniform_filter(lesion.astype(np.float32), size)
-        total = ndimage.uniform_filter(np.where(lesion, hu[index], 0).astype(np.float32), size)
+        total = ndimage.uniform_filter(np.where(lesion, hu[index][box], np.float32(0)), size)
         mean_hu = total[lesion] / weight[lesion]
         kind = np.where(mean_hu > high_opacity_above_hu, HIGH_OPACITY.value, GGO.value)
         kind[mean_hu < lesion_above_hu] = NORMAL_LUNG.value
-        relabelled[index][lesion] = kind
+        relabelled[index][box][lesion] = kind
     return relabelled
 
 

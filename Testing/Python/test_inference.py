@@ -11,14 +11,19 @@ from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError, Cancelled, OutOfResourcesError
 from CovidLungQuantLib.labels import AIRLESS_LUNG, GGO, HIGH_OPACITY, LEFT_OUT, is_lesion
 from CovidLungQuantLib.lesions import inference
+from CovidLungQuantLib.lesions.deciding import decide_labels
 from CovidLungQuantLib.lesions.inference import (
-    LESION_REACH_MM,
     choose_device,
-    decide_labels,
-    finished_labels,
     lesion_probabilities,
-    reconcile,
     segment_lesions,
+)
+from CovidLungQuantLib.lesions.joining import (
+    LESION_REACH_MM,
+    as_tensor,
+    box_of_lungs,
+    joined_with_lungs,
+    lung_region,
+    reconcile,
 )
 from CovidLungQuantLib.lesions.networks.blocks import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
@@ -56,12 +61,15 @@ def test_streaming_in_batches_gives_each_slice_what_the_network_says_of_it_alone
     result = segment_lesions(hu, SPACING_MM, anatomy, model, "cpu", mirror=False)
     box = body_box(hu, SPACING_MM)
     windows = window_indices(len(hu), working_step_mm(3.0, model.config), model.config)
-    slices = np.stack(
-        [working_slice(hu, bounds, box, model.config) for bounds in group_bounds(len(hu), 1)]
+    slices = torch.stack(
+        [
+            working_slice(torch.from_numpy(hu), bounds, box, model.config)
+            for bounds in group_bounds(len(hu), 1)
+        ]
     )
     assert slices_per_group(3.0, model.config) == 1
     contexts = context_indices(len(hu), 3.0, model.config)
-    slices = torch.from_numpy(slices[contexts])
+    slices = slices[torch.from_numpy(contexts)]
     differing = 0
     for index in (4, 12, 19):
         with torch.inference_mode():
@@ -193,6 +201,15 @@ def test_unknown_and_missing_devices_are_refused():
     assert choose_device("cpu") == "cpu"
 
 
+def reconciled(
+    network: np.ndarray, anatomy: LungAnatomy, spacing_mm: tuple[float, float, float]
+) -> np.ndarray:
+    hu = as_tensor(np.zeros(network.shape, np.int16))
+    region = lung_region(hu, anatomy, spacing_mm, box_of_lungs(anatomy.lungs))
+    labels = reconcile(as_tensor(network[region.box].copy()), region)
+    return region.on_whole_scan(labels, network.shape)
+
+
 def test_the_joining_rule_voxel_by_voxel():
     shape = (1, 1, 30)
     lungs = np.zeros(shape, np.uint8)
@@ -208,7 +225,7 @@ def test_the_joining_rule_voxel_by_voxel():
     network[..., 15:20] = 3  # next to the lungs, but 16 is airway and 17 outside the body
     network[..., 29] = 3  # 15 mm away
     assert LESION_REACH_MM == 10.0
-    labels = reconcile(network, LungAnatomy(lungs, body, airways, ()), (1.0, 1.0, 1.0))
+    labels = reconciled(network, LungAnatomy(lungs, body, airways, ()), (1.0, 1.0, 1.0))
     expected = [0] * 5 + [1] * 3 + [2, 3] + [1] * 5 + [3, 0, 0, 3, 3] + [0] * 10
     assert labels.flatten().tolist() == expected
 
@@ -227,7 +244,7 @@ def test_lung_without_air_is_high_opacity_whatever_the_network_says():
     nothing = np.zeros(shape, bool)
     anatomy = LungAnatomy(lungs, ~nothing, nothing, (), decisions)
     # Voxels so large that no part of the lungs is wide enough to be dense by itself.
-    labels = finished_labels(network, hu, anatomy, (30.0, 30.0, 30.0))
+    labels = joined_with_lungs(network, hu, anatomy, (30.0, 30.0, 30.0))
     expected = [1] * 5 + [3] * 5 + [1] + [3] * 4 + [2] * 3 + [1] * 12
     assert labels[0, 4].tolist() == expected
 
@@ -242,7 +259,7 @@ def test_what_was_left_out_of_the_lungs_does_not_come_back_as_lesion():
     network[..., 8:16] = HIGH_OPACITY.value
     nothing = np.zeros(shape, bool)
     anatomy = LungAnatomy(lungs, ~nothing, nothing, (), decisions)
-    labels = reconcile(network, anatomy, (1.0, 1.0, 1.0))
+    labels = reconciled(network, anatomy, (1.0, 1.0, 1.0))
     assert labels.flatten().tolist() == [1] * 8 + [3] * 4 + [0, 0, 3, 3] + [0] * 4
 
 
