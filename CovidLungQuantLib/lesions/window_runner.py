@@ -55,7 +55,13 @@ class WindowRunner:
         self.warnings: list[ScanWarning] = []
         self.name = model.name
         self.network = folded(model.network)
-        self._use(device)
+        try:
+            self._use(device)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            self.warn(*fall_back_warning(device))
+            self._use("cpu")
 
     def _use(self, device: str) -> None:
         self.device = device

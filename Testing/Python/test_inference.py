@@ -36,6 +36,7 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_step_mm,
 )
 from CovidLungQuantLib.lesions.probability import DECISION_CODE, LESION_MARGIN
+from CovidLungQuantLib.lesions.window_runner import WindowRunner, is_out_of_memory
 
 SPACING_MM = (3.0, 3.0, 3.0)
 
@@ -166,6 +167,79 @@ def test_no_memory_at_all_is_one_clear_error():
     hu, anatomy = small_scan()
     with pytest.raises(OutOfResourcesError, match="not enough memory"):
         segment_lesions(hu, SPACING_MM, anatomy, with_little_memory(0), "cpu")
+
+
+class SmallDevice:
+    """Stands for a device that has no room for an action; the CPU has."""
+
+    def __init__(self, search: inference._Search) -> None:
+        self.search = search
+        self.tried_on: list[str] = []
+
+    def action(self) -> str:
+        self.tried_on.append(self.search._device)
+        if self.search._device != "cpu":
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return "done"
+
+
+def test_what_is_done_to_voxels_is_done_on_the_cpu_where_the_gpu_has_no_room_and_it_says_so():
+    hu, anatomy = small_scan()
+    runner = WindowRunner(small_model(), "cpu", False)
+    search = inference._Search(hu, SPACING_MM, anatomy, runner)
+    search._device = "cuda"
+    device = SmallDevice(search)
+    assert search.where_memory_is(device.action) == "done"
+    assert device.tried_on == ["cuda", "cpu"]
+    assert [warning.code for warning in runner.warnings] == ["cpu_fallback"]
+    assert "CUDA device ran out of memory" in runner.warnings[0].message
+    search.find(lambda _fraction, _message: None, keep_probability=False)
+    labels = search.finished_labels(lambda: None)
+    assert np.array_equal(
+        labels, segment_lesions(hu, SPACING_MM, anatomy, small_model(), "cpu").labels
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.cuda.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+    ],
+)
+def test_every_way_of_saying_that_memory_ran_out_is_understood(error):
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_a_gpu_without_room_leaves_all_to_the_cpu_and_says_so(gpu):
+    if gpu != "cuda":
+        pytest.skip("only CUDA's memory can be limited")
+    hu, anatomy = small_scan()
+    expected = segment_lesions(hu, SPACING_MM, anatomy, small_model(), "cpu").labels
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(1e-6)
+    try:
+        result = segment_lesions(hu, SPACING_MM, anatomy, small_model(), gpu)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "cpu_fallback" in [warning.code for warning in result.warnings]
+    assert result.device == "cpu"
+    assert np.array_equal(result.labels, expected)
+
+
+def test_a_gpu_makes_the_label_map_of_the_cpu(gpu):
+    hu, anatomy = small_scan()
+    on_cpu, on_gpu = (
+        segment_lesions(hu, SPACING_MM, anatomy, small_model(), device, keep_probability=True)
+        for device in ("cpu", gpu)
+    )
+    inside = np.count_nonzero(anatomy.lungs)
+    assert np.count_nonzero(on_cpu.labels != on_gpu.labels) < 0.005 * inside
+    codes = [result.probability.astype(int) for result in (on_cpu, on_gpu)]
+    assert np.abs(codes[0] - codes[1]).max() <= 5
 
 
 def test_cancelling_between_batches_stops_the_run():
