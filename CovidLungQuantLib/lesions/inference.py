@@ -8,10 +8,9 @@ comes back once.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.ct import ScanWarning
-from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, CLASS_COUNT, GGO
 from CovidLungQuantLib.lesions.deciding import (
     can_be_lesion,
@@ -42,12 +41,7 @@ from CovidLungQuantLib.lesions.native_slices import (
     slices_loader,
 )
 from CovidLungQuantLib.lesions.preprocessing import in_plane_box
-from CovidLungQuantLib.lesions.window_runner import (
-    WindowRunner,
-    fall_back_warning,
-    is_out_of_memory,
-    no_memory,
-)
+from CovidLungQuantLib.lesions.window_runner import WindowRunner, is_out_of_memory
 from CovidLungQuantLib.progress import Poll, ProgressCallback, no_progress, polling
 
 Result = TypeVar("Result")
@@ -127,16 +121,21 @@ def segment_lesions(
         BadInputError: unknown or missing device, or the network's answer is not finite.
         OutOfResourcesError: memory ran out even for single windows on the CPU.
     """
-    search = _Search(hu, spacing_mm, anatomy, WindowRunner(model, choose_device(device), mirror))
-    with torch.inference_mode():
+    scan = _Scan(hu, spacing_mm, anatomy)
+
+    def segment(device: str) -> LesionSegmentation:
+        search = _Search(scan, WindowRunner(model, device, mirror))
         search.find(progress, keep_probability)
         labels = search.finished_labels(polling(progress, 1.0, "Joining lungs and lesions"))
         return LesionSegmentation(
             labels,
             tuple(search.runner.warnings),
-            search.runner.device,
+            device,
             None if search.codes is None else search.on_whole_scan(search.codes),
         )
+
+    result, warnings = _where_memory_is(segment, choose_device(device))
+    return replace(result, warnings=(*result.warnings, *warnings))
 
 
 def lesion_probabilities(
@@ -153,141 +152,126 @@ def lesion_probabilities(
         float16 (z, class, y, x), classes by their values in `labels.py`; background where the
         network did not look.
     """
-    search = _Search(hu, spacing_mm, anatomy, WindowRunner(model, choose_device(device), mirror))
     result = np.zeros((len(hu), CLASS_COUNT, *hu.shape[1:]), np.float16)
     result[:, BACKGROUND_VALUE] = 1.0
-    rows, columns = search.box.slices
-    with torch.inference_mode():
+    scan = _Scan(hu, spacing_mm, anatomy)
+
+    def fill(device: str) -> np.ndarray:
+        search = _Search(scan, WindowRunner(model, device, mirror))
+        rows, columns = search.box.slices
         for natives, planes in search.planes(no_progress):
             for native, plane in zip(natives, planes, strict=True):
                 drawn = drawn_on_box(plane[None], search.box)[0]
                 result[native][:, rows, columns] = drawn.half().cpu().numpy()
-    return result
+        return result
+
+    return _where_memory_is(fill, choose_device(device))[0]
+
+
+def _where_memory_is(
+    work: Callable[[str], Result], device: str
+) -> tuple[Result, tuple[ScanWarning, ...]]:
+    """What some work on a device gives: on the CPU, with a warning, if the device is too small.
+
+    Raises:
+        OutOfResourcesError: the computer's own memory ran out.
+    """
+    try:
+        with torch.inference_mode():
+            return work(device), ()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if device == "cpu":
+            raise OutOfResourcesError(
+                "There is not enough memory to run the network; close other programs and try again."
+            ) from error
+    # Only now, without the error, is nothing left that holds the device's memory.
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    result, _ = _where_memory_is(work, "cpu")
+    text = f"The {device.upper()} device ran out of memory; the network ran on the CPU."
+    return result, (ScanWarning("cpu_fallback", text),)
+
+
+class _Scan(NamedTuple):
+    """What lesions are looked for in; as of `segment_lesions`."""
+
+    hu: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    anatomy: LungAnatomy
 
 
 class _Search:
     """The scan and what is found in it, on the device where voxels are worked on."""
 
-    def __init__(
-        self,
-        hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        anatomy: LungAnatomy,
-        runner: WindowRunner,
-    ) -> None:
+    def __init__(self, scan: _Scan, runner: WindowRunner) -> None:
         self.runner = runner
-        self._scan = hu, anatomy, spacing_mm
         config = runner.network.config
-        self.box = in_plane_box(hu, anatomy.lungs, spacing_mm, config)
-        self._lungs_box = box_of_lungs(anatomy.lungs)
-        self._plan = plan_slices(len(hu), spacing_mm[2], self._lungs_box[0], config)
-        self.labels: Tensor | None = None
-        self.codes: Tensor | None = None
+        hu, spacing_mm, anatomy = scan
         # Not all that is done to voxels can be done on Apple's GPUs.
         self._device = "cuda" if runner.device == "cuda" else "cpu"
-        self.where_memory_is(self._bring)
-
-    def _bring(self) -> None:
-        """Have everything on the device."""
-        hu, anatomy, spacing_mm = self._scan
+        self._shape = hu.shape
         self._hu = as_tensor(hu).to(self._device)
-        self.region = lung_region(self._hu, anatomy, spacing_mm, self._lungs_box)
-        self._load_slices = slices_loader(
-            self._hu, self._plan, self.box, self.runner.network.config
-        )
-        if self.labels is not None:
-            self.labels = self.labels.to(self._device)
-        if self.codes is not None:
-            self.codes = self.codes.to(self._device)
-
-    def where_memory_is(self, action: Callable[[], Result]) -> Result:
-        """What an action gives that may be done again: on the CPU, if the device has no room.
-
-        Raises:
-            OutOfResourcesError: nor has the computer.
-        """
-        try:
-            return action()
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if self._device == "cpu":
-                raise no_memory() from error
-        self.runner.warn(*fall_back_warning(self._device))
-        self._device = "cpu"
-        self._bring()
-        torch.cuda.empty_cache()
-        return action()
+        lungs_box = box_of_lungs(anatomy.lungs)
+        self.box = in_plane_box(hu, anatomy.lungs, spacing_mm, config)
+        self.region = lung_region(self._hu, anatomy, spacing_mm, lungs_box)
+        self._plan = plan_slices(len(hu), spacing_mm[2], lungs_box[0], config)
+        self.labels = torch.zeros_like(self.region.lungs)
+        self.codes: Tensor | None = None
 
     def planes(self, progress: ProgressCallback) -> Iterator[tuple[list[int], Tensor]]:
         """Slices near the lungs and what the network says of them, as `native_planes`."""
-        batches = self.runner.run(
-            lambda indices, device: self._load_slices(indices, device),
-            self._plan.windows,
-            self._plan.targets,
-            progress,
-        )
+        load = slices_loader(self._hu, self._plan, self.box, self.runner.network.config)
+        batches = self.runner.run(load, self._plan.windows, self._plan.targets, progress)
         return native_planes(batches, self._plan)
 
     def find(self, progress: ProgressCallback, keep_probability: bool) -> None:
         """Let the network decide each voxel of the region; fills `labels`, and `codes` if asked."""
-        self.labels = torch.zeros_like(self.region.lungs)
-        self.codes = torch.zeros_like(self.region.lungs) if keep_probability else None
+        if keep_probability:
+            self.codes = torch.zeros_like(self.region.lungs)
         first = self.region.box[0].start
+        step = SLICES_AT_ONCE[self._device]
         for natives, planes in self.planes(progress):
-            places = [native - first for native in natives]
-            worth = [0 <= place < len(self.region.lungs) for place in places]
+            places = torch.tensor(natives) - first
+            worth = (places >= 0) & (places < len(self.labels))
             if not keep_probability:
-                possible = can_be_lesion(planes).tolist()
-                worth = [here and found for here, found in zip(worth, possible, strict=True)]
-            chosen = [place for place, is_worth in enumerate(worth) if is_worth]
-            step = SLICES_AT_ONCE[self._device]
-            for start in range(0, len(chosen), step):
-                some = chosen[start : start + step]
-                self.where_memory_is(
-                    functools.partial(self._decide, [places[one] for one in some], planes[some])
-                )
+                worth &= can_be_lesion(planes).cpu()
+            for some in torch.nonzero(worth).flatten().split(step):
+                if len(some):
+                    self._decide(places[some].tolist(), planes[some.to(planes.device)])
 
     def _decide(self, places: list[int], planes: Tensor) -> None:
         """Fill some slices of the region, of which the network says `planes`."""
-        assert self.labels is not None
-        inside, seen = _common_part(self.region.box[1:], self.box.slices)
+        (rows, columns), seen = _common_part(self.region.box[1:], self.box.slices)
         drawn = drawn_on_box(planes.to(self._device), self.box)[:, :, seen[0], seen[1]]
         decided = decide_labels(drawn, class_axis=1)
-        self.labels[places, inside[0], inside[1]] = decided
+        self.labels[places, rows, columns] = decided
         if self.codes is not None:
             lesion, other = lesion_and_other(drawn, class_axis=1)
             codes = probability_codes(lesion, other, decided >= GGO.value)
-            self.codes[places, inside[0], inside[1]] = codes
+            self.codes[places, rows, columns] = codes
 
     def finished_labels(self, poll: Poll) -> np.ndarray:
-        """The label map of the whole scan."""
-
-        def finish() -> np.ndarray:
-            assert self.labels is not None
-            # A copy, so that it can be done again elsewhere.
-            labels = self.labels.clone() if self._device != "cpu" else self.labels
-            return self.on_whole_scan(finished_labels(labels, self.region, poll))
-
-        return self.where_memory_is(finish)
+        """The label map of the whole scan; once only."""
+        return self.on_whole_scan(finished_labels(self.labels, self.region, poll))
 
     def on_whole_scan(self, values: Tensor) -> np.ndarray:
         """Values of the region as an array of the whole scan."""
-        return self.region.on_whole_scan(values, self._scan[0].shape)
+        return self.region.on_whole_scan(values, self._shape)
 
 
 def _common_part(
-    first: tuple[slice, ...], second: tuple[slice, ...]
+    one: tuple[slice, ...], other: tuple[slice, ...]
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """What two ranges have in common on each axis, counted from the start of either."""
-    parts = [
-        (max(one.start, other.start), max(one.start, other.start, min(one.stop, other.stop)))
-        for one, other in zip(first, second, strict=True)
-    ]
-    return tuple(
-        tuple(
-            slice(start - box.start, stop - box.start)
-            for (start, stop), box in zip(parts, boxes, strict=True)
+    """What two boxes have in common, counted from the start of either."""
+    starts = [max(a.start, b.start) for a, b in zip(one, other, strict=True)]
+    stops = [min(a.stop, b.stop) for a, b in zip(one, other, strict=True)]
+
+    def within(box: tuple[slice, ...]) -> tuple[slice, ...]:
+        return tuple(
+            slice(start - part.start, max(start, stop) - part.start)
+            for start, stop, part in zip(starts, stops, box, strict=True)
         )
-        for boxes in (first, second)
-    )  # type: ignore[return-value]
+
+    return within(one), within(other)

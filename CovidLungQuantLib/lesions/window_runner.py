@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from CovidLungQuantLib.ct import ScanWarning
-from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
+from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel
 from CovidLungQuantLib.lesions.networks.blocks import class_probabilities
 from CovidLungQuantLib.models.folding import folded, memory_layout
@@ -31,21 +31,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def fall_back_warning(device: str) -> tuple[str, str]:
-    """Code and text of the warning that a device was too small."""
-    return (
-        "cpu_fallback",
-        f"The {device.upper()} device ran out of memory; the rest was worked out on the CPU.",
-    )
-
-
-def no_memory() -> OutOfResourcesError:
-    """The error where the computer itself has too little."""
-    return OutOfResourcesError(
-        "There is not enough memory to run the network; close other programs and try again."
-    )
-
-
 class WindowRunner:
     """Runs windows in batches, seeing each slice once and forgetting it when passed."""
 
@@ -54,25 +39,11 @@ class WindowRunner:
         self.mirror = mirror
         self.warnings: list[ScanWarning] = []
         self.name = model.name
-        self.network = folded(model.network)
-        try:
-            self._use(device)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            self.warn(*fall_back_warning(device))
-            self._use("cpu")
-
-    def _use(self, device: str) -> None:
+        self.network = folded(model.network).to(device)
         self.device = device
         self.batch_size = WINDOWS_PER_BATCH[device]
-        self.network.to(device)
-        self._forget()
-
-    def _forget(self) -> None:
         self._seen = _SeenSlices()
 
-    @torch.inference_mode()
     def run(
         self,
         load_slices: LoadSlices,
@@ -80,7 +51,7 @@ class WindowRunner:
         targets: list[int],
         progress: ProgressCallback,
     ) -> Iterator[tuple[list[int], Tensor]]:
-        """Yield batches of targets and their probabilities, in order.
+        """Yield batches of targets and their probabilities, in order; under inference mode.
 
         Args:
             load_slices: what the network sees of some working slices, float32 (slices,
@@ -91,6 +62,10 @@ class WindowRunner:
 
         Yields:
             targets, and float32 (targets, classes, size, size) on `device`.
+
+        Raises:
+            BadInputError: the network's answer is not finite.
+            MemoryError, RuntimeError: memory ran out for a single window (`is_out_of_memory`).
         """
         done = 0
         while done < len(targets):
@@ -98,24 +73,25 @@ class WindowRunner:
             poll = polling(progress, done / len(targets), message)
             batch = targets[done : done + self.batch_size]
             try:
-                with polled(self.network, poll):  # type: ignore[arg-type]  # it is a Module
+                with polled(self.network, poll):
                     probabilities = self._run_batch(load_slices, windows[batch])
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
+                if self.batch_size == 1 or not is_out_of_memory(error):
                     raise
-                self._use_less_memory(error)
+                self._use_less_memory()
                 continue
             self._check_finite(probabilities)
             yield batch, probabilities
             done += len(batch)
 
     def _run_batch(self, load_slices: LoadSlices, windows: np.ndarray) -> Tensor:
-        with torch.autocast(self.device, dtype=torch.float16, enabled=self.device == "cuda"):
-            places = self._see(windows, load_slices)
-            probabilities = [
-                class_probabilities(self.network.attend(seen, places).logits)
+        places = self._see(windows, load_slices)
+        with self._precision():
+            logits = [
+                self.network.attend(seen, places).logits
                 for seen in self._seen.views(self.network.Seen)
             ]
+        probabilities = [class_probabilities(each) for each in logits]
         if self.mirror:
             plain, mirrored = probabilities
             return (plain + mirrored.flip(-1)) / 2.0
@@ -132,8 +108,13 @@ class WindowRunner:
             some = new[start : start + self.batch_size]
             slices = load_slices(some, self.device)
             views = [slices, slices.flip(-1)] if self.mirror else [slices]
-            self._seen.keep(some, [self.network.see_slices(view) for view in views])
+            with self._precision():
+                self._seen.keep(some, [self.network.see_slices(view) for view in views])
         return torch.from_numpy(self._seen.places(windows)).to(self.device)
+
+    def _precision(self) -> torch.autocast:
+        """Half of it on CUDA, for the network alone."""
+        return torch.autocast(self.device, dtype=torch.float16, enabled=self.device == "cuda")
 
     def _check_finite(self, probabilities: Tensor) -> None:
         # NaN compares as false, which would pass for normal lung. One sum finds it anywhere.
@@ -143,24 +124,15 @@ class WindowRunner:
                 "choose another model."
             )
 
-    def _use_less_memory(self, error: Exception) -> None:
-        """Halve the batch; from a single window on, go to the CPU; there, give up."""
-        self._forget()
+    def _use_less_memory(self) -> None:
+        """Halve the batch, and say so once."""
+        self._seen = _SeenSlices()
         if self.device == "cuda":
             torch.cuda.empty_cache()
-        if self.batch_size > 1:
-            self.batch_size //= 2
-            self.warn("smaller_batches", "Memory was short, so the network ran in smaller batches.")
-        elif self.device != "cpu":
-            self.warn(*fall_back_warning(self.device))
-            self._use("cpu")
-        else:
-            raise no_memory() from error
-
-    def warn(self, code: str, message: str) -> None:
-        """Tell the user, once."""
-        if all(warning.code != code for warning in self.warnings):
-            self.warnings.append(ScanWarning(code, message))
+        self.batch_size //= 2
+        if not self.warnings:
+            text = "Memory was short, so the network ran in smaller batches."
+            self.warnings.append(ScanWarning("smaller_batches", text))
 
 
 class _SeenSlices:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from small_model import small_model
 
 from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
@@ -21,10 +22,12 @@ from CovidLungQuantLib.lesions.joining import (
     LESION_REACH_MM,
     as_tensor,
     box_of_lungs,
+    finished_labels,
     joined_with_lungs,
     lung_region,
     reconcile,
 )
+from CovidLungQuantLib.lesions.kinds import classify_by_density
 from CovidLungQuantLib.lesions.networks.blocks import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     body_box,
@@ -36,7 +39,7 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_step_mm,
 )
 from CovidLungQuantLib.lesions.probability import DECISION_CODE, LESION_MARGIN
-from CovidLungQuantLib.lesions.window_runner import WindowRunner, is_out_of_memory
+from CovidLungQuantLib.lesions.window_runner import is_out_of_memory
 
 SPACING_MM = (3.0, 3.0, 3.0)
 
@@ -169,35 +172,28 @@ def test_no_memory_at_all_is_one_clear_error():
         segment_lesions(hu, SPACING_MM, anatomy, with_little_memory(0), "cpu")
 
 
-class SmallDevice:
-    """Stands for a device that has no room for an action; the CPU has."""
+def test_what_a_gpu_has_no_room_for_is_done_on_the_cpu_and_a_warning_says_so():
+    tried_on = []
 
-    def __init__(self, search: inference._Search) -> None:
-        self.search = search
-        self.tried_on: list[str] = []
-
-    def action(self) -> str:
-        self.tried_on.append(self.search._device)
-        if self.search._device != "cpu":
+    def work(device: str) -> str:
+        tried_on.append(device)
+        if device != "cpu":
             raise torch.cuda.OutOfMemoryError("out of memory")
         return "done"
 
+    result, warnings = inference._where_memory_is(work, "mps")
+    assert result == "done" and tried_on == ["mps", "cpu"]
+    assert [warning.code for warning in warnings] == ["cpu_fallback"]
+    assert "MPS device ran out of memory" in warnings[0].message
+    assert inference._where_memory_is(work, "cpu") == ("done", ())
 
-def test_what_is_done_to_voxels_is_done_on_the_cpu_where_the_gpu_has_no_room_and_it_says_so():
-    hu, anatomy = small_scan()
-    runner = WindowRunner(small_model(), "cpu", False)
-    search = inference._Search(hu, SPACING_MM, anatomy, runner)
-    search._device = "cuda"
-    device = SmallDevice(search)
-    assert search.where_memory_is(device.action) == "done"
-    assert device.tried_on == ["cuda", "cpu"]
-    assert [warning.code for warning in runner.warnings] == ["cpu_fallback"]
-    assert "CUDA device ran out of memory" in runner.warnings[0].message
-    search.find(lambda _fraction, _message: None, keep_probability=False)
-    labels = search.finished_labels(lambda: None)
-    assert np.array_equal(
-        labels, segment_lesions(hu, SPACING_MM, anatomy, small_model(), "cpu").labels
-    )
+
+def test_other_faults_of_a_gpu_are_not_taken_for_a_lack_of_memory():
+    def work(device: str) -> None:
+        raise RuntimeError(f"{device} error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        inference._where_memory_is(work, "cuda")
 
 
 @pytest.mark.parametrize(
@@ -228,6 +224,28 @@ def test_a_gpu_without_room_leaves_all_to_the_cpu_and_says_so(gpu):
     assert "cpu_fallback" in [warning.code for warning in result.warnings]
     assert result.device == "cpu"
     assert np.array_equal(result.labels, expected)
+
+
+def test_lungs_and_lesions_are_joined_on_a_gpu_as_on_the_cpu_voxel_by_voxel(gpu):
+    if gpu != "cuda":
+        pytest.skip("on other GPUs the CPU joins them")
+    hu, anatomy = small_scan()
+    random = np.random.default_rng(1)
+    # Blobs of every label, and dense lung beside some of them.
+    waves = ndimage.gaussian_filter(random.normal(size=hu.shape), 2.0)
+    network = np.digitize(waves, np.quantile(waves, [0.3, 0.6, 0.8])).astype(np.uint8)
+    hu[:, 30:60, 20:40] = 30
+    spacing_mm = (1.0, 1.1, 3.0)
+    lungs_box = box_of_lungs(anatomy.lungs)
+    joined = []
+    for device in ("cpu", gpu):
+        region = lung_region(as_tensor(hu).to(device), anatomy, spacing_mm, lungs_box)
+        labels = as_tensor(network[region.box].copy()).to(device)
+        joined.append(region.on_whole_scan(finished_labels(labels, region), hu.shape))
+    assert set(np.unique(joined[0])) == {0, 1, 2, 3}
+    assert np.array_equal(*joined)
+    divided = [classify_by_density(joined[0], hu, spacing_mm, device=each) for each in ("cpu", gpu)]
+    assert np.count_nonzero(divided[0] != divided[1]) <= 3
 
 
 def test_a_gpu_makes_the_label_map_of_the_cpu(gpu):
