@@ -17,6 +17,7 @@ from CovidLungQuantLib.lesions.masks import (
     dilated,
     disc,
     eroded,
+    has_any,
     opened,
     slabs,
     sums_in_rectangles,
@@ -56,15 +57,17 @@ def dense_lung_beside_lesions(
     """
     found = torch.zeros_like(lungs)
     box = box_of(lungs)
-    if box is None or not bool(lesion.any()):
+    if box is None or not has_any(lesion):
         return found
     poll()
-    lesion = lesion[box]
-    dense = _dense_parts(hu[box], lungs[box] & ~lesion, spacing_mm, poll)
+    dense = torch.zeros_like(lungs)
+    dense[box] = _dense_parts(hu[box], lungs[box] & ~lesion[box], spacing_mm, poll)
+    box = box_of(dense)
+    if box is None:
+        return found
+    dense, lesion = dense[box].contiguous(), lesion[box]
     voxels, part = connected_parts(dense)
     poll()
-    if len(voxels) == 0:
-        return found
     masks = _near_and_border(lesion, dense, spacing_mm, poll)
     near, border = (mask.flatten()[voxels] for mask in masks)
     border_size = torch.bincount(part[border], minlength=len(voxels))
@@ -84,7 +87,7 @@ def _near_and_border(
     square = np.ones((3, 3), bool)
     near, border = torch.zeros_like(lesion), torch.zeros_like(dense)
     for slab in slabs(dense):
-        if bool(dense[slab].any()):
+        if has_any(dense[slab]):
             poll()
             near[slab] = dilated(lesion[slab], around)
             border[slab] = dense[slab] & ~eroded(dense[slab], square)
@@ -102,7 +105,7 @@ def _dense_parts(
         poll()
         sums = sums_in_rectangles(hu[slab].float().clamp_(max=HIGHEST_HU), (rows, columns))
         candidate = (sums > DENSE_HU * rows * columns) & where[slab]
-        if bool(candidate.any()):
+        if has_any(candidate):
             dense[slab] = opened(candidate, fitting)
     return dense
 

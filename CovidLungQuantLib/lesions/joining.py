@@ -18,7 +18,7 @@ from CovidLungQuantLib.labels import (
     NORMAL_LUNG,
 )
 from CovidLungQuantLib.lesions.consolidation import DENSE_HU, dense_lung_beside_lesions
-from CovidLungQuantLib.lesions.masks import Box, slabs, within_reach
+from CovidLungQuantLib.lesions.masks import Box, has_any, slabs, within_reach
 from CovidLungQuantLib.progress import Poll, no_poll
 
 # A lesion that hides the lung's edge may reach this far beyond the lungs found beforehand.
@@ -128,12 +128,15 @@ def finished_labels(network_labels: Tensor, region: LungRegion, poll: Poll = no_
     overlooked = dense_lung_beside_lesions(
         region.hu, region.lungs > 0, labels >= GGO.value, region.spacing_mm, poll
     )
-    poll()
-    labels.masked_fill_(overlooked, HIGH_OPACITY.value)
-    if region.decisions is not None:
-        # Lung without air is high opacity, whatever the network made of it.
-        airless = (region.decisions == AIRLESS_LUNG.value) & (region.hu > DENSE_HU)
-        labels.masked_fill_(airless, HIGH_OPACITY.value)
+    for slab in slabs(labels):
+        poll()
+        dense = overlooked[slab]
+        if region.decisions is not None:
+            # Lung without air is high opacity, whatever the network made of it.
+            airless = region.decisions[slab] == AIRLESS_LUNG.value
+            dense = dense | (airless & (region.hu[slab] > DENSE_HU))
+        if has_any(dense):
+            labels[slab].masked_fill_(dense, HIGH_OPACITY.value)
     return labels
 
 
@@ -162,15 +165,14 @@ def reconcile(network_labels: Tensor, region: LungRegion, poll: Poll = no_poll) 
         labels = network_labels[slab]
         lungs = region.lungs[slab] > 0
         lesion = labels >= GGO.value
-        keep = lesion & lungs
-        beyond = lesion & ~lungs
-        if bool(beyond.any()):
-            beyond &= region.body[slab] & ~region.airways[slab]
+        joined = lungs.to(torch.uint8) * NORMAL_LUNG.value
+        if has_any(lesion):
+            beyond = lesion & ~lungs & region.body[slab] & ~region.airways[slab]
             if region.decisions is not None:
                 beyond &= region.decisions[slab] != LEFT_OUT.value
-            keep |= beyond & _on_voxels(near, slab, steps, labels.shape)
-        normal = lungs.to(torch.uint8) * NORMAL_LUNG.value
-        network_labels[slab] = torch.where(keep, labels, normal)
+            beyond &= _on_voxels(near, slab, steps, labels.shape)
+            joined = torch.where(beyond | (lesion & lungs), labels, joined)
+        network_labels[slab] = joined
     return network_labels
 
 
