@@ -18,7 +18,7 @@ from CovidLungQuantLib.measures.measurements import Measurements, measurements_f
 from CovidLungQuantLib.measures.structures import STRUCTURES, structure_mask
 from CovidLungQuantLib.measures.volumes import LabelHistograms, label_histograms
 
-# Lung drawn this far from any known lung takes its region from the whole map, which is slower.
+# Lung that is drawn takes its region from known lung this near, or twice as far, and so on.
 _SEARCH_MARGIN_VOXELS = 10
 # np.bincount makes eight bytes of each.
 _VOXELS_AT_ONCE = 1 << 22
@@ -130,17 +130,11 @@ class RunningCount:
             return
         self._added = np.concatenate([self._added, new])
         positions = np.unravel_index(new, labels.shape)
-        box = tuple(
-            slice(
-                max(int(index.min()) - _SEARCH_MARGIN_VOXELS, 0),
-                int(index.max()) + _SEARCH_MARGIN_VOXELS + 1,
-            )
-            for index in positions
-        )
-        if not self._regions[box].any():
-            box = (slice(None),) * 3
-        offsets = [part.start or 0 for part in box]
-        inside = tuple(index - offset for index, offset in zip(positions, offsets, strict=True))
+        box, margin = _box_around(positions, _SEARCH_MARGIN_VOXELS), _SEARCH_MARGIN_VOXELS
+        while not self._regions[box].any() and margin < max(labels.shape):
+            margin *= 2
+            box = _box_around(positions, margin)
+        inside = tuple(index - part.start for index, part in zip(positions, box, strict=True))
         nearest = _nearest_values(self._regions[box], self._spacing_mm)
         self._regions.reshape(-1)[new] = nearest[inside]
 
@@ -190,6 +184,14 @@ def _pair_counts(machine: np.ndarray, labels: np.ndarray) -> np.ndarray:
         codes = machine[chunk].astype(np.uint8) * np.uint8(CLASS_COUNT) + labels[chunk]
         counts += np.bincount(codes, minlength=CLASS_COUNT**2)
     return counts.reshape(CLASS_COUNT, CLASS_COUNT)
+
+
+def _box_around(positions: tuple[np.ndarray, ...], margin: int) -> tuple[slice, ...]:
+    """Slices around some voxels, `margin` wider on every side."""
+    return tuple(
+        slice(max(int(index.min()) - margin, 0), int(index.max()) + margin + 1)
+        for index in positions
+    )
 
 
 def _nearest_values(values: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
