@@ -130,13 +130,27 @@ class RunningCount:
             return
         self._added = np.concatenate([self._added, new])
         positions = np.unravel_index(new, labels.shape)
-        box, margin = _box_around(positions, _SEARCH_MARGIN_VOXELS), _SEARCH_MARGIN_VOXELS
-        while not self._regions[box].any() and margin < max(labels.shape):
-            margin *= 2
-            box = _box_around(positions, margin)
-        inside = tuple(index - part.start for index, part in zip(positions, box, strict=True))
-        nearest = _nearest_values(self._regions[box], self._spacing_mm)
+        box, step = self._box_with_regions(positions)
+        inside = tuple(
+            (index - part.start) // step for index, part in zip(positions, box, strict=True)
+        )
+        nearest = _nearest_values(self._regions[box], tuple(step * mm for mm in self._spacing_mm))
         self._regions.reshape(-1)[new] = nearest[inside]
+
+    def _box_with_regions(self, positions: tuple[np.ndarray, ...]) -> tuple[tuple[slice, ...], int]:
+        """Slices around some voxels that hold known lung, and their step."""
+        margin, step = _SEARCH_MARGIN_VOXELS, 1
+        while True:
+            box = tuple(
+                slice(max(int(index.min()) - margin, 0), int(index.max()) + margin + 1, step)
+                for index in positions
+            )
+            if margin >= max(self._regions.shape) or self._regions[box].any():
+                return box, step
+            # Far away a few voxels more or less hardly matter; nothing is missed in the end.
+            margin *= 2
+            is_far = margin < max(self._regions.shape)
+            step = margin // (2 * _SEARCH_MARGIN_VOXELS) if is_far else 1
 
     def _move(self, changed: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
         """Move the changed voxels within the counts."""
@@ -186,15 +200,7 @@ def _pair_counts(machine: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return counts.reshape(CLASS_COUNT, CLASS_COUNT)
 
 
-def _box_around(positions: tuple[np.ndarray, ...], margin: int) -> tuple[slice, ...]:
-    """Slices around some voxels, `margin` wider on every side."""
-    return tuple(
-        slice(max(int(index.min()) - margin, 0), int(index.max()) + margin + 1)
-        for index in positions
-    )
-
-
-def _nearest_values(values: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+def _nearest_values(values: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray:
     """Fill the zeros of an array (z, y, x) with the nearest value."""
     from scipy.ndimage import distance_transform_edt
 
