@@ -315,7 +315,14 @@ def _find_lesions(
     )
     poll = polling(progress, 1.0, "Telling GGO from high opacity")
     kinds = tell_kinds_apart(
-        lesions.labels, upright.hu, spacing_mm, anatomy, options.kinds, options.artery_hu, poll
+        lesions.labels,
+        upright.hu,
+        spacing_mm,
+        anatomy,
+        options.kinds,
+        options.artery_hu,
+        poll,
+        lesions.device,
     )
     return lesions, kinds
 

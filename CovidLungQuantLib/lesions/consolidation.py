@@ -8,9 +8,20 @@ network are therefore lesion too. Large vessels are as dense, but do not border 
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import torch
+from torch import Tensor
 
-from CovidLungQuantLib.anatomy.morphology import bounding_box
+from CovidLungQuantLib.lesions.masks import (
+    box_of,
+    connected_parts,
+    dilated,
+    disc,
+    eroded,
+    has_any,
+    opened,
+    slabs,
+    sums_in_rectangles,
+)
 from CovidLungQuantLib.progress import Poll, no_poll
 
 # A part is dense where the mean over a square of DENSITY_SQUARE_MM is above DENSE_HU; parts
@@ -26,12 +37,12 @@ HIGHEST_HU = 200
 
 
 def dense_lung_beside_lesions(
-    hu: np.ndarray,
-    lungs: np.ndarray,
-    lesion: np.ndarray,
+    hu: Tensor,
+    lungs: Tensor,
+    lesion: Tensor,
     spacing_mm: tuple[float, float, float],
     poll: Poll = no_poll,
-) -> np.ndarray:
+) -> Tensor:
     """Dense parts of the lungs that border on lesions.
 
     Args:
@@ -42,63 +53,63 @@ def dense_lung_beside_lesions(
         poll: called between slices and steps; may raise `Cancelled`.
 
     Returns:
-        bool (z, y, x), without voxels of `lesion`.
+        bool (z, y, x) on the same device, without voxels of `lesion`.
     """
-    found = np.zeros(hu.shape, bool)
-    if not (lungs.any() and lesion.any()):
+    found = torch.zeros_like(lungs)
+    box = box_of(lungs)
+    if box is None or not has_any(lesion):
         return found
-    box = bounding_box(lungs)
-    dense = _dense_parts(hu[box], lungs[box] & ~lesion[box], spacing_mm, poll)
-    parts, count = ndimage.label(dense)
     poll()
-    if count == 0:
+    dense = torch.zeros_like(lungs)
+    dense[box] = _dense_parts(hu[box], lungs[box] & ~lesion[box], spacing_mm, poll)
+    box = box_of(dense)
+    if box is None:
         return found
-    near, border = _near_and_border(lesion[box], dense, spacing_mm, poll)
-    border_size = np.bincount(parts[border], minlength=count + 1)
-    bordering = np.bincount(parts[border & near], minlength=count + 1)
+    dense, lesion = dense[box].contiguous(), lesion[box]
+    voxels, part = connected_parts(dense)
     poll()
-    kept = bordering >= np.maximum(1.0, BORDERING_SHARE * border_size)
-    kept[0] = False
-    found[box] = kept[parts]
+    masks = _near_and_border(lesion, dense, spacing_mm, poll)
+    near, border = (mask.flatten()[voxels] for mask in masks)
+    border_size = torch.bincount(part[border], minlength=len(voxels))
+    bordering = torch.bincount(part[border & near], minlength=len(voxels))
+    poll()
+    kept = bordering >= (BORDERING_SHARE * border_size.double()).clamp(min=1.0)
+    dense.view(-1)[voxels] = kept[part]
+    found[box] = dense
     return found
 
 
 def _near_and_border(
-    lesion: np.ndarray, dense: np.ndarray, spacing_mm: tuple[float, float, float], poll: Poll
-) -> tuple[np.ndarray, np.ndarray]:
-    """What is near a lesion, and the border of the dense parts; slice by slice."""
-    disc = _disc(NEAR_MM, spacing_mm)[0]
-    near, border = np.zeros_like(lesion), np.zeros_like(dense)
-    for index in np.flatnonzero(dense.any(axis=(1, 2))):
-        poll()
-        near[index] = ndimage.binary_dilation(lesion[index], disc)
-        border[index] = dense[index] & ~ndimage.binary_erosion(dense[index], np.ones((3, 3), bool))
+    lesion: Tensor, dense: Tensor, spacing_mm: tuple[float, float, float], poll: Poll
+) -> tuple[Tensor, Tensor]:
+    """What is near a lesion, and the border of the dense parts, where there are such parts."""
+    around = disc(NEAR_MM, spacing_mm[1], spacing_mm[0])
+    square = np.ones((3, 3), bool)
+    near, border = torch.zeros_like(lesion), torch.zeros_like(dense)
+    for slab in slabs(dense):
+        if has_any(dense[slab]):
+            poll()
+            near[slab] = dilated(lesion[slab], around)
+            border[slab] = dense[slab] & ~eroded(dense[slab], square)
     return near, border
 
 
 def _dense_parts(
-    hu: np.ndarray, where: np.ndarray, spacing_mm: tuple[float, float, float], poll: Poll
-) -> np.ndarray:
+    hu: Tensor, where: Tensor, spacing_mm: tuple[float, float, float], poll: Poll
+) -> Tensor:
     """Dense parts inside `where`, without narrow ones; slice by slice."""
-    size = [_odd(DENSITY_SQUARE_MM / spacing) for spacing in (spacing_mm[1], spacing_mm[0])]
-    disc = _disc(NARROW_MM, spacing_mm)[0]
-    dense = np.zeros(hu.shape, bool)
-    for index in np.flatnonzero(where.any(axis=(1, 2))):
+    rows, columns = (_odd(DENSITY_SQUARE_MM / spacing_mm[axis]) for axis in (1, 0))
+    fitting = disc(NARROW_MM, spacing_mm[1], spacing_mm[0])
+    dense = torch.zeros_like(where)
+    for slab in slabs(where):
         poll()
-        clipped = np.minimum(hu[index], HIGHEST_HU).astype(np.float32)
-        candidate = (ndimage.uniform_filter(clipped, size) > DENSE_HU) & where[index]
-        if candidate.any():
-            dense[index] = ndimage.binary_opening(candidate, disc)
+        sums = sums_in_rectangles(hu[slab].float().clamp_(max=HIGHEST_HU), (rows, columns))
+        candidate = (sums > DENSE_HU * rows * columns) & where[slab]
+        if has_any(candidate):
+            dense[slab] = opened(candidate, fitting)
     return dense
 
 
 def _odd(length: float) -> int:
     """The odd number nearest to `length`: an even filter would move the picture."""
     return 2 * int(length / 2) + 1
-
-
-def _disc(radius_mm: float, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """Disc in the slice plane, bool (1, y, x)."""
-    rows, columns = (int(radius_mm / spacing) for spacing in (spacing_mm[1], spacing_mm[0]))
-    y, x = np.ogrid[-rows : rows + 1, -columns : columns + 1]
-    return ((y * spacing_mm[1]) ** 2 + (x * spacing_mm[0]) ** 2 <= radius_mm**2)[None]

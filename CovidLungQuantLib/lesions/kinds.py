@@ -96,6 +96,7 @@ def tell_kinds_apart(
     kinds: str = DENSITY,
     artery_hu: float | None = None,
     poll: Poll = no_poll,
+    device: str = "cpu",
 ) -> KindsResult:
     """Relabel the lesions by the chosen rule.
 
@@ -107,6 +108,7 @@ def tell_kinds_apart(
         kinds: one of `KIND_CHOICES`.
         artery_hu: the pulmonary artery's density where the user knows it; None measures it.
         poll: called between slices and steps; may raise `Cancelled`.
+        device: where the lesions were found; a "cuda" device does this, too.
 
     Raises:
         BadInputError: unknown `kinds`, or an `artery_hu` that cannot be or is not used.
@@ -117,10 +119,11 @@ def tell_kinds_apart(
         return KindsResult(labels, f"{text}.")
     text += f"; compared is the mean of the lesion over {SMOOTHING_MM:.0f} mm in its slice"
     if kinds == DENSITY:
-        return KindsResult(classify_by_density(labels, hu, spacing_mm, poll=poll), f"{text}.")
+        relabelled = classify_by_density(labels, hu, spacing_mm, poll=poll, device=device)
+        return KindsResult(relabelled, f"{text}.")
     if kinds == THRESHOLDS:
         relabelled = classify_by_density(
-            labels, hu, spacing_mm, lesion_above_hu=LESION_ABOVE_HU, poll=poll
+            labels, hu, spacing_mm, lesion_above_hu=LESION_ABOVE_HU, poll=poll, device=device
         )
         return KindsResult(
             relabelled, f"{text}. What is as dark as normal lung is not counted as lesion."
@@ -138,7 +141,7 @@ def tell_kinds_apart(
     threshold_hu = artery_hu - ARTERY_MARGIN_HU
     numbers = f"pulmonary artery {artery_hu:.0f} HU ({origin}), threshold {threshold_hu:.0f} HU"
     return KindsResult(
-        classify_by_density(labels, hu, spacing_mm, threshold_hu, poll=poll),
+        classify_by_density(labels, hu, spacing_mm, threshold_hu, poll=poll, device=device),
         f"{text}; {numbers.replace('-', '−')}.",
         warnings,
     )
@@ -151,6 +154,7 @@ def classify_by_density(
     high_opacity_above_hu: float = HIGH_OPACITY_ABOVE_HU,
     lesion_above_hu: float = -math.inf,
     poll: Poll = no_poll,
+    device: str = "cpu",
 ) -> np.ndarray:
     """Make each lesion voxel high opacity, GGO or (below `lesion_above_hu`) normal lung.
 
@@ -161,21 +165,39 @@ def classify_by_density(
         high_opacity_above_hu: of the smoothed density; see the top of this file.
         lesion_above_hu: likewise; by default every lesion voxel remains lesion.
         poll: called before each slice; may raise `Cancelled`.
+        device: "cuda" works there, as far as its memory goes, anything else on the CPU.
 
     Returns:
         uint8 (z, y, x): `labels` with lesions relabelled, all else as it was.
     """
     size = smoothing_voxels(spacing_mm)
+    if device == "cuda":
+        # Whoever corrects a result needs no PyTorch.
+        from CovidLungQuantLib.lesions.kinds_on_gpu import classify_on_gpu
+        from CovidLungQuantLib.lesions.window_runner import is_out_of_memory
+
+        try:
+            return classify_on_gpu(
+                labels, hu, size, high_opacity_above_hu, lesion_above_hu, device, poll
+            )
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+    margins = tuple(voxels // 2 for voxels in size)
     relabelled = labels.copy()
-    for index in np.flatnonzero(is_lesion(labels).any(axis=(1, 2))):
+    for index, plane in enumerate(labels):
+        if plane.max() < GGO.value:
+            continue
         poll()
-        lesion = is_lesion(labels[index])
+        # What lies farther from a lesion than the filter reaches has no part in it.
+        box = bounding_box(is_lesion(plane), margins)
+        lesion = is_lesion(plane[box])
         weight = ndimage.uniform_filter(lesion.astype(np.float32), size)
-        total = ndimage.uniform_filter(np.where(lesion, hu[index], 0).astype(np.float32), size)
+        total = ndimage.uniform_filter(np.where(lesion, hu[index][box], np.float32(0)), size)
         mean_hu = total[lesion] / weight[lesion]
         kind = np.where(mean_hu > high_opacity_above_hu, HIGH_OPACITY.value, GGO.value)
         kind[mean_hu < lesion_above_hu] = NORMAL_LUNG.value
-        relabelled[index][lesion] = kind
+        relabelled[index][box][lesion] = kind
     return relabelled
 
 

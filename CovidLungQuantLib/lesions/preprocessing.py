@@ -8,10 +8,13 @@ as they are. A window then takes the working slices nearest to −15, −12 … 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import ndimage
+from torch import Tensor
 
 from CovidLungQuantLib.models.network import LUNG_CROP, LesionNetworkConfig
 
@@ -127,23 +130,23 @@ def group_centres(slice_count: int, group_size: int) -> np.ndarray:
 
 
 def working_slice(
-    hu: np.ndarray, bounds: tuple[int, int], box: InPlaneBox, config: LesionNetworkConfig
-) -> np.ndarray:
+    hu: Tensor, bounds: tuple[int, int], box: InPlaneBox, config: LesionNetworkConfig
+) -> Tensor:
     """One working slice: averaged, cropped, resized, scaled.
 
     Args:
-        hu: int16 (z, y, x).
+        hu: int16 (z, y, x), on any device.
         bounds: first and past-the-last native slice.
         box: in-plane crop.
         config: gives the working size and HU window.
 
     Returns:
-        float32 (working_size, working_size) in 0…1.
+        float32 (working_size, working_size) in 0…1, on the same device.
     """
     rows, columns = box.slices
     low, high = config.hu_window
-    group = np.clip(hu[bounds[0] : bounds[1], rows, columns].astype(np.float32), low, high)
-    scaled = (group.mean(axis=0) - low) / (high - low)
+    group = hu[bounds[0] : bounds[1], rows, columns].float().clamp_(low, high)
+    scaled = (group.mean(dim=0) - low) / (high - low)
     return resize_plane(scaled, (config.working_size, config.working_size))
 
 
@@ -191,32 +194,28 @@ def working_step_mm(spacing_z_mm: float, config: LesionNetworkConfig) -> float:
     return config.window_step_mm if near else step
 
 
-def resize_plane(plane: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resize_plane(plane: Tensor, shape: tuple[int, int]) -> Tensor:
     """Resize (…, y, x) float32 by area averaging when shrinking, linearly when growing.
 
     Pixel centres map as in torch's `align_corners=False`, which the way back uses too.
     """
-    resized = plane
-    for axis, size in zip((-2, -1), shape, strict=True):
-        resized = _resize_axis(resized, axis, size)
-    return resized
+    rows, columns = (
+        _resize_weights(length, size, plane.device)
+        for length, size in zip(plane.shape[-2:], shape, strict=True)
+    )
+    return rows @ plane @ columns.T
 
 
-def _resize_axis(array: np.ndarray, axis: int, size: int) -> np.ndarray:
-    """Apply a (size × length) weight matrix along one axis."""
-    weights = _resize_weights(array.shape[axis], size)
-    moved = np.moveaxis(array, axis, -1) @ weights.T
-    return np.moveaxis(moved, -1, axis)
-
-
-def _resize_weights(length: int, size: int) -> np.ndarray:
+@functools.lru_cache(maxsize=8)
+def _resize_weights(length: int, size: int, device: torch.device) -> Tensor:
     """Triangle filter as wide as the coarser of the two grids (antialiased linear)."""
     ratio = length / size
     support = max(1.0, ratio)
     centres = (np.arange(size) + 0.5) * ratio - 0.5
     distance = np.abs(np.arange(length)[None, :] - np.clip(centres, 0, length - 1)[:, None])
     weights = np.clip(1.0 - distance / support, 0.0, None)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    scaled = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return torch.from_numpy(scaled).to(device)
 
 
 def _disc(radius: int) -> np.ndarray:

@@ -7,33 +7,12 @@ looked at later without the network. Needs no PyTorch.
 
 from __future__ import annotations
 
-import numpy as np
-
 # A voxel is lesion where lesion is at least this share as probable as background or normal lung.
 # At 1 the network marks about a fifth too little; Dice hardly depends on it between 0.25 and 0.7.
 LESION_MARGIN = 0.4
 HIGHEST_CODE = 255
-# A code above this one is lesion at `LESION_MARGIN`; see `probability_codes`.
+# A code above this one is lesion at `LESION_MARGIN`; see `deciding.probability_codes`.
 DECISION_CODE = int(HIGHEST_CODE * LESION_MARGIN / (1.0 + LESION_MARGIN))
-
-
-def probability_codes(lesion: np.ndarray, other: np.ndarray, decided: np.ndarray) -> np.ndarray:
-    """Return the codes of one slice.
-
-    Args:
-        lesion: probability of GGO and high opacity together.
-        other: that of background or normal lung, whichever is higher.
-        decided: bool, where the network decides lesion at `LESION_MARGIN`.
-
-    Returns:
-        uint8 of the same shape, above `DECISION_CODE` exactly where `decided`.
-    """
-    total = lesion + other
-    share = np.divide(lesion, total, out=np.zeros_like(total), where=total > 0)
-    codes = (share * HIGHEST_CODE).astype(np.uint8)
-    return np.where(
-        decided, np.maximum(codes, DECISION_CODE + 1), np.minimum(codes, DECISION_CODE)
-    ).astype(np.uint8)
 
 
 def margin_of_code(code: int) -> float:

@@ -18,7 +18,7 @@ from CovidLungQuantLib.measures.measurements import Measurements, measurements_f
 from CovidLungQuantLib.measures.structures import STRUCTURES, structure_mask
 from CovidLungQuantLib.measures.volumes import LabelHistograms, label_histograms
 
-# Lung drawn this far from any known lung takes its region from the whole map, which is slower.
+# Lung that is drawn takes its region from known lung this near, or twice as far, and so on.
 _SEARCH_MARGIN_VOXELS = 10
 # np.bincount makes eight bytes of each.
 _VOXELS_AT_ONCE = 1 << 22
@@ -130,19 +130,27 @@ class RunningCount:
             return
         self._added = np.concatenate([self._added, new])
         positions = np.unravel_index(new, labels.shape)
-        box = tuple(
-            slice(
-                max(int(index.min()) - _SEARCH_MARGIN_VOXELS, 0),
-                int(index.max()) + _SEARCH_MARGIN_VOXELS + 1,
-            )
-            for index in positions
+        box, step = self._box_with_regions(positions)
+        inside = tuple(
+            (index - part.start) // step for index, part in zip(positions, box, strict=True)
         )
-        if not self._regions[box].any():
-            box = (slice(None),) * 3
-        offsets = [part.start or 0 for part in box]
-        inside = tuple(index - offset for index, offset in zip(positions, offsets, strict=True))
-        nearest = _nearest_values(self._regions[box], self._spacing_mm)
+        nearest = _nearest_values(self._regions[box], tuple(step * mm for mm in self._spacing_mm))
         self._regions.reshape(-1)[new] = nearest[inside]
+
+    def _box_with_regions(self, positions: tuple[np.ndarray, ...]) -> tuple[tuple[slice, ...], int]:
+        """Slices around some voxels that hold known lung, and their step."""
+        margin, step = _SEARCH_MARGIN_VOXELS, 1
+        while True:
+            box = tuple(
+                slice(max(int(index.min()) - margin, 0), int(index.max()) + margin + 1, step)
+                for index in positions
+            )
+            if margin >= max(self._regions.shape) or self._regions[box].any():
+                return box, step
+            # Far away a few voxels more or less hardly matter; nothing is missed in the end.
+            margin *= 2
+            is_far = margin < max(self._regions.shape)
+            step = margin // (2 * _SEARCH_MARGIN_VOXELS) if is_far else 1
 
     def _move(self, changed: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
         """Move the changed voxels within the counts."""
@@ -192,7 +200,7 @@ def _pair_counts(machine: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return counts.reshape(CLASS_COUNT, CLASS_COUNT)
 
 
-def _nearest_values(values: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+def _nearest_values(values: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray:
     """Fill the zeros of an array (z, y, x) with the nearest value."""
     from scipy.ndimage import distance_transform_edt
 

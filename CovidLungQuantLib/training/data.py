@@ -259,12 +259,13 @@ def training_case(
         (first_slice + start, first_slice + stop)
         for start, stop in group_bounds(len(scan.hu) - first_slice, group)
     ]
+    hu = torch.from_numpy(np.ascontiguousarray(scan.hu))
     targets = np.stack([_target_shares(scan, bound, box, config) for bound in bounds])
     step_mm = working_step_mm(scan.spacing_mm[2], config)
     lesion_share = targets[:, LESION_CHANNELS].sum(axis=1)
     return TrainingCase(
         name=scan.name,
-        slices=np.stack([working_slice(scan.hu, bound, box, config) for bound in bounds]).astype(
+        slices=np.stack([working_slice(hu, bound, box, config) for bound in bounds]).astype(
             np.float16
         ),
         targets=targets,
@@ -280,8 +281,8 @@ def _target_shares(
     box: InPlaneBox,
     config: LesionNetworkConfig,
 ) -> np.ndarray:
-    shares = scan.class_shares(bounds, box)
-    return resize_plane(shares, (config.working_size, config.working_size)).astype(np.float16)
+    shares = torch.from_numpy(scan.class_shares(bounds, box))
+    return resize_plane(shares, (config.working_size, config.working_size)).half().numpy()
 
 
 def patients(names: Sequence[str], same_patient: Sequence[Sequence[str]] = ()) -> list[list[str]]:

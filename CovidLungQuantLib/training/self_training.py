@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 from CovidLungQuantLib.labels import BACKGROUND_VALUE, CLASS_COUNT
-from CovidLungQuantLib.lesions.inference import decide_labels, finished_labels, lesion_probabilities
+from CovidLungQuantLib.lesions.deciding import decide_labels
+from CovidLungQuantLib.lesions.inference import lesion_probabilities
+from CovidLungQuantLib.lesions.joining import joined_with_lungs
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel
 from CovidLungQuantLib.training.data import TaughtScan, read_scan_and_lungs
 
@@ -38,7 +40,7 @@ def read_taught_scan(path: Path, teachers: Sequence[LoadedModel], device: str) -
             scan.hu, spacing_mm, anatomy, teacher, device, mirror=True
         ) / len(teachers)
     decided = np.stack([decide_labels(torch.from_numpy(plane).float()).numpy() for plane in mean])
-    labels = finished_labels(decided, scan.hu, anatomy, spacing_mm)
+    labels = joined_with_lungs(decided, scan.hu, anatomy, spacing_mm)
     return TaughtScan(scan.name, scan.hu, labels, agreed_with(mean, labels), spacing_mm)
 
 

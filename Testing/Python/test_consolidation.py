@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from CovidLungQuantLib.lesions.consolidation import dense_lung_beside_lesions
+from CovidLungQuantLib.lesions import consolidation
 
 SPACING_MM = (1.0, 1.0, 3.0)
+
+
+def dense_lung_beside_lesions(
+    hu: np.ndarray, lungs: np.ndarray, lesion: np.ndarray, spacing_mm: tuple[float, float, float]
+) -> np.ndarray:
+    tensors = (torch.from_numpy(array) for array in (hu, lungs, lesion))
+    return consolidation.dense_lung_beside_lesions(*tensors, spacing_mm).numpy()
 
 
 @pytest.fixture

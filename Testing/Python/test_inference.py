@@ -5,21 +5,29 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from small_model import small_model
 
 from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError, Cancelled, OutOfResourcesError
 from CovidLungQuantLib.labels import AIRLESS_LUNG, GGO, HIGH_OPACITY, LEFT_OUT, is_lesion
 from CovidLungQuantLib.lesions import inference
+from CovidLungQuantLib.lesions.deciding import decide_labels
 from CovidLungQuantLib.lesions.inference import (
-    LESION_REACH_MM,
     choose_device,
-    decide_labels,
-    finished_labels,
     lesion_probabilities,
-    reconcile,
     segment_lesions,
 )
+from CovidLungQuantLib.lesions.joining import (
+    LESION_REACH_MM,
+    as_tensor,
+    box_of_lungs,
+    finished_labels,
+    joined_with_lungs,
+    lung_region,
+    reconcile,
+)
+from CovidLungQuantLib.lesions.kinds import classify_by_density
 from CovidLungQuantLib.lesions.networks.blocks import class_probabilities
 from CovidLungQuantLib.lesions.preprocessing import (
     body_box,
@@ -31,6 +39,7 @@ from CovidLungQuantLib.lesions.preprocessing import (
     working_step_mm,
 )
 from CovidLungQuantLib.lesions.probability import DECISION_CODE, LESION_MARGIN
+from CovidLungQuantLib.lesions.window_runner import is_out_of_memory
 
 SPACING_MM = (3.0, 3.0, 3.0)
 
@@ -56,12 +65,15 @@ def test_streaming_in_batches_gives_each_slice_what_the_network_says_of_it_alone
     result = segment_lesions(hu, SPACING_MM, anatomy, model, "cpu", mirror=False)
     box = body_box(hu, SPACING_MM)
     windows = window_indices(len(hu), working_step_mm(3.0, model.config), model.config)
-    slices = np.stack(
-        [working_slice(hu, bounds, box, model.config) for bounds in group_bounds(len(hu), 1)]
+    slices = torch.stack(
+        [
+            working_slice(torch.from_numpy(hu), bounds, box, model.config)
+            for bounds in group_bounds(len(hu), 1)
+        ]
     )
     assert slices_per_group(3.0, model.config) == 1
     contexts = context_indices(len(hu), 3.0, model.config)
-    slices = torch.from_numpy(slices[contexts])
+    slices = slices[torch.from_numpy(contexts)]
     differing = 0
     for index in (4, 12, 19):
         with torch.inference_mode():
@@ -160,6 +172,95 @@ def test_no_memory_at_all_is_one_clear_error():
         segment_lesions(hu, SPACING_MM, anatomy, with_little_memory(0), "cpu")
 
 
+def test_what_a_gpu_has_no_room_for_is_done_on_the_cpu_and_a_warning_says_so():
+    tried_on = []
+
+    def work(device: str) -> str:
+        tried_on.append(device)
+        if device != "cpu":
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return "done"
+
+    result, warnings = inference._where_memory_is(work, "mps")
+    assert result == "done" and tried_on == ["mps", "cpu"]
+    assert [warning.code for warning in warnings] == ["cpu_fallback"]
+    assert "MPS device ran out of memory" in warnings[0].message
+    assert inference._where_memory_is(work, "cpu") == ("done", ())
+
+
+def test_other_faults_of_a_gpu_are_not_taken_for_a_lack_of_memory():
+    def work(device: str) -> None:
+        raise RuntimeError(f"{device} error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        inference._where_memory_is(work, "cuda")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.cuda.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+    ],
+)
+def test_every_way_of_saying_that_memory_ran_out_is_understood(error):
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_a_gpu_without_room_leaves_all_to_the_cpu_and_says_so(gpu):
+    if gpu != "cuda":
+        pytest.skip("only CUDA's memory can be limited")
+    hu, anatomy = small_scan()
+    expected = segment_lesions(hu, SPACING_MM, anatomy, small_model(), "cpu").labels
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(1e-6)
+    try:
+        result = segment_lesions(hu, SPACING_MM, anatomy, small_model(), gpu)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "cpu_fallback" in [warning.code for warning in result.warnings]
+    assert result.device == "cpu"
+    assert np.array_equal(result.labels, expected)
+
+
+def test_lungs_and_lesions_are_joined_on_a_gpu_as_on_the_cpu_voxel_by_voxel(gpu):
+    if gpu != "cuda":
+        pytest.skip("on other GPUs the CPU joins them")
+    hu, anatomy = small_scan()
+    random = np.random.default_rng(1)
+    # Blobs of every label, and dense lung beside some of them.
+    waves = ndimage.gaussian_filter(random.normal(size=hu.shape), 2.0)
+    network = np.digitize(waves, np.quantile(waves, [0.3, 0.6, 0.8])).astype(np.uint8)
+    hu[:, 30:60, 20:40] = 30
+    spacing_mm = (1.0, 1.1, 3.0)
+    lungs_box = box_of_lungs(anatomy.lungs)
+    joined = []
+    for device in ("cpu", gpu):
+        region = lung_region(as_tensor(hu).to(device), anatomy, spacing_mm, lungs_box)
+        labels = as_tensor(network[region.box].copy()).to(device)
+        joined.append(region.on_whole_scan(finished_labels(labels, region), hu.shape))
+    assert set(np.unique(joined[0])) == {0, 1, 2, 3}
+    assert np.array_equal(*joined)
+    divided = [classify_by_density(joined[0], hu, spacing_mm, device=each) for each in ("cpu", gpu)]
+    assert np.count_nonzero(divided[0] != divided[1]) <= 3
+
+
+def test_a_gpu_makes_the_label_map_of_the_cpu(gpu):
+    hu, anatomy = small_scan()
+    on_cpu, on_gpu = (
+        segment_lesions(hu, SPACING_MM, anatomy, small_model(), device, keep_probability=True)
+        for device in ("cpu", gpu)
+    )
+    inside = np.count_nonzero(anatomy.lungs)
+    assert np.count_nonzero(on_cpu.labels != on_gpu.labels) < 0.005 * inside
+    codes = [result.probability.astype(int) for result in (on_cpu, on_gpu)]
+    assert np.abs(codes[0] - codes[1]).max() <= 5
+
+
 def test_cancelling_between_batches_stops_the_run():
     hu, anatomy = small_scan()
     seen = []
@@ -193,6 +294,15 @@ def test_unknown_and_missing_devices_are_refused():
     assert choose_device("cpu") == "cpu"
 
 
+def reconciled(
+    network: np.ndarray, anatomy: LungAnatomy, spacing_mm: tuple[float, float, float]
+) -> np.ndarray:
+    hu = as_tensor(np.zeros(network.shape, np.int16))
+    region = lung_region(hu, anatomy, spacing_mm, box_of_lungs(anatomy.lungs))
+    labels = reconcile(as_tensor(network[region.box].copy()), region)
+    return region.on_whole_scan(labels, network.shape)
+
+
 def test_the_joining_rule_voxel_by_voxel():
     shape = (1, 1, 30)
     lungs = np.zeros(shape, np.uint8)
@@ -208,7 +318,7 @@ def test_the_joining_rule_voxel_by_voxel():
     network[..., 15:20] = 3  # next to the lungs, but 16 is airway and 17 outside the body
     network[..., 29] = 3  # 15 mm away
     assert LESION_REACH_MM == 10.0
-    labels = reconcile(network, LungAnatomy(lungs, body, airways, ()), (1.0, 1.0, 1.0))
+    labels = reconciled(network, LungAnatomy(lungs, body, airways, ()), (1.0, 1.0, 1.0))
     expected = [0] * 5 + [1] * 3 + [2, 3] + [1] * 5 + [3, 0, 0, 3, 3] + [0] * 10
     assert labels.flatten().tolist() == expected
 
@@ -227,7 +337,7 @@ def test_lung_without_air_is_high_opacity_whatever_the_network_says():
     nothing = np.zeros(shape, bool)
     anatomy = LungAnatomy(lungs, ~nothing, nothing, (), decisions)
     # Voxels so large that no part of the lungs is wide enough to be dense by itself.
-    labels = finished_labels(network, hu, anatomy, (30.0, 30.0, 30.0))
+    labels = joined_with_lungs(network, hu, anatomy, (30.0, 30.0, 30.0))
     expected = [1] * 5 + [3] * 5 + [1] + [3] * 4 + [2] * 3 + [1] * 12
     assert labels[0, 4].tolist() == expected
 
@@ -242,7 +352,7 @@ def test_what_was_left_out_of_the_lungs_does_not_come_back_as_lesion():
     network[..., 8:16] = HIGH_OPACITY.value
     nothing = np.zeros(shape, bool)
     anatomy = LungAnatomy(lungs, ~nothing, nothing, (), decisions)
-    labels = reconcile(network, anatomy, (1.0, 1.0, 1.0))
+    labels = reconciled(network, anatomy, (1.0, 1.0, 1.0))
     assert labels.flatten().tolist() == [1] * 8 + [3] * 4 + [0, 0, 3, 3] + [0] * 4
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from CovidLungQuantLib.lesions.networks.convlstm_attention import NetworkConfig
 from CovidLungQuantLib.lesions.preprocessing import (
@@ -110,7 +111,9 @@ def test_groups_cover_every_slice_once():
 
 
 def test_working_slice_averages_clips_and_scales():
-    hu = np.stack([np.full((8, 8), value, np.int16) for value in (-1024, -212, 3000)])
+    hu = torch.stack(
+        [torch.full((8, 8), value, dtype=torch.int16) for value in (-1024, -212, 3000)]
+    )
     config = NetworkConfig(working_size=4)
     box = InPlaneBox(0, 8, 0, 8)
     assert working_slice(hu, (0, 1), box, config).max() == 0.0
@@ -119,10 +122,8 @@ def test_working_slice_averages_clips_and_scales():
 
 
 def test_resizing_keeps_constants_and_centres():
-    plane = np.tile(np.arange(64, dtype=np.float32), (48, 1))
-    np.testing.assert_allclose(
-        resize_plane(np.full((48, 64), 3.0, np.float32), (256, 256)), 3.0, rtol=1e-5
-    )
+    plane = torch.arange(64.0).tile(48, 1)
+    np.testing.assert_allclose(resize_plane(torch.full((48, 64), 3.0), (256, 256)), 3.0, rtol=1e-5)
     smaller = resize_plane(plane, (24, 32))
     np.testing.assert_allclose(smaller[0, 2:-2], (np.arange(32) * 2 + 0.5)[2:-2], rtol=1e-5)
     larger = resize_plane(plane, (48, 128))

@@ -82,6 +82,17 @@ def test_new_lung_counts_to_the_nearest_lung(hu, labels, lungs, count) -> None:
     assert not count.recount(labels).lung_was_added
 
 
+def test_lung_drawn_far_from_all_lung_counts_to_the_nearest_one(hu, labels, lungs) -> None:
+    wider = [(0, 0), (0, 0), (0, 90)]
+    hu, labels, lungs = (np.pad(array, wider) for array in (hu, labels, lungs))
+    count = RunningCount(hu, labels, lungs, False, SPACING_MM, VOXEL_ML)
+    corrected, with_new_lung = labels.copy(), lungs.copy()
+    corrected[2, 10, 100:110] = GGO.value
+    with_new_lung[2, 10, 100:110] = LEFT
+    recounted = count.recount(corrected)
+    assert recounted.measurements == measure_lungs(hu, corrected, with_new_lung, VOXEL_ML)
+
+
 def test_erased_lung_is_said_and_comes_back_to_its_side(hu, labels, lungs, count) -> None:
     corrected = labels.copy()
     corrected[:, 4:6, 3:12] = 0

@@ -17,12 +17,9 @@ from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.cli import main
 from CovidLungQuantLib.ct import lps_oriented, read_ct
 from CovidLungQuantLib.files.names import CASE_CT_FILE
-from CovidLungQuantLib.lesions.inference import (
-    decide_labels,
-    finished_labels,
-    lesion_probabilities,
-    segment_lesions,
-)
+from CovidLungQuantLib.lesions.deciding import decide_labels
+from CovidLungQuantLib.lesions.inference import lesion_probabilities, segment_lesions
+from CovidLungQuantLib.lesions.joining import joined_with_lungs
 from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
 from CovidLungQuantLib.training.config import CONFIG_FILE_NAME
 from CovidLungQuantLib.training.data import TARGET_CHANNELS, training_case
@@ -58,7 +55,7 @@ def test_the_probabilities_are_those_that_segmenting_decides_by(coarse_phantom):
     probabilities = lesion_probabilities(scan.hu, spacing_mm, anatomy, small_model(), "cpu")
     assert probabilities.shape == (len(scan.hu), 4, *scan.hu.shape[1:])
     assert np.abs(probabilities.sum(axis=1, dtype=np.float32) - 1).max() < 0.005
-    found = finished_labels(labels_of(probabilities), scan.hu, anatomy, spacing_mm)
+    found = joined_with_lungs(labels_of(probabilities), scan.hu, anatomy, spacing_mm)
     segmented = segment_lesions(scan.hu, spacing_mm, anatomy, small_model(), "cpu").labels
     # Rounding to half precision may flip a tie.
     assert np.count_nonzero(found != segmented) <= 0.001 * np.count_nonzero(segmented)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG, is_lesion
+from CovidLungQuantLib.lesions.deciding import probability_codes
 from CovidLungQuantLib.lesions.probability import (
     DECISION_CODE,
     LESION_MARGIN,
     code_of_margin,
     margin_of_code,
-    probability_codes,
 )
 from CovidLungQuantLib.lesions.sensitivity import GROWTH_REACH_MM, apply_sensitivity
 
@@ -40,16 +41,16 @@ def row(labels: np.ndarray) -> str:
 
 
 def test_codes_are_above_the_decision_exactly_where_the_network_decides_lesion():
-    lesion = np.linspace(0, 1, 100001, dtype=np.float32)
+    lesion = torch.linspace(0, 1, 100001)
     other = 1 - lesion
     decided = lesion > LESION_MARGIN * other
-    codes = probability_codes(lesion, other, decided)
+    codes = probability_codes(lesion, other, decided).numpy()
     assert np.array_equal(codes > DECISION_CODE, decided)
     assert (np.diff(codes.astype(int)) >= 0).all()
     assert (codes[0], codes[-1]) == (0, 255)
     assert codes == pytest.approx(255 * lesion, abs=1.0)
     # Where neither is probable, nothing is.
-    assert probability_codes(np.zeros(1), np.zeros(1), np.zeros(1, bool)) == 0
+    assert probability_codes(torch.zeros(1), torch.zeros(1), torch.zeros(1, dtype=torch.bool)) == 0
 
 
 def test_margins_of_codes():

@@ -131,7 +131,7 @@ def test_a_case_is_cropped_to_its_lungs_where_the_network_sees_no_more():
     box = lung_box(scan.labels > 0, scan.spacing_mm)
     assert (box.y0, box.y1, box.x0, box.x1) == (14, 50, 8, 56)
     rows, columns = box.slices
-    outside = (scan.labels[7, rows, columns] == 0).astype(np.float32)
+    outside = torch.from_numpy(scan.labels[7, rows, columns] == 0).float()
     size = (SMALL_CONFIG.working_size, SMALL_CONFIG.working_size)
     assert case.targets[7, 0] == pytest.approx(resize_plane(outside, size), abs=1e-3)
 

@@ -14,6 +14,7 @@ once for each window that contains it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -23,6 +24,7 @@ from torch.nn import functional
 
 from CovidLungQuantLib.lesions.networks.blocks import convolution_segment, initialise
 from CovidLungQuantLib.lesions.networks.unet import UNetLevels
+from CovidLungQuantLib.models.folding import memory_layout
 from CovidLungQuantLib.models.network import BODY_CROP, LOGIT_CHANNELS
 
 DENSE_BLOCK_STRIDE = 4
@@ -269,20 +271,34 @@ class ConvLSTM(nn.Module):
         """
         hidden: Tensor | None = None
         cell: Tensor | None = None
-        # One gather for all steps: its gradient is then summed once, not once a step.
-        steps = gates.index_select(0, windows.T.reshape(-1)).unflatten(0, windows.T.shape)
-        for total in steps.unbind(0):
+        for total in self._steps(gates, windows):
             if hidden is not None:
                 total = total + self.hidden_to_gates(hidden)
             sigmoids, candidate = total.split(
                 [3 * self.hidden_channels, self.hidden_channels], dim=1
             )
             input_gate, forget_gate, output_gate = sigmoids.sigmoid().chunk(3, dim=1)
-            update = input_gate * candidate.tanh()
-            cell = update if cell is None else forget_gate * cell + update
-            hidden = output_gate * cell.tanh()
+            update = input_gate * _tanh(candidate)
+            cell = update if cell is None else torch.addcmul(update, forget_gate, cell)
+            hidden = output_gate * _tanh(cell)
         assert hidden is not None, "a window has at least one slice"
         return hidden
+
+    @staticmethod
+    def _steps(gates: Tensor, windows: Tensor) -> Iterable[Tensor]:
+        """The gates of each step of the windows, (windows, 4·hidden_channels, height, width)."""
+        if torch.is_grad_enabled():
+            # One gather for all steps: its gradient is then summed once, not once a step.
+            return gates.index_select(0, windows.T.reshape(-1)).unflatten(0, windows.T.shape)
+        # One at a time stays in the cache.
+        return (gates[column] for column in windows.T)
+
+
+def _tanh(values: Tensor) -> Tensor:
+    """Hyperbolic tangent; on the CPU by the sigmoid, which PyTorch has several times faster."""
+    if values.device.type != "cpu" or torch.is_grad_enabled():
+        return values.tanh()
+    return (2.0 * values).sigmoid_().mul_(2.0).sub_(1.0)
 
 
 def segmentation_head(
@@ -341,7 +357,10 @@ class ConvLSTMAttentionNetwork(nn.Module):
     def see_slices(self, slices: Tensor) -> SliceOutput:
         """What a slice gives in every window; (slices, context_slices, size, size) in 0…1."""
         main, features = self.main_branch(slices.contiguous(memory_format=torch.channels_last))
-        return SliceOutput(main, self.convlstm.input_gates(features.contiguous()))
+        # A copy for inference has channels last everywhere (`models.folding`).
+        layout = memory_layout(self.convlstm.input_to_gates.get_parameter("weight"))
+        gates = self.convlstm.input_gates(features.contiguous(memory_format=layout))
+        return SliceOutput(main.contiguous(), gates)
 
     def attend(self, seen: SliceOutput, windows: Tensor) -> BranchOutput:
         """Segment the middle slice of each window; `windows` are indices into `seen`."""
