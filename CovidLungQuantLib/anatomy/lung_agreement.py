@@ -209,7 +209,7 @@ def _far_parts(filled: np.ndarray, seen: np.ndarray) -> np.ndarray:
     near = seen > FAR_FROM_SHARE
     if not near.any():
         return np.zeros(filled.shape, bool)
-    far = (filled > 0) & (ndimage.distance_transform_edt(~near, sampling=GRID_MM) > FAR_MM)
+    far = (filled > 0) & ~dilate(near, FAR_MM, CELL_MM)
     parts, count = ndimage.label(far)
     if count == 0:
         return far
@@ -229,7 +229,7 @@ def _same_gas(parts: np.ndarray, filled: np.ndarray, black: np.ndarray) -> np.nd
     gas = parts & black
     if not gas.any():
         return gas
-    near = ndimage.distance_transform_edt(~gas, sampling=GRID_MM) <= SAME_GAS_REACH_MM
+    near = dilate(gas, SAME_GAS_REACH_MM, CELL_MM)
     joined, count = ndimage.label((black & near & (filled > 0.5)) | gas)
     touched = np.zeros(count + 1, bool)
     touched[joined[gas]] = True
