@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,25 +58,41 @@ class CoarseGrid:
 
     def reduce(self, fine: np.ndarray) -> np.ndarray:
         """Mean of each block, float32; one slab at a time, so that memory stays small."""
-        step_z, step_y, step_x = self.factors
         coarse = np.empty(self.shape, np.float32)
-        for index in range(self.shape[0]):
-            slab = fine[index * step_z : (index + 1) * step_z].mean(axis=0, dtype=np.float32)
-            slab = _pad_to_multiple(_pad_to_multiple(slab, 0, step_y), 1, step_x)
-            blocks = slab.reshape(self.shape[1], step_y, self.shape[2], step_x)
-            coarse[index] = blocks.mean(axis=(1, 3))
+        _, step_y, step_x = self.factors
+        for index, slab in enumerate(self._slabs(fine)):
+            total = slab[0].astype(np.float32)
+            for plane in slab[1:]:
+                total += plane
+            self._join_blocks(total, np.add, coarse[index])
+            coarse[index] /= len(slab) * step_y * step_x
         return coarse
 
     def reduce_to_maximum(self, fine: np.ndarray) -> np.ndarray:
         """Highest value of each block, in the type of `fine`."""
-        step_z, step_y, step_x = self.factors
         coarse = np.empty(self.shape, fine.dtype)
-        for index in range(self.shape[0]):
-            slab = fine[index * step_z : (index + 1) * step_z].max(axis=0)
-            slab = _pad_to_multiple(_pad_to_multiple(slab, 0, step_y), 1, step_x)
-            blocks = slab.reshape(self.shape[1], step_y, self.shape[2], step_x)
-            coarse[index] = blocks.max(axis=(1, 3))
+        for index, slab in enumerate(self._slabs(fine)):
+            self._join_blocks(slab.max(axis=0), np.maximum, coarse[index])
         return coarse
+
+    def _slabs(self, fine: np.ndarray) -> Iterator[np.ndarray]:
+        """The slices of one coarse slice after the other."""
+        step_z = self.factors[0]
+        return (fine[start : start + step_z] for start in range(0, len(fine), step_z))
+
+    def _join_blocks(self, plane: np.ndarray, join: np.ufunc, coarse: np.ndarray) -> None:
+        """Join what lies in each block of a plane (y, x); blocks that stick out go on as they end.
+
+        Rows are joined before columns: those lie side by side in memory.
+        """
+        _, step_y, step_x = self.factors
+        plane = _pad_to_multiple(_pad_to_multiple(plane, 0, step_y), 1, step_x)
+        rows = plane[::step_y] if step_y == 1 else join(plane[::step_y], plane[1::step_y])
+        for row in range(2, step_y):
+            join(rows, plane[row::step_y], out=rows)
+        coarse[:] = rows[:, ::step_x]
+        for column in range(1, step_x):
+            join(coarse, rows[:, column::step_x], out=coarse)
 
     def enlarge(self, coarse: np.ndarray) -> np.ndarray:
         """Every fine voxel takes the value of its block."""

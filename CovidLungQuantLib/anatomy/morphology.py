@@ -15,9 +15,13 @@ Offset = tuple[int, int]
 def bounding_box(mask: np.ndarray, margin: tuple[int, ...] = (0, 0, 0)) -> tuple[slice, ...]:
     """Slices around the True voxels, `margin` voxels wider on every axis; all of it if none are."""
     slices = []
+    # The plane that everything is folded onto tells the other axes.
+    folded = mask.any(axis=0)
     for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        hits = np.flatnonzero(mask.any(axis=others))
+        others = tuple(other for other in range(folded.ndim) if other != axis - 1)
+        hits = np.flatnonzero(
+            folded.any(axis=others) if axis else mask.reshape(len(mask), -1).any(axis=1)
+        )
         if not hits.size:
             return tuple(slice(0, size) for size in mask.shape)
         slices.append(

@@ -140,9 +140,7 @@ def _find_body(hu: np.ndarray, spacing_mm: Spacing, poll: Poll) -> np.ndarray:
     dense = hu > BODY_HU
     core = erode_in_planes(dense, TABLE_THICKNESS_MM / 2, spacing_mm)
     poll()
-    body = largest_component(
-        dense & dilate_in_planes(core, TABLE_THICKNESS_MM / 2, spacing_mm)
-    )
+    body = largest_component(dense & dilate_in_planes(core, TABLE_THICKNESS_MM / 2, spacing_mm))
     poll()
     for plane in body:
         _close_cut_sides(plane)
