@@ -101,17 +101,51 @@ class CoarseGrid:
         depth, height, width = self.fine_shape
         return np.ascontiguousarray(coarse[:depth, :height, :width])
 
-    def interpolation(self, axis: int) -> np.ndarray:
-        """Matrix (fine size, coarse size) of linear interpolation between block centres."""
+    def interpolation(self, axis: int, fine: slice, coarse: slice) -> Interpolation:
+        """Linear interpolation between the centres of blocks, from a part of an axis to another.
+
+        What lies beyond the part of coarse voxels is taken for 0.
+        """
         size, count, factor = self.fine_shape[axis], self.shape[axis], self.factors[axis]
-        position = np.clip((np.arange(size) - (factor - 1) / 2) / factor, 0, count - 1)
-        low = np.minimum(position.astype(int), max(count - 2, 0))
-        weight = position - low
-        matrix = np.zeros((size, count), np.float32)
-        matrix[np.arange(size), low] = 1 - weight
-        if count > 1:
-            matrix[np.arange(size), low + 1] += weight
-        return matrix
+        position = np.clip((np.arange(size) - (factor - 1) / 2) / factor, 0, count - 1)[fine]
+        low = position.astype(int)
+        high = np.minimum(low + 1, count - 1)
+        share = (position - low).astype(np.float32)
+        is_there = [(place >= coarse.start) & (place < coarse.stop) for place in (low, high)]
+        return Interpolation(
+            low=np.where(is_there[0], low - coarse.start, 0),
+            high=np.where(is_there[1], high - coarse.start, 0),
+            low_share=np.where(is_there[0], 1 - share, 0),
+            high_share=np.where(is_there[1], share, 0),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Interpolation:
+    """Linear interpolation along one axis: two neighbours of each place, and their shares."""
+
+    low: np.ndarray
+    high: np.ndarray
+    low_share: np.ndarray
+    high_share: np.ndarray
+
+    def at(self, stack: np.ndarray, index: int) -> np.ndarray:
+        """One plane, between those of a stack (z, y, x)."""
+        low, high = stack[self.low[index]], stack[self.high[index]]
+        if not self.high_share[index]:
+            return self.low_share[index] * low
+        return self.low_share[index] * low + self.high_share[index] * high
+
+    def of(self, plane: np.ndarray, axis: int) -> np.ndarray:
+        """A plane (y, x) with all places along an axis."""
+        low_share, high_share = self.low_share, self.high_share
+        if axis == 0:
+            low_share, high_share = low_share[:, None], high_share[:, None]
+        low, high = plane.take(self.low, axis), plane.take(self.high, axis)
+        low *= low_share
+        high *= high_share
+        low += high
+        return low
 
 
 def _pad_to_multiple(slab: np.ndarray, axis: int, factor: int) -> np.ndarray:

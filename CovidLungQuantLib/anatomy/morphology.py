@@ -43,6 +43,11 @@ def dilate_in_planes(stack: np.ndarray, radius_mm: float, spacing_mm: Spacing) -
     return _dilated(stack, _ball(radius_mm, spacing_mm, 2))
 
 
+def dilate_by_steps(stack: np.ndarray, steps: int) -> np.ndarray:
+    """Each axial plane of a stack (z, y, x) dilated so many times by the four neighbours."""
+    return _dilated(stack, _diamond(steps))
+
+
 def erode(mask: np.ndarray, radius_mm: float, spacing_mm: Spacing) -> np.ndarray:
     """True farther than `radius_mm` from any False voxel; beyond the array counts as True."""
     return _eroded(mask, _ball(radius_mm, spacing_mm, mask.ndim))
@@ -51,6 +56,12 @@ def erode(mask: np.ndarray, radius_mm: float, spacing_mm: Spacing) -> np.ndarray
 def erode_in_planes(stack: np.ndarray, radius_mm: float, spacing_mm: Spacing) -> np.ndarray:
     """Each axial plane of a stack (z, y, x) eroded on its own."""
     return _eroded(stack, _ball(radius_mm, spacing_mm, 2))
+
+
+def erode_by_steps(stack: np.ndarray, steps: int) -> np.ndarray:
+    """Each axial plane of a stack eroded so many times by the four neighbours and the border."""
+    padded = np.pad(~stack, ((0, 0), (1, 1), (1, 1)), constant_values=True)
+    return ~_dilated(padded, _diamond(steps))[:, 1:-1, 1:-1]
 
 
 def close(
@@ -84,12 +95,22 @@ def fill_holes_in_planes(stack: np.ndarray) -> np.ndarray:
     return (rest != rest[:, :1, :1])[:, 1:-1, 1:-1]
 
 
+def component_sizes(components: np.ndarray, count: int) -> np.ndarray:
+    """Voxels of each component from 0, the background, to `count`."""
+    sizes = np.zeros(count + 1, np.int64)
+    # A plane at a time: counting makes eight bytes of each voxel.
+    for plane in components:
+        found = np.bincount(plane.ravel())
+        sizes[: len(found)] += found
+    return sizes
+
+
 def largest_component(mask: np.ndarray) -> np.ndarray:
     """The largest face-connected part of `mask`."""
     components, count = ndimage.label(mask)
     if count <= 1:
         return mask
-    sizes = np.bincount(components.ravel())
+    sizes = component_sizes(components, count)
     sizes[0] = 0
     return components == int(sizes.argmax())
 
@@ -116,6 +137,14 @@ def _ball(radius_mm: float, spacing_mm: Spacing, dimensions: int) -> dict[int, l
     for z, y in np.argwhere(lengths):
         offset = (int(z) - len(z_mm) // 2, int(y) - len(y_mm) // 2)
         runs.setdefault(int(lengths[z, y]) // 2, []).append(offset)
+    return runs
+
+
+def _diamond(steps: int) -> dict[int, list[Offset]]:
+    """What so many steps along rows and columns lead to, as runs along x."""
+    runs: dict[int, list[Offset]] = {}
+    for y in range(-steps, steps + 1):
+        runs.setdefault(steps - abs(y), []).append((0, y))
     return runs
 
 

@@ -9,6 +9,7 @@ from scipy import ndimage
 from CovidLungQuantLib.anatomy.grids import CoarseGrid
 from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.progress import Poll, no_poll
 
 Spacing = tuple[float, float, float]
 
@@ -20,7 +21,9 @@ SMALLEST_SEPARATION = 0.3
 EROSION_STEPS_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 11.0, 14.0, 18.0, 22.0)
 
 
-def split_left_right(mask: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+def split_left_right(
+    mask: np.ndarray, spacing_mm: Spacing, poll: Poll = no_poll
+) -> np.ndarray:
     """Say for every voxel of a lung mask which lung it belongs to.
 
     The mask is eroded on a 3 mm grid until its two lungs come apart; from there they grow back by a
@@ -30,6 +33,7 @@ def split_left_right(mask: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
     Args:
         mask: bool (z, y, x), upright: x grows to the patient's Left.
         spacing_mm: voxel size (x, y, z).
+        poll: called between the steps; may raise `Cancelled`.
 
     Returns:
         uint8 (z, y, x): `LEFT_LUNG_VALUE` or `RIGHT_LUNG_VALUE` wherever `mask` is True, else 0.
@@ -46,13 +50,17 @@ def split_left_right(mask: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
     # A block counts as soon as it holds any lung, or islands would be lost; the erosion looks at
     # blocks at least half full.
     coarse = filled >= 0.5 if (filled >= 0.5).any() else filled > 0
+    poll()
     depth_mm = _depth(coarse, grid.spacing_mm)
+    poll()
     markers = _lung_markers(depth_mm)
     if markers is None:
         middle = box[2].start + float(np.mean(np.nonzero(cropped)[2]))
         sides[mask] = LEFT_LUNG_VALUE if middle > image_middle else RIGHT_LUNG_VALUE
         return sides
+    poll()
     grown = _grow_markers(markers, coarse, depth_mm, grid.spacing_mm)
+    poll()
     sides[box] = grid.enlarge(grown) * cropped
     return sides
 
