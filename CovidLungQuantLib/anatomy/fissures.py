@@ -14,7 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import ndimage
+from torch import Tensor
 
 from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.progress import Poll, no_poll
@@ -88,13 +90,14 @@ class FissureSurface:
         height_mm = ndimage.map_coordinates(self.height_mm, cells, order=1, mode="nearest")
         return np.tensordot(self.axes[2], points_mm, axes=1) - height_mm
 
-    def depth_below_grid_mm(self, shape: tuple[int, ...]) -> np.ndarray:
-        """`depth_below_mm` of every voxel of a cubic grid of `GRID_MM`, plane by plane."""
-        depth_mm = np.empty(shape, np.float32)
-        for index in range(shape[0]):
-            rows, columns = np.indices(shape[1:])
-            points_mm = np.stack([np.full(shape[1:], index), rows, columns]) * GRID_MM
-            depth_mm[index] = self.depth_below_mm(points_mm)
+    def depth_below_grid_mm(self, lung: np.ndarray, poll: Poll = no_poll) -> np.ndarray:
+        """`depth_below_mm` in a lung on a cubic grid of `GRID_MM`, plane by plane; 0 elsewhere."""
+        depth_mm = np.zeros(lung.shape, np.float32)
+        for index, plane in enumerate(lung):
+            poll()
+            rows, columns = np.nonzero(plane)
+            points_mm = np.stack([np.full(len(rows), index), rows, columns]) * GRID_MM
+            depth_mm[index, rows, columns] = self.depth_below_mm(points_mm)
         return depth_mm
 
 
@@ -397,41 +400,38 @@ def _votes(sheet: np.ndarray, lung: np.ndarray, poll: Poll) -> np.ndarray:
     counts, so that a faint fissure, seen in places, outweighs the specks that noise and vessels
     leave. What the strongest tenth of the lung reaches is taken for chance.
     """
-    lung_by_step = _steps_first(lung)
-    reach = _averaged(np.ones_like(lung_by_step) * lung_by_step, 0.0)
-    reach = _averaged(_turned(reach), 0.0)
-    votes = np.zeros_like(reach)
+    reach = _averaged(_turned(_averaged(_steps_first(lung), 0.0)), 0.0)
+    most = torch.zeros_like(reach)
     sheet_by_step = _steps_first(sheet)
     for slope in VOTE_SLOPES:
         turned = _turned(_averaged(sheet_by_step, slope))
         for other_slope in VOTE_SLOPES:
             poll()
-            np.maximum(votes, _averaged(turned, other_slope), out=votes)
-    votes /= np.maximum(reach, 0.3)
-    votes = np.ascontiguousarray(_turned(votes).transpose(1, 2, 0))
+            torch.maximum(most, _averaged(turned, other_slope), out=most)
+    most /= reach.clamp(min=0.3)
+    votes = most.permute(2, 1, 0).contiguous().numpy()
     inside = lung > 0.5
     chance = np.percentile(votes[inside], CHANCE_PERCENTILE) if inside.any() else 1.0
     return np.clip((votes / max(chance, LEAST_CHANCE) - 1.0) / VOTES_ABOVE_CHANCE, 0.0, 1.0)
 
 
-def _steps_first(volume: np.ndarray) -> np.ndarray:
+def _steps_first(volume: np.ndarray) -> Tensor:
     """(across, across, step) as (step, across, across): whole planes are moved at once."""
-    return np.ascontiguousarray(volume.transpose(2, 0, 1))
+    return torch.from_numpy(np.ascontiguousarray(volume.transpose(2, 0, 1)))
 
 
-def _turned(volume: np.ndarray) -> np.ndarray:
+def _turned(volume: Tensor) -> Tensor:
     """(step, across, across) with both axes across exchanged."""
-    return np.ascontiguousarray(volume.transpose(0, 2, 1))
+    return volume.transpose(1, 2).contiguous()
 
 
-def _averaged(volume: np.ndarray, slope: float) -> np.ndarray:
+def _averaged(volume: Tensor, slope: float) -> Tensor:
     """Gaussian mean of (step, across, across) along the first axis across.
 
     It climbs `slope` mm per mm; beyond the end is 0.
     """
     cells = int(2 * VOTE_CELLS)
-    average = np.zeros_like(volume)
-    part = np.empty_like(volume)
+    average = torch.zeros_like(volume)
     weights = np.exp(-0.5 * (np.arange(-cells, cells + 1) / VOTE_CELLS) ** 2)
     weights /= weights.sum()
     for shift, weight in zip(range(-cells, cells + 1), weights, strict=True):
@@ -440,8 +440,7 @@ def _averaged(volume: np.ndarray, slope: float) -> np.ndarray:
         for step, share in ((low, 1 - (climb - low)), (low + 1, climb - low)):
             if share > 0:
                 target, source = _shifted(volume.shape, step, shift)
-                scaled = np.multiply(volume[source], weight * share, out=part[source])
-                average[target] += scaled
+                average[target].add_(volume[source], alpha=float(weight * share))
     return average
 
 
