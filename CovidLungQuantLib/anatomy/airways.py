@@ -38,9 +38,7 @@ def find_airways(
     return trachea
 
 
-def _find_trachea(
-    hu: np.ndarray, body: np.ndarray, spacing_mm: Spacing, poll: Poll
-) -> np.ndarray:
+def _find_trachea(hu: np.ndarray, body: np.ndarray, spacing_mm: Spacing, poll: Poll) -> np.ndarray:
     """The longest chain of small dark discs near the midline, above the lungs' widest part."""
     x_mm, y_mm, z_mm = spacing_mm
     air = body & (hu < LUMEN_HU)

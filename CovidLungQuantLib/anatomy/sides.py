@@ -21,9 +21,7 @@ SMALLEST_SEPARATION = 0.3
 EROSION_STEPS_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 11.0, 14.0, 18.0, 22.0)
 
 
-def split_left_right(
-    mask: np.ndarray, spacing_mm: Spacing, poll: Poll = no_poll
-) -> np.ndarray:
+def split_left_right(mask: np.ndarray, spacing_mm: Spacing, poll: Poll = no_poll) -> np.ndarray:
     """Say for every voxel of a lung mask which lung it belongs to.
 
     The mask is eroded on a 3 mm grid until its two lungs come apart; from there they grow back by a

@@ -117,27 +117,27 @@ def find_body_and_air(
         raise BadInputError(NO_LUNGS_MESSAGE)
     native_body = grid.enlarge(body)
     poll()
-    # Nothing is sought outside the body.
-    box = bounding_box(body)
-    coarse, body = coarse[box], body[box]
-    threshold_hu = _adaptive_threshold(coarse[body])
     middle_x = float(np.mean(np.nonzero(body.any(axis=(0, 1)))[0]))
+    # Air is sought in the body only.
+    box = bounding_box(body)
+    hu_in_box, body = coarse[box], body[box]
+    threshold_hu = _adaptive_threshold(hu_in_box[body])
     poll = polling(progress, 0.2, "Finding the airways")
-    airways = find_airways(coarse, body, grid.spacing_mm, poll)
-    native_airways = grid.enlarge(_placed(airways, box, grid.shape))
+    airways = find_airways(hu_in_box, body, grid.spacing_mm, poll)
     poll = polling(progress, 0.35, "Finding the lungs")
     air = _find_air_filled_lung(
-        coarse, body, airways, threshold_hu, middle_x, grid.spacing_mm, poll
+        hu_in_box, body, airways, threshold_hu, middle_x - box[2].start, grid.spacing_mm, poll
     )
+    air, airways = (_placed(part, box, grid.shape) for part in (air, airways))
+    native_airways = grid.enlarge(airways)
     if air.sum() * grid.voxel_volume_ml < SMALLEST_AIR_ML:
         return BodyAndAir(np.zeros(hu.shape, np.uint8), native_body, native_airways)
-    air_sides = _placed(air, box, grid.shape)
-    air_sides = split_left_right(air_sides, grid.spacing_mm, poll)[box]
+    poll()
+    air_sides = split_left_right(air, grid.spacing_mm, poll)
     poll = polling(progress, 0.5, "Taking dense lesions into the lungs")
     closed = _close_lungs(coarse, air_sides, airways, middle_x, grid.spacing_mm, poll)
     poll = polling(progress, 0.7, "Drawing the borders of the lungs")
-    closed, aerated = (_placed(part, box, grid.shape) for part in (closed, air_sides > 0))
-    lungs = _redraw_on_native_grid(hu, grid, closed, aerated, poll)
+    lungs = _redraw_on_native_grid(hu, grid, closed, air_sides > 0, poll)
     lungs[native_airways] = 0
     progress(1.0, "Found the air of the lungs")
     return BodyAndAir(lungs, native_body, native_airways)
