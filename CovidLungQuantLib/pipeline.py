@@ -225,11 +225,11 @@ def _measured(
     """As `measure`, of a label map that fits the scan."""
     timings: dict[str, float] = {}
     with timed(timings, "measuring"):
-        progress(0.0, "Telling left from right lung")
+        poll = polling(progress, 0.0, "Telling left from right lung")
         upright, orientation = lps_oriented(ct)
         upright_labels = orient_like(labels, orientation)
         spacing_mm = upright.geometry.spacing_mm
-        upright_lungs = split_left_right(is_lung(upright_labels), spacing_mm)
+        upright_lungs = split_left_right(is_lung(upright_labels), spacing_mm, poll)
         lungs = restore_orientation(upright_lungs, orientation)
         found = _lobes_of(
             upright,
@@ -240,14 +240,15 @@ def _measured(
         )
         segments = None
         if found is not None:
-            progress(0.6, "Dividing the lobes into regions")
-            segments = restore_orientation(divide_into_segments(found.lobes), orientation)
-        progress(0.8, "Measuring")
+            poll = polling(progress, 0.6, "Dividing the lobes into regions")
+            segments = restore_orientation(divide_into_segments(found.lobes, poll), orientation)
+        poll = polling(progress, 0.8, "Measuring")
         voxel_ml = ct.geometry.voxel_volume_ml
         measurements = measure_lungs(ct.hu, labels, lungs, voxel_ml, segments)
         if airways_and_vessels is not None:
             note = volumes_note(measure_airways_and_vessels(airways_and_vessels, labels, voxel_ml))
             measurements = replace(measurements, notes=(*measurements.notes, note))
+        lung_warnings = check_lungs(upright.hu, upright_lungs, spacing_mm, poll)
         progress(1.0, "Measured")
     return Quantification(
         ct=ct,
@@ -257,7 +258,7 @@ def _measured(
         warnings=(
             *ct.warnings,
             *measurements.warnings,
-            *check_lungs(upright.hu, upright_lungs, spacing_mm),
+            *lung_warnings,
             *(found.warnings if found is not None else ()),
         ),
         provenance=Provenance(
@@ -285,9 +286,9 @@ def _lobes_of(
     """The lobes of the lungs (upright): those given, or as the option says."""
     spacing_mm = upright.geometry.spacing_mm
     if given is not None:
-        progress(0.0, "Fitting the lobes to the lungs")
+        poll = polling(progress, 0.0, "Fitting the lobes to the lungs")
         return LobeSegmentation(
-            fit_lobes_to_lungs(given, lungs, spacing_mm, "The lobe segmentation")
+            fit_lobes_to_lungs(given, lungs, spacing_mm, "The lobe segmentation", poll)
         )
     if option == NO_LOBES:
         return None

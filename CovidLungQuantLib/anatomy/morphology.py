@@ -64,6 +64,13 @@ def erode_by_steps(stack: np.ndarray, steps: int) -> np.ndarray:
     return ~_dilated(padded, _diamond(steps))[:, 1:-1, 1:-1]
 
 
+def open_by_cube(mask: np.ndarray) -> np.ndarray:
+    """What cubes of 3×3×3 True voxels (z, y, x) cover; beyond the array is False."""
+    cube = {1: [(z, y) for z in (-1, 0, 1) for y in (-1, 0, 1)]}
+    padded = np.pad(~mask, 1, constant_values=True)
+    return _dilated(~_dilated(padded, cube)[1:-1, 1:-1, 1:-1], cube)
+
+
 def close(
     mask: np.ndarray, radius_mm: float, spacing_mm: Spacing, poll: Poll = no_poll
 ) -> np.ndarray:
