@@ -25,18 +25,11 @@ from CovidLungQuantLib.anatomy.lungs import segment_lungs, split_left_right
 from CovidLungQuantLib.anatomy.segments import divide_into_segments
 from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, orient_like, restore_orientation
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
-from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import is_lung
-from CovidLungQuantLib.lesions.airways_and_vessels import (
-    AIRWAYS_AND_VESSELS_CHOICES,
-    FIND_AIRWAYS_AND_VESSELS,
-    NO_AIRWAYS_AND_VESSELS,
-    REMOVE_AIRWAYS_AND_VESSELS,
-)
 from CovidLungQuantLib.lesions.enhancement import RINGS, enhance_parenchyma
 from CovidLungQuantLib.lesions.inference import LesionSegmentation, choose_device, segment_lesions
-from CovidLungQuantLib.lesions.kinds import KindsResult, check_kinds, tell_kinds_apart
+from CovidLungQuantLib.lesions.kinds import KindsResult, tell_kinds_apart
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model
 from CovidLungQuantLib.lesions.probability import LESION_MARGIN
 from CovidLungQuantLib.measures.airways_and_vessels import (
@@ -57,13 +50,13 @@ from CovidLungQuantLib.pipeline_extras import (
 )
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, polling, subrange
 from CovidLungQuantLib.quantification import (
-    AUTOMATIC_LOBES,
     GIVEN_LOBES,
     NO_LOBES,
     EnhancedScan,
     Options,
     Provenance,
     Quantification,
+    check_choices,
 )
 
 
@@ -71,22 +64,10 @@ def check_options(options: Options) -> None:
     """Refuse options that cannot be followed here, before a scan is read.
 
     Raises:
-        BadInputError: unknown or missing device, unknown kinds, lobes or way with vessels, or a
-            density that cannot be.
+        BadInputError: unknown or missing device, or options `check_choices` refuses.
     """
-    if options.lobes not in (AUTOMATIC_LOBES, NO_LOBES):
-        raise BadInputError(
-            f"“{options.lobes}” is no way to come by the lobes; use {AUTOMATIC_LOBES} or "
-            f"{NO_LOBES}."
-        )
-    if options.airways_and_vessels not in AIRWAYS_AND_VESSELS_CHOICES:
-        raise BadInputError(
-            f"“{options.airways_and_vessels}” is nothing that can be done about airways and "
-            f"vessels; use {NO_AIRWAYS_AND_VESSELS}, {FIND_AIRWAYS_AND_VESSELS} or "
-            f"{REMOVE_AIRWAYS_AND_VESSELS}."
-        )
+    check_choices(options)
     choose_device(options.device)
-    check_kinds(options.kinds, options.artery_hu)
 
 
 def quantify(

@@ -16,7 +16,7 @@ def bounding_box(mask: np.ndarray, margin: tuple[int, ...] = (0, 0, 0)) -> tuple
     """Slices around the True voxels, `margin` voxels wider on every axis; all of it if none are."""
     slices = []
     # The plane that everything is folded onto tells the other axes.
-    folded = mask.any(axis=0)
+    folded: np.ndarray = np.asarray(mask.any(axis=0))
     for axis in range(mask.ndim):
         others = tuple(other for other in range(folded.ndim) if other != axis - 1)
         hits = np.flatnonzero(
