@@ -26,7 +26,8 @@ from CovidLungQuantLib.anatomy.lung_network import (
     GAS_CLASS,
     PNEUMOTHORAX_CLASS,
     ChestNetwork,
-    class_shares,
+    onto_grid,
+    shares_on_grid,
 )
 from CovidLungQuantLib.anatomy.lung_weights import shipped_lung_network
 from CovidLungQuantLib.anatomy.sides import split_left_right
@@ -89,8 +90,9 @@ def segment_lungs(
         # The network alone would see lungs in a head: nobody lives without air in them.
         raise BadInputError(NO_LUNGS_MESSAGE)
     poll = polling(progress, 0.9, "Looking for dense lung")
-    shares = class_shares(hu, spacing_mm, network or shipped_lung_network(), poll)
-    joined = join_lungs(hu, found, shares, spacing_mm, poll)
+    coarse_hu = onto_grid(hu, spacing_mm, poll)
+    shares = shares_on_grid(coarse_hu, network or shipped_lung_network(), poll)
+    joined = join_lungs(hu, found, shares, spacing_mm, poll, coarse_hu.numpy())
     poll()
     if (joined.lungs > 0).sum() * float(np.prod(spacing_mm)) / 1000 < SMALLEST_LUNGS_ML:
         raise BadInputError(NO_LUNGS_MESSAGE)
