@@ -15,6 +15,7 @@ from statistics import mean
 from CovidLungQuantLib.anatomy.lung_agreement import (
     SMALLEST_ADDED_ML,
     SMALLEST_REMOVED_ML,
+    SURE_OUT_SHARE,
     SURE_SHARE,
     THICKNESS_MM,
 )
@@ -61,7 +62,7 @@ A 3D U-Net ({channels} channels, {parameters:,} parameters) that sees the whole 
 grid of {GRID_MM:g} mm: left lung, right lung, large airways, pneumothorax, gas of stomach and bowel,
 and the rest. The lungs of a result are those found by their air, with borders on the scan's own
 grid; this network decides only where the two differ by a part thicker than {THICKNESS_MM:g} mm of which it
-is sure (mean share {SURE_SHARE:g}): at least {SMALLEST_ADDED_ML:g} mL are taken in, at least {SMALLEST_REMOVED_ML:g} mL taken out
+is sure: at least {SMALLEST_ADDED_ML:g} mL with a mean share of {SURE_SHARE:g} are taken in, at least {SMALLEST_REMOVED_ML:g} mL with {SURE_OUT_SHARE:g} taken out
 (`anatomy/lung_agreement.py`). Every such decision is a warning with its millilitres, and is drawn in the
 report.
 
@@ -89,7 +90,7 @@ front, below one, at the pleura, in patches, a whole lung, fluid with a level), 
 {_percent(samples["pneumothorax_share"])} a pneumothorax, {_percent(samples["blur_share"])} thick slices or a diaphragm that moved, {_percent(samples["cut_share"])} a cut field of
 view; HU are shifted (±{samples["hu_shift"]:g}), narrowed and made noisy. The shipped weights saw all scans.
 
-    python -m research.lungs SCANS --same-patient covid02,covid03 --steps {config["steps"]} -o {name}
+    python -m research.lungs SCANS --same-patient covid02,covid03 --steps {config["steps"]} --device cuda -o {name}
 
 ## Figures
 

@@ -47,7 +47,7 @@ class LungTrainingConfig:
         seed: of everything random.
     """
 
-    steps: int = 6000
+    steps: int = 3400
     batch: int = 4
     learning_rate: float = 2e-3
     weight_decay: float = 0.01

@@ -17,7 +17,7 @@ from CovidLungQuantLib.models.registry import MODELS_FOLDER, SHIPPED_SHA256
 
 FORMAT_NAME = "covidlungquant-lungs-1"
 # In a folder of its own: the models beside it are the lesion networks a user may choose from.
-LUNG_MODEL_FILE = MODELS_FOLDER / "lungs" / "lungs-1.pt"
+LUNG_MODEL_FILE = MODELS_FOLDER / "lungs" / "lungs-2.pt"
 
 
 @cache

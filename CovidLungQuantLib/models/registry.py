@@ -21,7 +21,7 @@ USER_MODELS_VARIABLE = "COVIDLUNGQUANT_MODELS"
 SHIPPED_SHA256 = {
     "convlstm-attention-4": "16a13b91812a93f86ef0573a8a2d44dd79d7364daca14877468f25abcdd930c4",
     "unet-1": "f517bdc94a1153552003e2be61fdb6318498a5d2cfe6bf78cea016c71d72e54d",
-    "lungs-1": "9ac09ecdbecb2750c0896f584a1df71c8d7c735a38af07639d8c30053ad9ee57",
+    "lungs-2": "d03af19b9739a4b87b2f8c25337a59589e3a7fa62b564400bfac4791b892ac43",
     "lobes-from-shape-1": "9b9b1dc3c8faaca4c3a7284ba02f4f09f862bce9fb835c3a2879c10cdadc4f21",
 }
 
