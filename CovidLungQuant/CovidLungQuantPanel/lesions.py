@@ -93,6 +93,8 @@ class LesionsSection(Section):
     def letGo(self):
         """Forget the lesions, and let the keys be another module's."""
         self._setKeysOn(False)
+        if self._review is not None and self._review.result.present().is_measured:
+            self._act(self._review.endSlide)
         self._forget()
 
     def onSetChanged(self):

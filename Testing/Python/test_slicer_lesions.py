@@ -20,10 +20,10 @@ from small_airways_and_vessels import an_enhanced_quantification
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG, is_lesion
 from CovidLungQuantLib.lesions.probability import DECISION_CODE, HIGHEST_CODE, LESION_MARGIN
 from CovidLungQuantLib.lesions.sensitivity import apply_sensitivity
-from CovidLungQuantLib.mrml.display import show_in_slices
+from CovidLungQuantLib.mrml.display import are_surfaces_shown, show_in_slices
 from CovidLungQuantLib.mrml.scene_result import SceneResult, write_result
 from CovidLungQuantLib.mrml.segmentation import ALGORITHM_TYPE_TAG, AUTOMATIC, SEMIAUTOMATIC
-from CovidLungQuantLib.mrml.segments import tag_of
+from CovidLungQuantLib.mrml.segments import CLOSED_SURFACE, tag_of
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_to_node, voxels
 from CovidLungQuantLib.pipeline import measure
@@ -232,6 +232,46 @@ def test_the_scan_grows_and_shrinks_with_its_slider_and_a_double_click_resets(
     np.testing.assert_array_equal(labels_now(reviewed), run.labels)
     press(ui.redoButton)
     np.testing.assert_array_equal(labels_now(reviewed), expected)
+
+
+def ggo_surface(reviewed: Any) -> Any:
+    """The surface of GGO that is shown in 3D."""
+    assert are_surfaces_shown(reviewed.segmentation)
+    segment = reviewed.segmentation.GetSegmentation().GetSegment(GGO.segment_id)
+    return segment.GetRepresentation(CLOSED_SURFACE)
+
+
+def highest_ggo_mm(reviewed: Any) -> float:
+    """Where GGO ends towards the head; the scan begins at 3 mm and has voxels of 1 mm."""
+    return 3.0 + np.argwhere(labels_now(reviewed) == GGO.value)[:, 0].max()
+
+
+def test_surfaces_are_made_anew_once_the_slider_is_let_go(reviewed: Any) -> None:
+    reviewed.panel.logic.showSurfaces(reviewed.segmentation, True)
+    slider = reviewed.ui.scanSensitivitySlider
+    before = ggo_surface(reviewed)
+    made_at, highest_mm = before.GetMTime(), before.GetBounds()[5]
+    slider.sliderDown = True
+    for code in (60, 40):
+        slide(slider, code)
+        # Longer than what ends a slide by keys.
+        QTest.qWait(SETTLED_MS)
+        assert ggo_surface(reviewed) is before and before.GetMTime() == made_at
+    assert highest_ggo_mm(reviewed) > highest_mm + 2.0
+    slider.sliderDown = False
+    after = ggo_surface(reviewed)
+    assert after.GetBounds()[5] == pytest.approx(highest_ggo_mm(reviewed), abs=1.0)
+
+
+def test_surfaces_are_those_of_the_segments_when_the_module_is_left_in_a_slide(
+    reviewed: Any,
+) -> None:
+    reviewed.panel.logic.showSurfaces(reviewed.segmentation, True)
+    reviewed.ui.scanSensitivitySlider.sliderDown = True
+    slide(reviewed.ui.scanSensitivitySlider, 40)
+    reviewed.panel.exit()
+    highest_mm = ggo_surface(reviewed).GetBounds()[5]
+    assert highest_mm == pytest.approx(highest_ggo_mm(reviewed), abs=1.0)
 
 
 def test_one_lesion_grows_with_its_slider_and_stays_so(reviewed: Any) -> None:

@@ -17,7 +17,11 @@ from CovidLungQuantLib.lesions.sensitivity import apply_sensitivity
 from CovidLungQuantLib.measures.lesion_islands import map_islands
 from CovidLungQuantLib.measures.review import LOCKED, Review
 from CovidLungQuantLib.mrml.scene_result import read_table
-from CovidLungQuantLib.mrml.segmentation import PROVENANCE_ATTRIBUTE, write_labels
+from CovidLungQuantLib.mrml.segmentation import (
+    PROVENANCE_ATTRIBUTE,
+    renew_surfaces,
+    write_labels,
+)
 from CovidLungQuantLib.mrml.segments import BINARY_LABELMAP
 from CovidLungQuantLib.mrml.volumes import ct_from_node, geometry_of
 
@@ -75,6 +79,7 @@ class LesionReview:
         self._slid = self._labelsAt(self._codes[None])
         self._own = np.zeros(labels.shape, bool)
         self._slide = None
+        self._areSurfacesOld = False
         # Steps back and forth: None is a decision, which `Review` keeps.
         self._done, self._undone = [], []
 
@@ -184,7 +189,7 @@ class LesionReview:
             self._own = start.own | region | (labels != start.labels)
         self._codes = {**start.codes, index: code}
         np.copyto(self._review.labels, labels)
-        self._write()
+        self._write(isSliding=True)
 
     def fixAt(self, lesionMarks, otherMarks):
         """Return a `LocalFix`: what marked voxels, bool (z, y, x), change around them.
@@ -226,10 +231,14 @@ class LesionReview:
         self._write()
 
     def endSlide(self):
-        """Take what the slider made as it is: one step to undo, and the list made anew."""
+        """Take what the slider made as it is: one step to undo; list and surfaces made anew."""
         start, self._slide = self._slide, None
         if start is None:
             return
+        if self._areSurfacesOld:
+            self._areSurfacesOld = False
+            with self._writing():
+                renew_surfaces(self.result.segmentation)
         labels = self._review.labels
         places = np.flatnonzero((start.labels != labels) | (start.slid != self._slid))
         self._done.append(
@@ -295,10 +304,12 @@ class LesionReview:
         self._codes = step.codesAfter if forth else step.codesBefore
         self._review.refresh(labels, self._map(labels))
 
-    def _write(self):
-        """Write segments, numbers and decisions into the scene."""
+    def _write(self, isSliding=False):
+        """Write segments, numbers and decisions into the scene; surfaces once a slider stands."""
         with self._writing():
-            write_labels(self.result.segmentation, self.result.volume, self._review.labels)
+            node, volume, labels = self.result.segmentation, self.result.volume, self._review.labels
+            write_labels(node, volume, labels, with_surfaces=not isSliding)
+            self._areSurfacesOld = isSliding
             self._stamp = _stampOf(self.result.segmentation)
         margin = margin_of_code(self._codes[None]) if self.hasProbability else None
         self._correct.recount(self.result, (margin, self._review.record()))
