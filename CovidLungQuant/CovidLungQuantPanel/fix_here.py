@@ -14,6 +14,7 @@ from CovidLungQuantLib.mrml.fix_marks import (
     start_marking,
 )
 from CovidLungQuantLib.mrml.volumes import geometry_of
+from CovidLungQuantPanel.lesion_texts import measuringOnce
 from CovidLungQuantPanel.section import Section
 from CovidLungQuantPanel.widgets import showText
 
@@ -113,8 +114,12 @@ class FixHereSection(Section):
         self._discard()
         try:
             with slicer.util.WaitCursor():
-                self._review().applyFix(fix)
+                review = self._review()
+                if not review.isCounted:
+                    self._showText(measuringOnce())
+                review.applyFix(fix)
         except CovidLungQuantError as reason:
+            self._showText("")
             slicer.util.errorDisplay(str(reason))
             return
         self._panel.updateSections()

@@ -373,8 +373,55 @@ def test_decisions_and_margin_come_back_with_the_scene(reviewed: Any, tmp_path: 
     assert ui.scanSensitivitySlider.value == HIGHEST_CODE - 60
     chosen = reviewed.panel.logic.getParameterNode()
     assert record_from_node(chosen.outputTable).provenance == record
-    # The next move measures the loaded scene once; what was rejected stays rejected.
+    # What was rejected stays rejected.
     slide(ui.scanSensitivitySlider, 30)
     now = label_map(chosen.outputSegmentation, chosen.inputVolume)
     assert (now[SMALL] == NORMAL_LUNG.value).all()
     assert np.array_equal(now == GGO.value, labels == GGO.value) or now.sum() > labels.sum()
+
+
+def loaded(reviewed: Any, tmp_path: Path) -> Any:
+    """The scene saved, closed and loaded again; return the chosen parameter set."""
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.mrmlScene.WriteToMRB(path)
+    slicer.mrmlScene.Clear(0)
+    assert slicer.mrmlScene.ReadFromMRB(path)
+    return reviewed.panel.logic.getParameterNode()
+
+
+def test_a_loaded_scene_is_taken_up_without_measuring_it(reviewed: Any, tmp_path: Path) -> None:
+    provenance = record_from_node(reviewed.table).provenance
+    chosen = loaded(reviewed, tmp_path)
+    assert reviewed.part._review.isCounted
+    key(reviewed, Qt.Key.Key_N)
+    key(reviewed, Qt.Key.Key_X)
+    after = label_map(chosen.outputSegmentation, chosen.inputVolume)
+    assert not (after == GGO.value).any()
+    record = record_from_node(chosen.outputTable)
+    expected = measure(reviewed.run.ct, after)
+    assert record.measurements.regions == expected.measurements.regions
+    # Measuring would note its own time and lobes.
+    assert record.provenance["timings_s"] == provenance["timings_s"]
+    assert record.provenance["options"] == {**provenance["options"], "changed_voxels": 1000}
+
+
+def test_numbers_that_are_not_those_of_the_segments_are_measured_and_that_is_said(
+    reviewed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = tuple(np.argwhere(reviewed.run.labels == NORMAL_LUNG.value)[0])
+    shared = reviewed.segmentation.GetSegmentation().GetSegment("GGO")
+    voxels(shared.GetRepresentation("Binary labelmap"))[where] = HIGH_OPACITY.value
+    chosen = loaded(reviewed, tmp_path)
+    assert not reviewed.part._review.isCounted
+    said = []
+    label = reviewed.ui.lesionsProblemLabel
+    monkeypatch.setattr(slicer.app, "processEvents", lambda: said.append(label.text), raising=False)
+    key(reviewed, Qt.Key.Key_N)
+    key(reviewed, Qt.Key.Key_A)
+    assert said and all(text.startswith("Measuring the whole scan once") for text in said)
+    assert label.text == ""
+    labels = label_map(chosen.outputSegmentation, chosen.inputVolume)
+    lungs = record_from_node(chosen.outputTable).measurements.lungs
+    # Measuring has found the lobes besides.
+    assert lungs == measure(reviewed.run.ct, labels).measurements.lungs
+    assert reviewed.part._review.isCounted

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from slicer.i18n import tr as _
 
+from CovidLungQuantLib.counting import lungs_of_lobes
 from CovidLungQuantLib.errors import CovidLungQuantError
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, LOBES, is_lung
+from CovidLungQuantLib.labels import is_lung
 from CovidLungQuantLib.lesions.local_fix import fix_locally
 from CovidLungQuantLib.lesions.probability import DECISION_CODE, code_of_margin, margin_of_code
 from CovidLungQuantLib.lesions.sensitivity import apply_sensitivity
@@ -61,10 +62,11 @@ class LesionReview:
         self.result = result
         self._run = _runOf(result)
         self._correct = correct
+        self._counter = counter
         self._writing = writing
         geometry = geometry_of(result.volume)
         self._spacing_mm = geometry.spacing_mm
-        counted = counter.quantification if counter.isOf(result) else None
+        counted = counter.quantification if correct.takeUp(result) else None
         self._hu = ct_from_node(result.volume).hu if counted is None else counted.ct.hu
         self._lobes = _readLobes(result) if counted is None else counted.lobes
         self._lungs = _lungsOf(self._lobes) if counted is None else counted.lungs
@@ -86,6 +88,11 @@ class LesionReview:
     def isOf(self, result):
         """Whether this is of the run that a result holds now."""
         return result == self.result and _runOf(result) == self._run
+
+    @property
+    def isCounted(self):
+        """Whether a change is counted at once; otherwise the next one measures the whole scan."""
+        return self._counter.isOf(self.result)
 
     @property
     def lesions(self):
@@ -362,10 +369,4 @@ def _readLobes(result):
 
 
 def _lungsOf(lobes):
-    """Left and right lung, from the lobes; None without."""
-    if lobes is None:
-        return None
-    lung = np.full(256, BACKGROUND_VALUE, np.uint8)
-    for lobe in LOBES:
-        lung[lobe.value] = lobe.lung_value
-    return lung[lobes]
+    return None if lobes is None else lungs_of_lobes(lobes)
