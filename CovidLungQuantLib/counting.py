@@ -26,8 +26,8 @@ def count(ct: CTVolume, labels: np.ndarray, lobes: np.ndarray | None) -> Quantif
         lobes: uint8 (z, y, x), values of `labels.LOBES`, as they were measured with; or None.
 
     Returns:
-        As `pipeline.measure`, but for provenance and for warnings of scan, lungs and lobes; None
-        where the lobes are not exactly the lungs, so that these are to be divided anew.
+        As `pipeline.measure`, but for provenance and for what that checks and warns of besides;
+        None where the lobes are not exactly the lungs, so that these are to be divided anew.
 
     Raises:
         BadInputError: the label map does not fit the scan.
@@ -45,11 +45,13 @@ def count(ct: CTVolume, labels: np.ndarray, lobes: np.ndarray | None) -> Quantif
             return None
         upright_lobes = orient_like(lobes, orientation)
         segments = restore_orientation(divide_into_segments(upright_lobes), orientation)
+    measurements = measure_lungs(ct.hu, labels, lungs, ct.geometry.voxel_volume_ml, segments)
     return Quantification(
         ct=ct,
         labels=labels,
         lungs=lungs,
-        measurements=measure_lungs(ct.hu, labels, lungs, ct.geometry.voxel_volume_ml, segments),
+        measurements=measurements,
+        warnings=(*ct.warnings, *measurements.warnings),
         lobes=lobes,
         segments=segments,
     )
