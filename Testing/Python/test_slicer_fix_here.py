@@ -12,7 +12,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from slicer_panel import errors, label_map, press, section, write_segments
 from test_slicer_lesions import a_run
-from test_slicer_width import WIDEST_PX, width_px
+from test_slicer_width import WIDEST_PX
 
 from CovidLungQuantLib.labels import GGO, NORMAL_LUNG, is_lesion
 from CovidLungQuantLib.mrml.fix_marks import (
@@ -28,6 +28,7 @@ from CovidLungQuantLib.mrml.segments import segment_mask, tag_of
 from CovidLungQuantLib.mrml.table import is_stale, record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_to_node, geometry_of
 from CovidLungQuantLib.pipeline import measure
+from Testing.slicer_stand_in.panel_states import asked_width_px
 
 IN_THE_SMALL_LESION = (22, 53, 53)
 
@@ -205,7 +206,7 @@ def test_locked_lesions_stay(fixing: Any) -> None:
 
 def test_the_panel_stays_narrow_while_something_is_previewed(fixing: Any) -> None:
     click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
-    assert width_px() <= WIDEST_PX
+    assert asked_width_px() <= WIDEST_PX
 
 
 def test_closing_the_scene_forgets_all(fixing: Any) -> None:

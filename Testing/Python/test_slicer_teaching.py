@@ -19,7 +19,7 @@ from PySide6.QtCore import QSettings
 from PySide6.QtTest import QTest
 from slicer_panel import draw_lobes, draw_segments, errors, label_map, press
 from small_model import SMALL_CONFIG, small_model
-from test_slicer_width import WIDEST_PX, width_px
+from test_slicer_width import WIDEST_PX
 
 from CovidLungQuantLib.ct import CTVolume
 from CovidLungQuantLib.labels import GGO, NORMAL_LUNG
@@ -34,6 +34,7 @@ from CovidLungQuantLib.training import disagreement_cache, fine_tune
 from CovidLungQuantLib.training.expected_gain import GAIN_DEFINITION, NOT_COMPARED
 from CovidLungQuantLib.training.export import export_training_case
 from CovidLungQuantLib.training.fine_tuning_runs import FineTuning, fine_tunings
+from Testing.slicer_stand_in.panel_states import asked_width_px
 
 LONGEST_WAIT_S = 500.0
 PATIENT_NAME = "Doe^Jane"
@@ -151,7 +152,7 @@ def test_the_ranking_says_which_case_to_correct_next(
     ]
     assert known.disputed_ml > 0
     assert found.ui.rankingLabel.text == GAIN_DEFINITION
-    assert width_px() <= WIDEST_PX
+    assert asked_width_px() <= WIDEST_PX
 
     import qt
 
