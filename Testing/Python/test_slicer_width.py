@@ -63,18 +63,7 @@ def test_long_words_may_break_and_nothing_else_is_changed(module: ModuleType) ->
     shown = breakable(f"Written to {path} today")
     assert shown.replace(MAY_BREAK, "") == f"Written to {path} today"
     pieces = shown.removeprefix("Written to ").removesuffix(" today").split(MAY_BREAK)
-    assert pieces == [
-        "/",
-        "home/",
-        "someone/",
-        "a_",
-        "folder_",
-        "of_",
-        "reports/",
-        "Thorax-",
-        "1.",
-        "0",
-    ]
+    assert pieces == ["/", "home/", "someone/", "a_", "folder/", "Thorax-", "1.", "0"]
     assert [len(piece) for piece in breakable("x" * 60).split(MAY_BREAK)] == [24, 24, 12]
 
 
