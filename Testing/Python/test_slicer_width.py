@@ -73,7 +73,7 @@ def test_no_list_asks_for_the_width_of_its_longest_entry(panel: Any) -> None:
     narrow = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
     lists = QtWidgets.QWidget.findChildren(representation, QComboBox)
     paths = QtWidgets.QWidget.findChildren(representation, ctkPathLineEdit)
-    assert len(lists) > 8 and len(paths) == 4
+    assert len(lists) > 8 and len(paths) == 5
     inside = [path.standInComboBox for path in paths]
     wide = [box for box in lists if box not in inside and box.sizeAdjustPolicy != narrow]
     wide += [path for path in paths if path.sizeAdjustPolicy != narrow]
