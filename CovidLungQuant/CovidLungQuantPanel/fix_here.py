@@ -1,4 +1,4 @@
-"""Within "Correction": a click says "lesion here" or "not lesion here"; looked at, then applied."""
+"""Within "Correction": clicks and strokes say what is lesion or not; looked at, then applied."""
 
 import qt
 import slicer
@@ -7,14 +7,19 @@ from slicer.i18n import tr as _
 from CovidLungQuantLib.errors import CovidLungQuantError
 from CovidLungQuantLib.labels import is_lesion
 from CovidLungQuantLib.mrml.fix_marks import (
+    begin_stroke,
     clear_marks,
+    extend_stroke,
     mark_nodes,
     marked_voxels,
     show_preview,
     start_marking,
+    stop_marking,
 )
 from CovidLungQuantLib.mrml.volumes import geometry_of
+from CovidLungQuantPanel.lesion_texts import measuringOnce
 from CovidLungQuantPanel.section import Section
+from CovidLungQuantPanel.strokes import StrokeDrawing
 from CovidLungQuantPanel.widgets import showText
 
 # While something is previewed, these keys press the buttons.
@@ -22,13 +27,18 @@ KEYS = {"applyFixButton": ("Return", "Enter"), "discardFixButton": ("Esc",)}
 
 
 class FixHereSection(Section):
-    """Lets a reader mark places, shows what that would change, and writes it when told to."""
+    """Lets a reader mark places or draw, shows what that would change, and writes it when told."""
 
     def setup(self):
         """Put the buttons under "Correct in Segment Editor" and connect them."""
         self._fix = None
         self._followedMarks = ()
         self._markedResult = None
+        self._marksNode = None
+        self._isLesion = False
+        self._drawing = StrokeDrawing(self.onStrokePlace, self.onStrokeEnd)
+        # Where a stroke has begun, and its node once it goes on from there.
+        self._strokeStart = self._stroke = None
         self._widget = slicer.util.loadUI(self._panel.resourcePath("UI/CovidLungQuantFixHere.ui"))
         layout = self._panel.ui.correctionCollapsibleButton.layout()
         layout.insertWidget(layout.indexOf(self._panel.ui.staleLabel), self._widget)
@@ -82,12 +92,33 @@ class FixHereSection(Section):
         self._shortcuts = []
 
     def onLesionHere(self):
-        """Let the next click in a view say that there is lesion."""
+        """Let the next click or stroke in a view say that there is lesion."""
         self._startMarking(True)
 
     def onNotLesionHere(self):
-        """Let the next click in a view say that there is none."""
+        """Let the next click or stroke in a view say that there is none."""
         self._startMarking(False)
+
+    def onStrokePlace(self, place):
+        """The mouse is drawing: let the stroke be seen."""
+        if self._strokeStart is None:
+            self._strokeStart = place
+        elif self._stroke is None:
+            self._stroke = begin_stroke(slicer.mrmlScene, self._isLesion, self._strokeStart)
+            extend_stroke(self._stroke, place)
+        else:
+            extend_stroke(self._stroke, place)
+
+    def onStrokeEnd(self):
+        """The button was let go: a stroke is a mark, and a click is one."""
+        start, stroke = self._strokeStart, self._stroke
+        self._stopDrawing()
+        stop_marking(slicer.mrmlScene)
+        if stroke is None:
+            # Says so itself.
+            self._marksNode.AddControlPointWorld(*start)
+        else:
+            self.onMarked(stroke, None)
 
     def onMarked(self, caller, event):
         """A mark was placed or moved: show what all marks together change."""
@@ -113,8 +144,12 @@ class FixHereSection(Section):
         self._discard()
         try:
             with slicer.util.WaitCursor():
-                self._review().applyFix(fix)
+                review = self._review()
+                if not review.isCounted:
+                    self._showText(measuringOnce())
+                review.applyFix(fix)
         except CovidLungQuantError as reason:
+            self._showText("")
             slicer.util.errorDisplay(str(reason))
             return
         self._panel.updateSections()
@@ -132,18 +167,29 @@ class FixHereSection(Section):
 
     def _startMarking(self, isLesion):
         self._markedResult = self._result
-        node = start_marking(slicer.mrmlScene, isLesion)
+        self._isLesion = isLesion
+        self._stopDrawing()
+        node = self._marksNode = start_marking(slicer.mrmlScene, isLesion)
+        self._drawing.start()
         if node not in self._followedMarks:
             self._followedMarks = (*self._followedMarks, node)
             for event in (node.PointPositionDefinedEvent, node.PointEndInteractionEvent):
                 self.addObserver(node, event, self.onMarked)
-        self._showText(_("Click the place in a slice view; more marks may follow."))
+        self._showText(
+            _("Click the place in a slice view, or draw over it; more marks may follow.")
+        )
+
+    def _stopDrawing(self):
+        self._drawing.stop()
+        self._strokeStart = self._stroke = None
 
     def _discard(self):
+        self._stopDrawing()
         for node in self._followedMarks:
             for event in (node.PointPositionDefinedEvent, node.PointEndInteractionEvent):
                 self.removeObserver(node, event, self.onMarked)
         self._followedMarks = ()
+        self._marksNode = None
         self._fix = None
         if mark_nodes(slicer.mrmlScene):
             clear_marks(slicer.mrmlScene)

@@ -28,6 +28,8 @@ from CovidLungQuantPanel.widgets import keepColumnsInSight, showText
 SCAN_COLUMN, DAY_COLUMN, LESION_COLUMN = range(3)
 # Columns of the table of changes in the .ui file; its rows are `FOLLOWED_REGIONS`.
 SHOWN_CHANGES = tuple(column.key for column in columns_in(Place.PANEL_CHANGES))
+# From here on a decimal would not fit into a column.
+WIDE = 999.95
 
 
 class FollowUpSection(Section):
@@ -254,8 +256,8 @@ def _warningsText(record):
 
 
 def _signed(value):
-    """One decimal with its sign; what rounds to nothing has none."""
+    """One decimal, none from a litre on, with its sign; what rounds to nothing has none."""
     if math.isnan(value):
         return "–"
-    text = f"{value:+.1f}"
+    text = f"{value:+.{0 if abs(value) >= WIDE else 1}f}"
     return "0.0" if float(text) == 0 else text.replace("-", "−")

@@ -38,6 +38,11 @@ def reasonText(reason):
     }[reason]
 
 
+def measuringOnce():
+    """What is said while the first change of a result takes long."""
+    return _("Measuring the whole scan once; the next changes are quick.")
+
+
 def tip(lesion):
     """What else there is to say of a lesion."""
     island = lesion.island

@@ -8,7 +8,7 @@ from CovidLungQuantLib.errors import CovidLungQuantError
 from CovidLungQuantLib.measures.lesion_islands import doubtful_first
 from CovidLungQuantLib.measures.review import REASONS, REJECTED
 from CovidLungQuantLib.mrml.display import look_at
-from CovidLungQuantPanel.lesion_texts import reasonText, rowTexts, tip
+from CovidLungQuantPanel.lesion_texts import measuringOnce, reasonText, rowTexts, tip
 from CovidLungQuantPanel.section import Section
 from CovidLungQuantPanel.sensitivity import SensitivitySliders
 from CovidLungQuantPanel.widgets import keepColumnsInSight, showText
@@ -93,6 +93,8 @@ class LesionsSection(Section):
     def letGo(self):
         """Forget the lesions, and let the keys be another module's."""
         self._setKeysOn(False)
+        if self._review is not None and self._review.result.present().is_measured:
+            self._act(self._review.endSlide)
         self._forget()
 
     def onSetChanged(self):
@@ -185,8 +187,8 @@ class LesionsSection(Section):
         self._showAll()
 
     def _readList(self):
-        result = self._result
-        self._act(self._takeReview, result)
+        with slicer.util.WaitCursor():
+            self._act(self._takeReview, self._result)
         self._showAll()
 
     def _takeReview(self, result):
@@ -209,6 +211,14 @@ class LesionsSection(Section):
             self._seenTable = (self._result, self._result.table.GetMTime())
         return True
 
+    def _change(self, action, *arguments):
+        """As `_act`, of what changes numbers; where that takes a while it is said."""
+        if self._review.isCounted:
+            return self._act(action, *arguments)
+        showText(self.ui.lesionsProblemLabel, measuringOnce())
+        with slicer.util.WaitCursor():
+            return self._act(action, *arguments)
+
     def _isReady(self):
         """Whether there is a list to act on; read where the section was closed."""
         if self._parameterNode is None or not self._result.is_measured or self._logic.isRunning:
@@ -223,7 +233,7 @@ class LesionsSection(Section):
         if index == 0:
             return
         before = self._listed()
-        if self._act(lambda: decide(self._review, index)) and goOn:
+        if self._change(lambda: decide(self._review, index)) and goOn:
             self._goTo(self._nextLeft(before, index))
         self._showAll()
 
@@ -231,7 +241,7 @@ class LesionsSection(Section):
         if not self._isReady():
             return
         indices = []
-        self._act(lambda: indices.append(step(self._review)))
+        self._change(lambda: indices.append(step(self._review)))
         if indices and indices[0] is not None:
             self._goTo(indices[0])
         self._showAll()
@@ -288,7 +298,7 @@ class LesionsSection(Section):
         if self._review is None or self._logic.isRunning:
             return
         index = self._parameterNode.shownLesion if ofLesion else None
-        self._act(self._review.setSensitivity, code, index)
+        self._change(self._review.setSensitivity, code, index)
         self._sliders.show(self._review, self._lesionAtHand())
 
     def _settle(self):

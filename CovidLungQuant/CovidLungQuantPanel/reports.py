@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from CovidLungQuantPanel.install import DICOM_PACKAGE, PDF_PACKAGE
 from CovidLungQuantPanel.section import Section
-from CovidLungQuantPanel.widgets import rememberFolder
+from CovidLungQuantPanel.widgets import rememberFolder, showText
 
 FOLDER_SETTING = "CovidLungQuant/ReportFolder"
 
@@ -91,10 +91,9 @@ class ReportsSection(Section):
 
     def _showWritten(self, folder):
         self._written = folder
-        self.ui.writtenLabel.visible = folder is not None
         self.ui.openReportButton.visible = folder is not None
-        if folder is not None:
-            self.ui.writtenLabel.text = _("Written to {folder}").format(folder=folder)
+        text = "" if folder is None else _("Written to {folder}").format(folder=folder)
+        showText(self.ui.writtenLabel, text)
 
     def _updateButtons(self):
         chosen = self._parameterNode

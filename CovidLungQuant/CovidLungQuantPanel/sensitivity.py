@@ -15,7 +15,8 @@ SETTLE_DELAY_MS = 500
 class SensitivitySliders:
     """Two sliders; further to the right more is lesion, a double click resets.
 
-    `onSlide(code, ofLesion)` follows each move, `onSettled()` the last of them.
+    `onSlide(code, ofLesion)` follows each move, `onSettled()` the last of them: when the mouse lets
+    a slider go, or a moment after a key or the wheel.
     """
 
     def __init__(self, ui, onSlide, onSettled):
@@ -28,11 +29,12 @@ class SensitivitySliders:
         self._moved = None
         self._isShowing = False
         self._slideTimer = _timer(SLIDE_DELAY_MS, self.onSlideTimer)
-        self._settleTimer = _timer(SETTLE_DELAY_MS, onSettled)
+        self._settleTimer = _timer(SETTLE_DELAY_MS, self.onSettleTimer)
         # Kept, or nobody would hold the filters.
         self._filters = []
         for ofLesion, slider in self._sliders.items():
             slider.connect("valueChanged(int)", self._mover(ofLesion))
+            slider.connect("sliderReleased()", self.finish)
             resetting = ResetOnDoubleClick(self._resetter(ofLesion))
             slider.installEventFilter(resetting)
             self._filters.append(resetting)
@@ -88,6 +90,13 @@ class SensitivitySliders:
         moved, self._moved = self._moved, None
         if moved is not None:
             self._onSlide(HIGHEST_CODE - self._sliders[moved].value, moved)
+
+    def onSettleTimer(self):
+        """The last move was a while ago: take it as it is, but while a slider is held."""
+        if any(slider.sliderDown for slider in self._sliders.values()):
+            self._settleTimer.start()
+        else:
+            self._onSettled()
 
     def _mover(self, ofLesion):
         def move():

@@ -13,6 +13,7 @@ from CovidLungQuantPanel.section import Section
 from CovidLungQuantPanel.widgets import formatNumber, keepColumnsInSight, rememberFolder, showText
 
 FOLDER_SETTING = "CovidLungQuant/TrainingSetFolder"
+CANDIDATES_SETTING = "CovidLungQuant/CandidatesFolder"
 READER_SETTING = "CovidLungQuant/Reader"
 LOOK_INTERVAL_MS = 1000
 # Rows of the table in the .ui file; its columns are the old and the new model.
@@ -20,6 +21,7 @@ SHOWN_DICE = ("lesion_dice", "ggo_dice", "high_opacity_dice", "lung_dice")
 SHOWN_VOLUME = "lesion_ml"
 # Columns of the ranking.
 CASE, CHANGED, DISPUTED, WHAT_NEXT = range(4)
+LONGEST_NAME = 14
 
 
 class TeachingSection(Section):
@@ -36,6 +38,8 @@ class TeachingSection(Section):
         self._isFollowed = False
         self._isStopping = False
         self._patientCount = self._caseCount = 0
+        # What the models were last run for, candidates included; what is known of a set else.
+        self._ranking = None
         self._widget, self.ui = self._panel.addSection("Teaching")
         for layout, text in self._logic.trainingSetLayouts().items():
             self.ui.layoutComboBox.addItem(text, layout)
@@ -46,7 +50,11 @@ class TeachingSection(Section):
         self._timer = qt.QTimer()
         self._timer.setInterval(LOOK_INTERVAL_MS)
         self._timer.connect("timeout()", self.onTimer)
-        rememberFolder(self.ui.trainingSetPathLineEdit, FOLDER_SETTING, self.onTrainingSetChosen)
+        for pathLineEdit, setting in (
+            (self.ui.trainingSetPathLineEdit, FOLDER_SETTING),
+            (self.ui.candidatesPathLineEdit, CANDIDATES_SETTING),
+        ):
+            rememberFolder(pathLineEdit, setting, self.onTrainingSetChosen)
         self.ui.readerLineEdit.connect("editingFinished()", self.onReaderTyped)
         self.ui.addCaseButton.connect("clicked(bool)", self.onAddCase)
         self.ui.rankCasesButton.connect("clicked(bool)", self.onRankCases)
@@ -71,7 +79,8 @@ class TeachingSection(Section):
         self._updateButtons()
 
     def onTrainingSetChosen(self):
-        """Show what the folder holds."""
+        """Show what the folder holds; another ranking was of other scans."""
+        self._ranking = None
         showText(self.ui.addedLabel, "")
         self._showTrainingSet()
         self._updateButtons()
@@ -102,18 +111,20 @@ class TeachingSection(Section):
             self.ui.samePatientComboBox.setCurrentIndex(0)
             text = _("Added as {case}: voxels, labels and a row in manifest.csv; no patient data.")
             showText(self.ui.addedLabel, text.format(case=case))
+            self._ranking = None
         self._showTrainingSet()
         self._updateButtons()
 
     def onRankCases(self):
-        """Let both shipped models run on the cases they have not seen, and rank all."""
+        """Let both shipped models run on the scans they have not seen, and rank all."""
         if not self._panel.installation.ensureLibrary():
             return
-        self._panel.run.runWork(
+        self._ranking = self._panel.run.runWork(
             lambda: self._logic.rankTrainingSet(
                 self._folder(),
                 device=deviceOfThisComputer(self._parameterNode.device),
                 progress=self._panel.run.showProgress,
+                candidatesFolder=self.ui.candidatesPathLineEdit.currentPath.strip(),
             )
         )
         # After cancelling, too: what is done is kept.
@@ -211,20 +222,21 @@ class TeachingSection(Section):
         cases, text = [], ""
         if folder is not None:
             try:
-                cases, text = self._logic.rankedCases(folder), GAIN_DEFINITION
+                cases = self._ranking or self._logic.rankedCases(folder)
+                text = GAIN_DEFINITION
             except CovidLungQuantError as reason:
                 text = str(reason)
         table.visible = bool(cases)
         table.rowCount = len(cases)
         for row, case in enumerate(cases):
             for column, shown in (
-                (CASE, case.name),
+                (CASE, _shortened(case.name)),
                 (CHANGED, formatNumber(case.changed_percent, 1)),
                 (DISPUTED, formatNumber(case.disputed_ml, 1)),
                 (WHAT_NEXT, case.next_step),
             ):
                 item = qt.QTableWidgetItem(shown)
-                item.setToolTip(case.next_step)
+                item.setToolTip(f"{case.name}: {case.next_step}")
                 if column in (CHANGED, DISPUTED):
                     item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
                 table.setItem(row, column, item)
@@ -323,7 +335,7 @@ class TeachingSection(Section):
             button.enabled = hasCases and not self._isRunning
         self.ui.rankCasesButton.toolTip = (
             _(
-                "Run both shipped models on the cases they have not seen, about a minute each, and"
+                "Run both shipped models on the scans they have not seen, about a minute each, and"
                 " rank all by where they disagree and how much was changed."
             )
             if hasCases
@@ -359,3 +371,8 @@ def _describeCount(caseCount, patientCount):
         text = _("{count} cases of {patients} patients in this training set.")
         return text.format(count=caseCount, patients=patientCount)
     return _("{count} cases in this training set.").format(count=caseCount)
+
+
+def _shortened(name):
+    """A name that leaves room for what is to be done; its tip has all of it."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

@@ -1,17 +1,41 @@
 """Small things that several sections do with their widgets."""
 
 import math
+import re
 from pathlib import Path
 
 import ctk
 import qt
 import slicer
 
+# Names of scans and folders may be longer than the panel is wide.
+LONGEST_WORD = 24
+# Breaks no word that fits and is not seen.
+MAY_BREAK = "\u200b"
+
 
 def showText(label, text):
     """Show `text`; a label without text takes no room."""
-    label.text = text
+    label.text = breakable(text)
     label.visible = bool(text)
+
+
+def breakable(text):
+    """Let long words, such as names of scans and folders, go on in the next line of a label.
+
+    They break after what joins words, or else anywhere.
+    """
+    return re.sub(rf"\S{{{LONGEST_WORD + 1},}}", _breakableWord, text)
+
+
+def _breakableWord(found):
+    parts = re.findall(r"[^/\\_.^-]*[/\\_.^-]?", found.group())
+    pieces = [
+        part[start : start + LONGEST_WORD]
+        for part in parts
+        for start in range(0, len(part), LONGEST_WORD)
+    ]
+    return MAY_BREAK.join(pieces)
 
 
 def formatNumber(value, digits):

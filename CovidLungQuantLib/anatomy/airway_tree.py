@@ -16,7 +16,14 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.morphology import bounding_box
-from CovidLungQuantLib.progress import ProgressCallback, no_progress, subrange
+from CovidLungQuantLib.progress import (
+    Poll,
+    ProgressCallback,
+    no_poll,
+    no_progress,
+    polling,
+    subrange,
+)
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
@@ -71,7 +78,9 @@ def segment_airways(
     lungs = anatomy.lungs > 0
     if not tree.any() or not lungs.any():
         return tree
+    poll = polling(progress, 0.0, "Looking for bronchi")
     box = bounding_box(lungs, (MARGIN_VOXELS,) * 3)
+    poll()
     smooth = _smooth(hu[box], spacing_mm)
     depth_hu = basin_depth(smooth, spacing_mm, subrange(progress, 0.0, 0.6))
     noise_hu = float(np.percentile(depth_hu[lungs[box]], NOISE_PERCENTILE))
@@ -79,8 +88,8 @@ def segment_airways(
     depth_hu[smooth >= LUMEN_HU] = 0
     steps = _basin_steps(lowest_hu)
     for index, least_hu in enumerate(steps):
-        progress(0.6 + 0.4 * index / len(steps), "Following the bronchi")
-        grow_without_leaks(tree[box], depth_hu > least_hu, spacing_mm)
+        poll = polling(progress, 0.6 + 0.4 * index / len(steps), "Following the bronchi")
+        grow_without_leaks(tree[box], depth_hu > least_hu, spacing_mm, poll)
     progress(1.0, "Found the airways")
     return tree
 
@@ -99,11 +108,12 @@ def basin_depth(
     radii = [max(1, round(BASIN_RADIUS_MM / size)) for size in reversed(spacing_mm)]
     axes = (0, 1, 2) if spacing_mm[2] <= THICKEST_SLICE_MM else (0,)
     for done, axis in enumerate(axes):
-        progress(done / len(axes), "Looking for bronchi")
-        window = [1 if other == axis else 2 * radii[other] + 1 for other in range(3)]
-        closed = np.moveaxis(ndimage.grey_closing(hu, size=window), axis, 0)
+        poll = polling(progress, done / len(axes), "Looking for bronchi")
+        window = [2 * radii[other] + 1 for other in range(3) if other != axis]
         planes, depths = np.moveaxis(hu, axis, 0), np.moveaxis(depth_hu, axis, 0)
-        for plane, lid, depth in zip(planes, closed, depths, strict=True):
+        for plane, depth in zip(planes, depths, strict=True):
+            poll()
+            lid = ndimage.grey_closing(plane, size=window)
             filled = sitk.ReconstructionByErosion(
                 sitk.GetImageFromArray(np.ascontiguousarray(lid)),
                 sitk.GetImageFromArray(np.ascontiguousarray(plane)),
@@ -112,24 +122,32 @@ def basin_depth(
     return depth_hu
 
 
-def grow_without_leaks(tree: np.ndarray, lumen: np.ndarray, spacing_mm: Spacing) -> None:
+def grow_without_leaks(
+    tree: np.ndarray, lumen: np.ndarray, spacing_mm: Spacing, poll: Poll = no_poll
+) -> None:
     """Add to `tree`, in place, what of `lumen` is connected with it and is no leak.
 
     Args:
         tree: bool (z, y, x).
         lumen: bool (z, y, x), what may be airway.
         spacing_mm: voxel size (x, y, z).
+        poll: called in between; may raise `Cancelled`, which leaves `tree` as it was.
     """
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     components, count = ndimage.label(lumen | tree)
+    poll()
     reached = np.zeros(count + 1, bool)
     reached[np.unique(components[tree])] = True
+    poll()
     added = reached[components] & ~tree
+    poll()
     pieces, count = ndimage.label(added, np.ones((3, 3, 3)))
     sizes_ml = np.bincount(pieces.ravel(), minlength=count + 1) * voxel_ml
     accepted = sizes_ml < SMALLEST_LEAK_ML
+    poll()
     boxes = ndimage.find_objects(pieces)
     for part in np.flatnonzero(~accepted[1:]) + 1:
+        poll()
         if sizes_ml[part] > LARGEST_PIECE_ML:
             continue
         box = tuple(

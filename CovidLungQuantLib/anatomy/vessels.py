@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
-from CovidLungQuantLib.progress import ProgressCallback, no_progress
+from CovidLungQuantLib.progress import Poll, ProgressCallback, no_poll, no_progress, polling
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
@@ -40,7 +40,7 @@ SMALLEST_VESSEL_ML = 0.03
 BORDER_SMOOTHING_MM = 1.5
 THICKEST_ERODED_SLICE_MM = 2.6
 NOISE_SAMPLES = 20000
-VOXELS_AT_ONCE = 200_000
+VOXELS_AT_ONCE = 100_000
 
 
 def segment_vessels(
@@ -63,29 +63,34 @@ def segment_vessels(
     response = np.zeros(hu.shape, np.float32)
     sides = [side for side in (RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE) if (anatomy.lungs == side).any()]
     for done, side in enumerate(sides):
-        progress(0.9 * done / len(sides), "Looking for vessels")
+        poll = polling(progress, 0.9 * done / len(sides), "Looking for vessels")
         box = bounding_box(anatomy.lungs == side)
         lung = anatomy.lungs[box] == side
-        response[box][lung] = _relative_response(hu[box], lung, spacing_mm)
-    progress(0.9, "Looking for vessels")
-    vessels = _connected_vessels(response, float(np.prod(spacing_mm)) / 1000.0)
+        response[box][lung] = _relative_response(hu[box], lung, spacing_mm, poll)
+    poll = polling(progress, 0.9, "Looking for vessels")
+    vessels = _connected_vessels(response, float(np.prod(spacing_mm)) / 1000.0, poll)
     progress(1.0, "Found the vessels")
     return vessels
 
 
-def _relative_response(hu: np.ndarray, lung: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+def _relative_response(
+    hu: np.ndarray, lung: np.ndarray, spacing_mm: Spacing, poll: Poll
+) -> np.ndarray:
     """Best response of all scales as a multiple of the weakest that counts, at the lung's voxels.
 
     Args:
         hu: int16 (z, y, x), around one lung.
         lung: bool (z, y, x).
         spacing_mm: voxel size (x, y, z).
+        poll: called in between; may raise `Cancelled`.
     """
     steps_mm = np.array(spacing_mm[::-1])
     widths = [(width, width) for width in _reach_voxels(SCALES[-1][0], steps_mm)]
     lung = np.pad(lung, widths)
     padded = np.pad(np.clip(hu, *HU_RANGE).astype(np.float32), widths, mode="edge")
-    density, core = _without_surroundings(padded, lung, steps_mm)
+    poll()
+    density, core = _without_surroundings(padded, lung, steps_mm, poll)
+    poll()
     smooth = ndimage.gaussian_filter(density, CONTRAST_SMOOTHING_MM / steps_mm)
     middle_hu = float(np.median(density[core]))
     where = np.flatnonzero(lung & (smooth > middle_hu + LEAST_CONTRAST_HU))
@@ -93,13 +98,16 @@ def _relative_response(hu: np.ndarray, lung: np.ndarray, spacing_mm: Spacing) ->
     samples = np.random.default_rng(0).choice(parenchyma, min(NOISE_SAMPLES, len(parenchyma)))
     best = np.zeros(len(where), np.float32)
     for sigma_mm, against_blobs in SCALES:
+        poll()
         # Less than half a voxel would not smooth, only cost time.
         sigma = np.where(sigma_mm > 0.4 * steps_mm, sigma_mm / steps_mm, 0.0)
         smooth = ndimage.gaussian_filter(density, sigma, mode="nearest", truncate=3.0)
+        poll()
         sheets = np.linalg.eigvalsh(hessians(smooth, samples, sigma_mm, spacing_mm))[:, 1]
         noise_hu = 1.4826 * float(np.median(np.abs(sheets - np.median(sheets))))
         weakest_hu = max(WEAK_RESPONSE_HU, WEAK_RESPONSE_IN_NOISE_SD * noise_hu)
         for start in range(0, len(where), VOXELS_AT_ONCE):
+            poll()
             part = slice(start, start + VOXELS_AT_ONCE)
             airways_and_vessels_hu = tube_responses(
                 smooth, where[part], sigma_mm, spacing_mm, against_blobs, weakest_hu
@@ -111,7 +119,7 @@ def _relative_response(hu: np.ndarray, lung: np.ndarray, spacing_mm: Spacing) ->
 
 
 def _without_surroundings(
-    hu: np.ndarray, lung: np.ndarray, steps_mm: np.ndarray
+    hu: np.ndarray, lung: np.ndarray, steps_mm: np.ndarray, poll: Poll
 ) -> tuple[np.ndarray, np.ndarray]:
     """Density with all but the core of the lung replaced by what lies inside nearby, and the core.
 
@@ -125,8 +133,10 @@ def _without_surroundings(
     if not core.any():
         core = lung
     middle_hu = float(np.median(hu[core]))
+    poll()
     sigma = BORDER_SMOOTHING_MM / steps_mm
     weight = ndimage.gaussian_filter(core.astype(np.float32), sigma, truncate=3.0)
+    poll()
     total = ndimage.gaussian_filter(np.where(core, hu - middle_hu, 0), sigma, truncate=3.0)
     return np.where(core, hu, middle_hu + total / np.maximum(weight, 0.05)), core
 
@@ -224,12 +234,14 @@ def _reach_voxels(sigma_mm: float, steps_mm: np.ndarray) -> np.ndarray:
     return np.maximum(1, np.rint(sigma_mm / steps_mm)).astype(int)
 
 
-def _connected_vessels(response: np.ndarray, voxel_ml: float) -> np.ndarray:
+def _connected_vessels(response: np.ndarray, voxel_ml: float, poll: Poll = no_poll) -> np.ndarray:
     """Weak responses that hang together with a strong one and are not tiny."""
     components, count = ndimage.label(response > 1.0, np.ones((3, 3, 3)))
+    poll()
     sizes_ml = np.bincount(components.ravel(), minlength=count + 1) * voxel_ml
     strong = np.zeros(count + 1, bool)
     strong[np.unique(components[response > STRONG_BY_WEAK])] = True
+    poll()
     kept = strong & (sizes_ml >= SMALLEST_VESSEL_ML)
     kept[0] = False
     return kept[components]

@@ -15,6 +15,7 @@ from CovidLungQuantLib.ct import Geometry
 from CovidLungQuantLib.ct.images import geometry_of_header, image_on
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.disk import not_written
+from CovidLungQuantLib.files.grids import is_same_grid
 from CovidLungQuantLib.files.seg_nrrd import SegmentHeader, segment_headers
 from CovidLungQuantLib.vetting import (
     StoredImage,
@@ -133,6 +134,8 @@ def write_image(path: Path, array: np.ndarray, geometry: Geometry) -> None:
 
 def on_grid_of(labels: np.ndarray, own: Geometry, grid: Geometry) -> np.ndarray:
     """Resample labels (z, y, x) from their own grid to another: each voxel takes the nearest."""
+    if is_same_grid(own, grid):
+        return labels
     target = image_on(np.zeros(grid.shape, np.uint8), grid)
     resampled = sitk.Resample(
         image_on(labels, own), target, sitk.Transform(), sitk.sitkNearestNeighbor

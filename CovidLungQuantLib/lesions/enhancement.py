@@ -24,7 +24,7 @@ from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import is_lesion, is_lung
 from CovidLungQuantLib.lesions.airways_and_vessels import airways_and_vessels_in_lungs
-from CovidLungQuantLib.progress import ProgressCallback, no_progress
+from CovidLungQuantLib.progress import Poll, ProgressCallback, no_poll, no_progress, polling
 
 Spacing = tuple[float, float, float]
 
@@ -52,6 +52,8 @@ SMALLEST_RING_WIDTH_MM = 1.5
 LESION_RIM_MM = 3.0
 LUNG_BORDER_MM = 2.0
 SMALLEST_PARENCHYMA_ML = 1.0
+# What is near is looked for in so many slices between two polls.
+SLICES_AT_ONCE = 16
 
 # Values farther from the median than this, in SD of the low side, are left out of it.
 TRIMMED_BEYOND_SD = 3.0
@@ -182,9 +184,9 @@ def enhance_parenchyma(
     )
     all_airways_and_vessels[box] = airways_and_vessels
     lesion = is_lesion(labels)
-    progress(0.2, "Measuring the parenchyma")
-    parenchyma = assumed_parenchyma(lungs, lesion, airways_and_vessels, spacing_mm)
-    rings = rings_around(airways_and_vessels, spacing_mm) & parenchyma
+    poll = polling(progress, 0.2, "Measuring the parenchyma")
+    parenchyma = assumed_parenchyma(lungs, lesion, airways_and_vessels, spacing_mm, poll=poll)
+    rings = rings_around(airways_and_vessels, spacing_mm, poll) & parenchyma
     values, used, warnings = _baseline_values(hu, parenchyma, rings, baseline, spacing_mm)
     baseline_hu = trimmed_median(values) if used == RINGS else low_side_centre(values)
     progress(0.5, "Enhancing the parenchyma")
@@ -196,13 +198,13 @@ def enhance_parenchyma(
     named = [("lesions", lesion)]
     sub_visual = None
     if find_sub_visual:
-        progress(0.6, "Looking for sub-visual lesions")
-        found = _find_sub_visual(difference, lungs, lesion, airways_and_vessels, spacing_mm)
+        poll = polling(progress, 0.6, "Looking for sub-visual lesions")
+        found = _find_sub_visual(difference, lungs, lesion, airways_and_vessels, spacing_mm, poll)
         sub_visual = np.zeros(enhanced.shape, bool)
         sub_visual[box] = found
         named.append(("sub-visual lesions", found))
-    progress(0.8, "Summing up")
-    diameters_mm = nearest_diameter_mm(vessels[box] & lungs, spacing_mm)
+    poll = polling(progress, 0.8, "Summing up")
+    diameters_mm = nearest_diameter_mm(vessels[box] & lungs, spacing_mm, poll)
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     severities = tuple(
         _severity_sum(name, mask, difference, diameters_mm, int(lungs.sum()), voxel_ml)
@@ -234,20 +236,37 @@ def assumed_parenchyma(
     airways_and_vessels: np.ndarray,
     spacing_mm: Spacing,
     border_mm: float = LUNG_BORDER_MM,
+    poll: Poll = no_poll,
 ) -> np.ndarray:
     """Lung without its border, without lesions and their rims, without vessels and airways.
 
-    All arrays bool (z, y, x).
+    All arrays bool (z, y, x). `poll` is called in between and may raise `Cancelled`.
     """
-    parenchyma = lungs & ~airways_and_vessels & ~dilate(lesion, LESION_RIM_MM, spacing_mm)
+    near_lesion = _dilated(lesion, LESION_RIM_MM, spacing_mm, poll)
+    parenchyma = lungs & ~airways_and_vessels & ~near_lesion
     sampling = spacing_mm[1::-1]
     for plane, lung in zip(parenchyma, lungs, strict=True):
+        poll()
         if plane.any():
             plane &= ndimage.distance_transform_edt(lung, sampling=sampling) > border_mm
     return parenchyma
 
 
-def rings_around(airways_and_vessels: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+def _dilated(mask: np.ndarray, radius_mm: float, spacing_mm: Spacing, poll: Poll) -> np.ndarray:
+    """As `dilate`, a few slices after the other, with `poll` in between."""
+    dilated = np.zeros_like(mask)
+    reach = int(np.ceil(radius_mm / spacing_mm[2]))
+    for start in range(0, len(mask), SLICES_AT_ONCE):
+        poll()
+        stop, first = start + SLICES_AT_ONCE, max(start - reach, 0)
+        near = dilate(mask[first : stop + reach], radius_mm, spacing_mm)
+        dilated[start:stop] = near[start - first :][:SLICES_AT_ONCE]
+    return dilated
+
+
+def rings_around(
+    airways_and_vessels: np.ndarray, spacing_mm: Spacing, poll: Poll = no_poll
+) -> np.ndarray:
     """Thin rings around airways and vessels, axial slice by axial slice, bool (z, y, x).
 
     A ring of a tube of diameter d begins max(0.05 d, 1 mm, a voxel) away from it and is
@@ -256,6 +275,7 @@ def rings_around(airways_and_vessels: np.ndarray, spacing_mm: Spacing) -> np.nda
     voxel_mm = max(spacing_mm[:2])
     rings = np.zeros_like(airways_and_vessels)
     for plane, ring in zip(airways_and_vessels, rings, strict=True):
+        poll()
         if not plane.any():
             continue
         distance_mm, diameter_mm = _nearest_in_plane(plane, spacing_mm)
@@ -266,10 +286,13 @@ def rings_around(airways_and_vessels: np.ndarray, spacing_mm: Spacing) -> np.nda
     return rings
 
 
-def nearest_diameter_mm(airways_and_vessels: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+def nearest_diameter_mm(
+    airways_and_vessels: np.ndarray, spacing_mm: Spacing, poll: Poll = no_poll
+) -> np.ndarray:
     """Diameter of the tube nearest in the axial slice, mm, float32; NaN in slices without one."""
     diameters_mm = np.full(airways_and_vessels.shape, np.nan, np.float32)
     for plane, diameter_mm in zip(airways_and_vessels, diameters_mm, strict=True):
+        poll()
         if plane.any():
             diameter_mm[:] = _nearest_in_plane(plane, spacing_mm)[1]
     return diameters_mm
@@ -382,18 +405,21 @@ def _find_sub_visual(
     lesion: np.ndarray,
     airways_and_vessels: np.ndarray,
     spacing_mm: Spacing,
+    poll: Poll,
 ) -> np.ndarray:
     """See `SUB_VISUAL_RULE`; bool (z, y, x)."""
     # Around them and at the border voxels are shared, and smoothing would spread that.
-    rims = dilate(airways_and_vessels, AIRWAY_AND_VESSEL_RIM_MM, spacing_mm)
-    counted = assumed_parenchyma(lungs, lesion, rims, spacing_mm, SUB_VISUAL_BORDER_MM)
+    rims = _dilated(airways_and_vessels, AIRWAY_AND_VESSEL_RIM_MM, spacing_mm, poll)
+    counted = assumed_parenchyma(lungs, lesion, rims, spacing_mm, SUB_VISUAL_BORDER_MM, poll)
     if not counted.any():
         return counted
     sigma = [SUB_VISUAL_SMOOTHING_MM / size for size in reversed(spacing_mm)]
     weight = ndimage.gaussian_filter(counted.astype(np.float32), sigma, truncate=3.0)
+    poll()
     total = ndimage.gaussian_filter(
         np.where(counted, enhanced_hu, 0).astype(np.float32), sigma, truncate=3.0
     )
+    poll()
     mean_hu = total / np.maximum(weight, 0.05)
     # From the low side, where there is no lesion: 16 of 100 lie one SD below the middle.
     low_hu, middle_hu = np.percentile(mean_hu[counted], [15.87, 50.0])

@@ -1,9 +1,10 @@
 """Marks "lesion here" and "not lesion here" in the views, and a preview of what they change.
 
-Marks are points a person places; the preview is a segmentation of its own, outlined, that belongs
-to no result and is counted nowhere. Neither is saved with the scene.
+Marks are points a person places and strokes a person draws; the preview is a segmentation of its
+own, outlined, that belongs to no result and is counted nowhere. None is saved with the scene.
 
 Placing: `start_marking(scene, is_lesion)`, `stop_marking(scene)`; nodes: `mark_nodes(scene)`.
+Drawing: `begin_stroke(scene, is_lesion, place)`, then `extend_stroke(node, place)`.
 Reading: `marked_voxels(scene, volume_node)` → (lesion, other).
 Preview: `show_preview(scene, volume_node, labels, fix)`; all away: `clear_marks(scene)`.
 
@@ -13,6 +14,7 @@ Slicer's scene, and nodes in it, are arguments; nothing here touches the applica
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,9 @@ from CovidLungQuantLib.mrml.segments import make_segments, replace_segments, set
 from CovidLungQuantLib.mrml.volumes import RAS_TO_LPS, geometry_of, node_to_world
 
 MARKS_CLASS = "vtkMRMLMarkupsFiducialNode"
+STROKE_CLASS = "vtkMRMLMarkupsCurveNode"
+# Of a stroke: what it marks.
+STROKE_ATTRIBUTE = "CovidLungQuant.stroke"
 # Singletons, so that no name of the user's is taken for one.
 LESION_MARKS = "CovidLungQuantLesionHere"
 OTHER_MARKS = "CovidLungQuantNotLesionHere"
@@ -56,12 +61,7 @@ def start_marking(scene: Any, is_lesion: bool) -> Any:
     node = _singleton(scene, tag, MARKS_CLASS)
     if node is None:
         node = _made(scene, tag, MARKS_CLASS, _NAMES[tag])
-        node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
-        display.SetSelectedColor(_COLORS[tag])
-        display.SetColor(_COLORS[tag])
-        display.SetPointLabelsVisibility(False)
-        display.SetSaveWithScene(False)
+        _color(node, tag)
     selection = scene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
     selection.SetReferenceActivePlaceNodeClassName(MARKS_CLASS)
     selection.SetActivePlaceNodeID(node.GetID())
@@ -81,10 +81,33 @@ def stop_marking(scene: Any) -> None:
         selection.SetActivePlaceNodeID(None)
 
 
+def begin_stroke(scene: Any, is_lesion: bool, place: tuple[float, float, float]) -> Any:
+    """Begin to draw a stroke at a place in the world's RAS; return its node."""
+    tag = LESION_MARKS if is_lesion else OTHER_MARKS
+    node = _made(scene, None, STROKE_CLASS, f"{_NAMES[tag]}, stroke")
+    node.SetAttribute(STROKE_ATTRIBUTE, tag)
+    node.SetCurveTypeToLinear()
+    node.SetLocked(True)
+    _color(node, tag)
+    display = node.GetDisplayNode()
+    display.SetPropertiesLabelVisibility(False)
+    # The points that it goes through are no thicker than the line, whose thickness is of theirs.
+    display.SetGlyphScale(1.0)
+    display.SetLineThickness(0.8)
+    extend_stroke(node, place)
+    return node
+
+
+def extend_stroke(stroke: Any, place: tuple[float, float, float]) -> None:
+    """Let a stroke go on to a place in the world's RAS."""
+    stroke.AddControlPointWorld(*place)
+
+
 def mark_nodes(scene: Any) -> tuple[Any, ...]:
-    """Return the nodes that hold marks now."""
+    """Return the nodes that hold marks now: places of both kinds, and each stroke."""
     nodes = (_singleton(scene, tag, MARKS_CLASS) for tag in (LESION_MARKS, OTHER_MARKS))
-    return tuple(node for node in nodes if node is not None)
+    places = (node for node in nodes if node is not None)
+    return (*places, *_strokes(scene, LESION_MARKS), *_strokes(scene, OTHER_MARKS))
 
 
 def marked_voxels(scene: Any, volume_node: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -98,12 +121,26 @@ def marked_voxels(scene: Any, volume_node: Any) -> tuple[np.ndarray, np.ndarray]
     marked = []
     for tag in (LESION_MARKS, OTHER_MARKS):
         mask = np.zeros(geometry.shape, bool)
-        for place in _places(_singleton(scene, tag, MARKS_CLASS)):
-            index = np.rint(world_to_index @ [*place, 1.0])[:3].astype(int)[::-1]
-            if (index >= 0).all() and (index < geometry.shape).all():
-                mask[tuple(index)] = True
+        ways = [[place] for place in _places(_singleton(scene, tag, MARKS_CLASS))]
+        ways += [_places(stroke) for stroke in _strokes(scene, tag)]
+        for way in filter(None, ways):
+            homogeneous = np.column_stack([way, np.ones(len(way))])
+            indices = (homogeneous @ world_to_index.T)[:, 2::-1]
+            indices = np.rint(_along(indices)).astype(int)
+            inside = ((indices >= 0) & (indices < geometry.shape)).all(axis=1)
+            mask[tuple(indices[inside].T)] = True
         marked.append(mask)
     return marked[0], marked[1]
+
+
+def _along(points: np.ndarray) -> np.ndarray:
+    """Return points (n, 3), in voxels, with enough between them that no voxel is passed over."""
+    pieces = [points[:1]]
+    for start, end in pairwise(points):
+        count = max(1, int(np.ceil(2.0 * np.abs(end - start).max())))
+        shares = np.arange(1, count + 1)[:, None] / count
+        pieces.append(start + shares * (end - start))
+    return np.concatenate(pieces)
 
 
 def show_preview(scene: Any, volume_node: Any, fix: LocalFix) -> Any:
@@ -168,11 +205,29 @@ def _places(node: Any | None) -> list[tuple[float, float, float]]:
     return places
 
 
-def _made(scene: Any, tag: str, class_name: str, name: str) -> Any:
+def _strokes(scene: Any, tag: str) -> list[Any]:
+    count = scene.GetNumberOfNodesByClass(STROKE_CLASS)
+    nodes = (scene.GetNthNodeByClass(index, STROKE_CLASS) for index in range(count))
+    return [node for node in nodes if node.GetAttribute(STROKE_ATTRIBUTE) == tag]
+
+
+def _color(node: Any, tag: str) -> None:
+    """Show marks in the colour of their kind."""
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSelectedColor(_COLORS[tag])
+    display.SetColor(_COLORS[tag])
+    display.SetPointLabelsVisibility(False)
+    display.SetSaveWithScene(False)
+
+
+def _made(scene: Any, tag: str | None, class_name: str, name: str) -> Any:
+    """Add a node that is not saved; a singleton where there is a tag."""
     node = scene.CreateNodeByClass(class_name)
     node.UnRegister(None)
     node.SetName(name)
-    node.SetSingletonTag(tag)
+    if tag is not None:
+        node.SetSingletonTag(tag)
     node.SetSaveWithScene(False)
     node = scene.AddNode(node)
     hierarchy_item(scene, node)

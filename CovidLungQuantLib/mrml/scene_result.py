@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from CovidLungQuantLib.anatomy.lung_anatomy import LUNG_DECISION_CODES
-from CovidLungQuantLib.ct import ScanWarning
+from CovidLungQuantLib.counting import count
+from CovidLungQuantLib.ct import CTVolume, ScanWarning
 from CovidLungQuantLib.errors import CovidLungQuantError
 from CovidLungQuantLib.labels import BOTH_LUNGS_REGION, GGO, HIGH_OPACITY, NORMAL_LUNG
 from CovidLungQuantLib.mrml.chart import lobe_chart_of, lobe_chart_to_node
@@ -46,7 +47,12 @@ from CovidLungQuantLib.mrml.segmentation import (
     labels_after_stroke,
     segmentation_to_node,
 )
-from CovidLungQuantLib.mrml.table import TableRecord, measurements_to_node, record_from_node
+from CovidLungQuantLib.mrml.table import (
+    TableRecord,
+    is_stale,
+    measurements_to_node,
+    record_from_node,
+)
 from CovidLungQuantLib.quantification import Provenance
 
 if TYPE_CHECKING:
@@ -250,6 +256,28 @@ def numbers_fit(measurements: Measurements, labels: np.ndarray, voxel_volume_ml:
             (HIGH_OPACITY, both.high_opacity_ml),
         )
     )
+
+
+def as_it_lies(result: SceneResult, ct: CTVolume) -> Quantification | None:
+    """Return a result as it lies in the scene, where its table counts its segments as they are.
+
+    Args:
+        result: with segments and table.
+        ct: the scan, as read from its volume.
+
+    Returns:
+        what was measured, with its warnings and provenance; None where the table is out of date,
+        holds other numbers than counting gives, or cannot be read: measure it then.
+    """
+    record, _notices = read_table(result.table)
+    if record is None or is_stale(result.table):
+        return None
+    lobes = result.read_lobes()[0] if record.measurements.lobes else None
+    counted = count(ct, result.labels(), lobes)
+    if counted is None or counted.measurements.regions != record.measurements.regions:
+        return None
+    airways_and_vessels, _warnings = result.read_airways_and_vessels()
+    return replace(with_record(counted, record), airways_and_vessels=airways_and_vessels)
 
 
 def with_record(measured: Quantification, record: TableRecord) -> Quantification:

@@ -203,13 +203,17 @@ def _labels_of_shared_image(segmentation_node: Any, volume_node: Any) -> np.ndar
     return labels if labels.any() else None
 
 
-def write_labels(segmentation_node: Any, volume_node: Any, labels: np.ndarray) -> None:
+def write_labels(
+    segmentation_node: Any, volume_node: Any, labels: np.ndarray, with_surfaces: bool = True
+) -> None:
     """Give the segments of a result other voxels, as a stroke does; all else of them stays.
 
     Args:
         segmentation_node: with one segment for each label.
         volume_node: the scalar volume node they belong to.
         labels: uint8 (z, y, x) on its grid; values as in `labels.py`.
+        with_surfaces: renew surfaces that are shown, which takes long; False leaves those of before
+            until `renew_surfaces`.
 
     Raises:
         BadInputError: there is not one segment for each label.
@@ -221,22 +225,32 @@ def write_labels(segmentation_node: Any, volume_node: Any, labels: np.ndarray) -
             f'The segmentation "{segmentation_node.GetName()}" has not one segment for each label;'
             " segment the volume again."
         )
-    shows_surfaces = segmentation.ContainsRepresentation(CLOSED_SURFACE)
+    segments = [segmentation.GetSegment(segment_ids[label.value][0]) for label in LABELS]
+    surfaces = [segment.GetRepresentation(CLOSED_SURFACE) for segment in segments]
     made = make_segments(labels, LABELS, None, volume_node)
     # One modification, so that nobody meets segments of two label maps.
     modify_state = segmentation_node.StartModify()
     try:
-        for label in LABELS:
-            segment = segmentation.GetSegment(segment_ids[label.value][0])
+        for label, segment in zip(LABELS, segments, strict=True):
             image = made[label.segment_id].GetRepresentation(BINARY_LABELMAP)
             segment.SetLabelValue(label.value)
             segment.AddRepresentation(BINARY_LABELMAP, image)
+        # Slicer lets go of the surfaces then.
         image.Modified()
-        if shows_surfaces:
-            segmentation_node.RemoveClosedSurfaceRepresentation()
-            segmentation_node.CreateClosedSurfaceRepresentation()
+        for segment, surface in zip(segments, surfaces, strict=True):
+            if surface is not None:
+                segment.AddRepresentation(CLOSED_SURFACE, surface)
+        if with_surfaces:
+            renew_surfaces(segmentation_node)
     finally:
         segmentation_node.EndModify(modify_state)
+
+
+def renew_surfaces(segmentation_node: Any) -> None:
+    """Make the surfaces of the segments anew where there are any."""
+    if segmentation_node.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE):
+        segmentation_node.RemoveClosedSurfaceRepresentation()
+        segmentation_node.CreateClosedSurfaceRepresentation()
 
 
 def note_edits(segmentation_node: Any, labels: np.ndarray) -> bool:

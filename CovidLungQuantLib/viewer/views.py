@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from trame_slicer.core import SlicerApp
-from trame_slicer.rca_view import RemoteSliceViewFactory, RemoteThreeDViewFactory
+from trame_slicer.rca_view.rca_view_factory import RemoteViewFactory
 from trame_slicer.segmentation import SegmentationEffectNoTool
 from trame_slicer.segmentation.abstract_segmentation_effect_brush import (
     AbstractSegmentationEffectBrush,
@@ -15,7 +16,8 @@ from trame_slicer.segmentation.abstract_segmentation_effect_brush import (
 from trame_slicer.segmentation.paint_effect_parameters import BrushDiameterMode
 from trame_slicer.segmentation.segment_modifier import ModificationMode
 from trame_slicer.segmentation.segmentation_paint_pipeline import SegmentationPaintPipeline2D
-from trame_slicer.views import ViewLayoutDefinition
+from trame_slicer.views import SliceView, ThreeDView, ViewLayoutDefinition, ViewType
+from trame_slicer.views.render_scheduler import NoScheduleRendering
 
 from CovidLungQuantLib.ct import CTVolume
 from CovidLungQuantLib.mrml.display import look_at
@@ -106,8 +108,15 @@ class Views:
     def _make_views(self, server: Any) -> dict[str, Any]:
         """Return the views by name."""
         manager = self._app.view_manager
-        for factory in (RemoteSliceViewFactory, RemoteThreeDViewFactory):
-            manager.register_factory(factory(server, target_fps=30, interactive_quality=75))
+        for view_class, view_type in (
+            (SliceView, ViewType.SLICE_VIEW),
+            (ThreeDView, ViewType.THREE_D_VIEW),
+        ):
+            # A view that is being made would draw itself, empty, tens of times.
+            make = partial(view_class, scheduled_render_strategy=NoScheduleRendering())
+            manager.register_factory(
+                RemoteViewFactory(server, make, view_type, target_fps=30, interactive_quality=75)
+            )
         definitions = [
             ViewLayoutDefinition.slice_view(orientation, label=name)
             for name, orientation in SLICE_VIEWS.items()

@@ -15,8 +15,9 @@ from CovidLungQuantLib.anatomy.lung_weights import shipped_lung_network
 from CovidLungQuantLib.ct import read_ct
 from CovidLungQuantLib.ct.volume import CTVolume
 from CovidLungQuantLib.errors import Cancelled
+from CovidLungQuantLib.labels import GGO, NORMAL_LUNG
 from CovidLungQuantLib.lesions.lesion_model import save_model
-from CovidLungQuantLib.pipeline import Options, Quantification, quantify
+from CovidLungQuantLib.pipeline import Options, Quantification, enhance, quantify
 
 # Stages that take longest on a scan of 512×512×300, and how often each asks at least.
 LONG_STAGES = {
@@ -27,6 +28,15 @@ LONG_STAGES = {
     "Finding the lobes of the right lung": 20,
     "Finding the lobes of the left lung": 20,
     "Segmenting slice": 40,
+}
+# The same of enhancing, on top of finding the lungs.
+LONG_STAGES_OF_ENHANCING = {
+    "Looking for bronchi": 40,
+    "Following the bronchi": 20,
+    "Looking for vessels": 20,
+    "Measuring the parenchyma": 60,
+    "Looking for sub-visual lesions": 40,
+    "Summing up": 30,
 }
 STOPS = 3
 
@@ -54,12 +64,44 @@ def whole(ct: CTVolume, options: Options) -> tuple[Quantification, list[tuple[fl
 def test_every_long_stage_asks_often(
     whole: tuple[Quantification, list[tuple[float, str]]],
 ) -> None:
-    _result, said = whole
+    check_asks_often(whole[1], LONG_STAGES)
+
+
+def test_enhancing_asks_often_too(
+    ct: CTVolume, whole: tuple[Quantification, list[tuple[float, str]]]
+) -> None:
+    said: list[tuple[float, str]] = []
+    labels = whole[0].labels
+
+    def progress(fraction: float, message: str) -> None:
+        said.append((fraction, message))
+
+    # By the random network all may be lesion, and then nothing could be enhanced.
+    labels = np.minimum(labels, NORMAL_LUNG.value)
+    labels[18:21] = np.where(labels[18:21] > 0, GGO.value, 0)
+    enhanced = enhance(ct, labels, find_sub_visual=True, progress=progress)
+    check_asks_often(said, LONG_STAGES_OF_ENHANCING)
+    middle = next(at for at, (_share, text) in enumerate(said) if text == "Summing up") + 5
+    calls = 0
+
+    def stopping(fraction: float, message: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > middle:
+            raise Cancelled("Stopped.")
+
+    with pytest.raises(Cancelled, match="Stopped"):
+        enhance(ct, labels, find_sub_visual=True, progress=stopping)
+    assert calls == middle + 1
+    assert enhanced.enhancement.sub_visual is not None
+
+
+def check_asks_often(said: list[tuple[float, str]], stages: dict[str, int]) -> None:
     asked = Counter(
-        next((stage for stage in LONG_STAGES if message.startswith(stage)), message)
+        next((stage for stage in stages if message.startswith(stage)), message)
         for _fraction, message in said
     )
-    assert {stage: asked[stage] for stage in LONG_STAGES if asked[stage] < LONG_STAGES[stage]} == {}
+    assert {stage: asked[stage] for stage in stages if asked[stage] < stages[stage]} == {}
     fractions = [fraction for fraction, _message in said]
     assert fractions == sorted(fractions)
 

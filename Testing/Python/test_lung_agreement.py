@@ -205,10 +205,10 @@ def test_small_parts_and_doubtful_ones_are_left_alone():
     assert not result.removed.any()
     shares = shares_of(classes())
     doubtful = np.s_[4:12, 6:16, 30:40]
-    shares[(LEFT_LUNG_VALUE, *doubtful)], shares[(GAS_CLASS, *doubtful)] = 0.4, 0.6
+    shares[(LEFT_LUNG_VALUE, *doubtful)], shares[(GAS_CLASS, *doubtful)] = 0.15, 0.85
     found = found_by_air(classes())
     assert not join(found, shares).removed.any()
-    shares[(LEFT_LUNG_VALUE, *doubtful)], shares[(GAS_CLASS, *doubtful)] = 0.1, 0.9
+    shares[(LEFT_LUNG_VALUE, *doubtful)], shares[(GAS_CLASS, *doubtful)] = 0.05, 0.95
     assert join(found, shares).removed.any()
 
 

@@ -14,7 +14,9 @@ from CovidLungQuantLib.lesions.local_fix import LocalFix
 from CovidLungQuantLib.mrml.fix_marks import (
     BECOMES_LESION,
     BECOMES_LUNG,
+    begin_stroke,
     clear_marks,
+    extend_stroke,
     mark_nodes,
     marked_voxels,
     preview_of,
@@ -66,6 +68,25 @@ def test_marks_are_the_voxels_that_were_clicked(scene: Any, volume: Any) -> None
     lesion, no_lesion = marked_voxels(scene, volume)
     assert np.argwhere(lesion).tolist() == [[3, 7, 11]]
     assert np.argwhere(no_lesion).tolist() == [[10, 20, 5], [19, 23, 27]]
+
+
+def test_a_stroke_marks_the_voxels_between_its_places_too(scene: Any, volume: Any) -> None:
+    stroke = begin_stroke(scene, False, world_of(volume, (5, 6, 7)))
+    extend_stroke(stroke, world_of(volume, (5, 6, 12)))
+    extend_stroke(stroke, world_of(volume, (5, 9, 12)))
+    # Where the scan has ended.
+    extend_stroke(stroke, world_of(volume, (5, 9, 40)))
+    other_stroke = begin_stroke(scene, True, world_of(volume, (0, 0, 0)))
+    extend_stroke(other_stroke, world_of(volume, (2, 0, 0)))
+    lesion, no_lesion = marked_voxels(scene, volume)
+    expected = np.zeros_like(no_lesion)
+    expected[5, 6, 7:13] = expected[5, 6:10, 12] = expected[5, 9, 12:] = True
+    np.testing.assert_array_equal(no_lesion, expected)
+    assert np.argwhere(lesion).tolist() == [[0, 0, 0], [1, 0, 0], [2, 0, 0]]
+    assert set(mark_nodes(scene)) == {stroke, other_stroke}
+    assert not stroke.GetSaveWithScene()
+    clear_marks(scene)
+    assert mark_nodes(scene) == ()
 
 
 def test_the_next_click_places_a_mark_and_one_only(scene: Any, volume: Any) -> None:

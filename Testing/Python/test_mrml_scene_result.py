@@ -11,11 +11,13 @@ import pytest
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from small_chest import a_ct, a_label_map, a_quantification
+from small_result import small_quantification
 
 from CovidLungQuantLib.ct import ScanWarning
-from CovidLungQuantLib.labels import HIGH_OPACITY
+from CovidLungQuantLib.labels import GGO, HIGH_OPACITY
 from CovidLungQuantLib.mrml.scene_result import (
     SceneResult,
+    as_it_lies,
     newest_result,
     numbers_fit,
     provenance_of,
@@ -26,8 +28,8 @@ from CovidLungQuantLib.mrml.scene_result import (
     write_result,
 )
 from CovidLungQuantLib.mrml.segmentation import segmentation_to_node
-from CovidLungQuantLib.mrml.table import measurements_to_node, record_from_node
-from CovidLungQuantLib.mrml.volumes import ct_to_node
+from CovidLungQuantLib.mrml.table import measurements_to_node, record_from_node, set_stale
+from CovidLungQuantLib.mrml.volumes import ct_from_node, ct_to_node, voxels
 from CovidLungQuantLib.pipeline import measure
 
 
@@ -176,3 +178,41 @@ def test_what_the_lung_network_decided_is_still_said_after_a_correction(scene: A
         assert messages[0] == f"Before it was corrected: {told.message}"
         assert "The scan is noisy." not in messages
         written = write_numbers(written, corrected)
+
+
+# Taken up again as it lies
+
+
+def test_what_lies_in_a_saved_scene_is_what_was_measured(scene: Any, tmp_path: Any) -> None:
+    run = small_quantification()
+    write_result(SceneResult(scene, ct_to_node(scene, run.ct)), run)
+    path = str(tmp_path / "scene.mrb")
+    assert scene.WriteToMRB(path)
+    scene.Clear(0)
+    assert scene.ReadFromMRB(path)
+    volume = scene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+    lying = as_it_lies(newest_result(scene, volume), ct_from_node(volume))
+    assert lying is not None
+    assert lying.measurements == run.measurements
+    assert lying.warnings == run.warnings and lying.provenance == run.provenance
+    for name in ("labels", "lungs", "lobes", "segments"):
+        np.testing.assert_array_equal(getattr(lying, name), getattr(run, name))
+
+
+def test_what_does_not_fit_its_table_is_to_be_measured(scene: Any) -> None:
+    run = small_quantification()
+    volume = ct_to_node(scene, run.ct)
+    result = write_result(SceneResult(scene, volume), run)
+    assert as_it_lies(result, run.ct) is not None
+    assert as_it_lies(replace(result, table=None), run.ct) is None
+    set_stale(result.table, True)
+    assert as_it_lies(result, run.ct) is None
+    set_stale(result.table, False)
+    # One voxel of the scan, one of the segments.
+    inside = tuple(np.argwhere(run.labels == HIGH_OPACITY.value)[0])
+    hu = run.ct.hu.copy()
+    hu[inside] += 1
+    assert as_it_lies(result, replace(run.ct, hu=hu)) is None
+    image = result.segmentation.GetSegmentation().GetSegment(HIGH_OPACITY.segment_id)
+    voxels(image.GetRepresentation("Binary labelmap"))[inside] = GGO.value
+    assert as_it_lies(result, run.ct) is None

@@ -1,4 +1,4 @@
-"""Clicks that say "lesion here" or "not lesion here": previewed, applied, undone, discarded."""
+"""Clicks and strokes: lesion here, not lesion here; previewed, applied, undone, discarded."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from slicer_panel import errors, label_map, press, section, write_segments
 from test_slicer_lesions import a_run
-from test_slicer_width import WIDEST_PX, width_px
+from test_slicer_width import WIDEST_PX
 
 from CovidLungQuantLib.labels import GGO, NORMAL_LUNG, is_lesion
 from CovidLungQuantLib.mrml.fix_marks import (
     BECOMES_LESION,
     BECOMES_LUNG,
+    STROKE_CLASS,
     mark_nodes,
+    marked_voxels,
     preview_of,
     start_marking,
 )
@@ -28,6 +30,7 @@ from CovidLungQuantLib.mrml.segments import segment_mask, tag_of
 from CovidLungQuantLib.mrml.table import is_stale, record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_to_node, geometry_of
 from CovidLungQuantLib.pipeline import measure
+from Testing.slicer_stand_in.panel_states import asked_width_px
 
 IN_THE_SMALL_LESION = (22, 53, 53)
 
@@ -62,6 +65,28 @@ def click(fixing: Any, button: Any, place: tuple[int, int, int]) -> None:
     node = slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID())
     left, posterior, superior, _ = geometry_of(fixing.volume).ijk_to_lps @ [*place[::-1], 1]
     node.AddControlPointWorld(-left, -posterior, superior)
+
+
+def world_of(fixing: Any, place: tuple[int, int, int]) -> tuple[float, float, float]:
+    left, posterior, superior, _ = geometry_of(fixing.volume).ijk_to_lps @ [*place[::-1], 1]
+    return -left, -posterior, superior
+
+
+def axial_view(fixing: Any, place: tuple[int, int, int]) -> Any:
+    """The axial view, which shows the slice of a voxel in its middle."""
+    press(section(fixing.panel, "LookingSection").ui.readingLayoutButton)
+    # The views get their sizes with Qt's next events.
+    QTest.qWait(300)
+    view = slicer.app.layoutManager().sliceWidget("Red")
+    view.mrmlSliceNode().JumpSliceByCentering(*world_of(fixing, place))
+    return view
+
+
+def draw(fixing: Any, button: Any, *places: tuple[int, int, int]) -> None:
+    """Press a button and draw from voxel to voxel (z, y, x) of one axial slice."""
+    view = axial_view(fixing, places[0])
+    press(button)
+    view.standInDraw([view.standInPosition(world_of(fixing, place)) for place in places])
 
 
 def volumes(regions: Any) -> list[tuple[float, ...]]:
@@ -205,7 +230,7 @@ def test_locked_lesions_stay(fixing: Any) -> None:
 
 def test_the_panel_stays_narrow_while_something_is_previewed(fixing: Any) -> None:
     click(fixing, fixing.ui.notLesionHereButton, IN_THE_SMALL_LESION)
-    assert width_px() <= WIDEST_PX
+    assert asked_width_px() <= WIDEST_PX
 
 
 def test_closing_the_scene_forgets_all(fixing: Any) -> None:
@@ -214,4 +239,84 @@ def test_closing_the_scene_forgets_all(fixing: Any) -> None:
     assert not fixing.ui.lesionHereButton.enabled and not fixing.ui.discardFixButton.visible
     # A mark that is placed afterwards is nobody's.
     start_marking(slicer.mrmlScene, True).AddControlPointWorld(0, 0, 0)
+    assert preview_of(slicer.mrmlScene) is None
+
+
+ALONG_THE_SMALL_LESION = [(22, 51, x) for x in range(51, 56)]
+
+
+def test_a_stroke_marks_all_that_it_passes_over(fixing: Any) -> None:
+    before = labels_of(fixing)
+    places = ALONG_THE_SMALL_LESION
+    draw(fixing, fixing.ui.notLesionHereButton, places[0], places[2], places[-1])
+    lesion, other = marked_voxels(slicer.mrmlScene, fixing.volume)
+    assert not lesion.any()
+    assert [tuple(place) for place in np.argwhere(other)] == places
+    np.testing.assert_array_equal(labels_of(fixing), before)
+    preview = preview_of(slicer.mrmlScene)
+    taken = segment_mask(preview, BECOMES_LUNG.segment_id, fixing.volume, [])
+    assert taken[other].all()
+
+    press(fixing.ui.applyFixButton)
+    expected = np.where(taken, NORMAL_LUNG.value, before)
+    np.testing.assert_array_equal(labels_of(fixing), expected)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass(STROKE_CLASS) == 0
+    press(section(fixing.panel, "LesionsSection").ui.undoButton)
+    np.testing.assert_array_equal(labels_of(fixing), before)
+
+
+def test_strokes_and_clicks_of_both_kinds_add_up(fixing: Any) -> None:
+    lung = np.argwhere(labels_of(fixing) == NORMAL_LUNG.value)
+    place = tuple(int(index) for index in lung[len(lung) // 2])
+    draw(fixing, fixing.ui.notLesionHereButton, *ALONG_THE_SMALL_LESION)
+    # Without moving: a click.
+    draw(fixing, fixing.ui.lesionHereButton, place)
+    lesion, other = marked_voxels(slicer.mrmlScene, fixing.volume)
+    assert np.argwhere(lesion).tolist() == [list(place)]
+    assert np.count_nonzero(other) == len(ALONG_THE_SMALL_LESION)
+    press(fixing.ui.applyFixButton)
+    after = labels_of(fixing)
+    assert is_lesion(after[place]) and (after[other] == NORMAL_LUNG.value).all()
+
+
+def test_a_discarded_stroke_leaves_no_trace(fixing: Any) -> None:
+    before = labels_of(fixing)
+    draw(fixing, fixing.ui.lesionHereButton, *ALONG_THE_SMALL_LESION)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass(STROKE_CLASS) == 1
+    press(fixing.ui.discardFixButton)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass(STROKE_CLASS) == 0
+    assert mark_nodes(slicer.mrmlScene) == ()
+    np.testing.assert_array_equal(labels_of(fixing), before)
+
+
+def test_the_views_have_the_mouse_but_for_the_stroke(fixing: Any) -> None:
+    view = axial_view(fixing, IN_THE_SMALL_LESION)
+    interactor = view.sliceView().interactor()
+    seen: list[str] = []
+    for event in ("LeftButtonPressEvent", "MouseMoveEvent", "LeftButtonReleaseEvent"):
+        interactor.AddObserver(event, lambda _caller, name: seen.append(name))
+    positions = [view.standInPosition(world_of(fixing, p)) for p in ALONG_THE_SMALL_LESION]
+    press(fixing.ui.notLesionHereButton)
+    interactor.InvokeEvent("MouseMoveEvent")
+    interactor.SetShiftKey(1)
+    interactor.InvokeEvent("LeftButtonPressEvent")
+    interactor.SetShiftKey(0)
+    assert seen == ["MouseMoveEvent", "LeftButtonPressEvent"]
+    view.standInDraw(positions)
+    # But for the last: the stroke was over, and had let go of the mouse, before it was handed on.
+    assert seen[2:] in ([], ["LeftButtonReleaseEvent"])
+    assert preview_of(slicer.mrmlScene) is not None
+    seen.clear()
+    view.standInDraw(positions)
+    assert len(seen) == len(positions) + 1
+    assert slicer.mrmlScene.GetNumberOfNodesByClass(STROKE_CLASS) == 1
+
+
+def test_leaving_the_module_gives_the_mouse_back(fixing: Any) -> None:
+    view = axial_view(fixing, IN_THE_SMALL_LESION)
+    positions = [view.standInPosition(world_of(fixing, p)) for p in ALONG_THE_SMALL_LESION]
+    press(fixing.ui.notLesionHereButton)
+    fixing.panel.exit()
+    view.standInDraw(positions)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass(STROKE_CLASS) == 0
     assert preview_of(slicer.mrmlScene) is None

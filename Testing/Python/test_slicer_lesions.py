@@ -20,10 +20,10 @@ from small_airways_and_vessels import an_enhanced_quantification
 from CovidLungQuantLib.labels import GGO, HIGH_OPACITY, NORMAL_LUNG, is_lesion
 from CovidLungQuantLib.lesions.probability import DECISION_CODE, HIGHEST_CODE, LESION_MARGIN
 from CovidLungQuantLib.lesions.sensitivity import apply_sensitivity
-from CovidLungQuantLib.mrml.display import show_in_slices
+from CovidLungQuantLib.mrml.display import are_surfaces_shown, show_in_slices
 from CovidLungQuantLib.mrml.scene_result import SceneResult, write_result
 from CovidLungQuantLib.mrml.segmentation import ALGORITHM_TYPE_TAG, AUTOMATIC, SEMIAUTOMATIC
-from CovidLungQuantLib.mrml.segments import tag_of
+from CovidLungQuantLib.mrml.segments import CLOSED_SURFACE, tag_of
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_to_node, voxels
 from CovidLungQuantLib.pipeline import measure
@@ -234,6 +234,46 @@ def test_the_scan_grows_and_shrinks_with_its_slider_and_a_double_click_resets(
     np.testing.assert_array_equal(labels_now(reviewed), expected)
 
 
+def ggo_surface(reviewed: Any) -> Any:
+    """The surface of GGO that is shown in 3D."""
+    assert are_surfaces_shown(reviewed.segmentation)
+    segment = reviewed.segmentation.GetSegmentation().GetSegment(GGO.segment_id)
+    return segment.GetRepresentation(CLOSED_SURFACE)
+
+
+def highest_ggo_mm(reviewed: Any) -> float:
+    """Where GGO ends towards the head; the scan begins at 3 mm and has voxels of 1 mm."""
+    return 3.0 + np.argwhere(labels_now(reviewed) == GGO.value)[:, 0].max()
+
+
+def test_surfaces_are_made_anew_once_the_slider_is_let_go(reviewed: Any) -> None:
+    reviewed.panel.logic.showSurfaces(reviewed.segmentation, True)
+    slider = reviewed.ui.scanSensitivitySlider
+    before = ggo_surface(reviewed)
+    made_at, highest_mm = before.GetMTime(), before.GetBounds()[5]
+    slider.sliderDown = True
+    for code in (60, 40):
+        slide(slider, code)
+        # Longer than what ends a slide by keys.
+        QTest.qWait(SETTLED_MS)
+        assert ggo_surface(reviewed) is before and before.GetMTime() == made_at
+    assert highest_ggo_mm(reviewed) > highest_mm + 2.0
+    slider.sliderDown = False
+    after = ggo_surface(reviewed)
+    assert after.GetBounds()[5] == pytest.approx(highest_ggo_mm(reviewed), abs=1.0)
+
+
+def test_surfaces_are_those_of_the_segments_when_the_module_is_left_in_a_slide(
+    reviewed: Any,
+) -> None:
+    reviewed.panel.logic.showSurfaces(reviewed.segmentation, True)
+    reviewed.ui.scanSensitivitySlider.sliderDown = True
+    slide(reviewed.ui.scanSensitivitySlider, 40)
+    reviewed.panel.exit()
+    highest_mm = ggo_surface(reviewed).GetBounds()[5]
+    assert highest_mm == pytest.approx(highest_ggo_mm(reviewed), abs=1.0)
+
+
 def test_one_lesion_grows_with_its_slider_and_stays_so(reviewed: Any) -> None:
     ui = reviewed.ui
     key(reviewed, Qt.Key.Key_N)
@@ -333,8 +373,55 @@ def test_decisions_and_margin_come_back_with_the_scene(reviewed: Any, tmp_path: 
     assert ui.scanSensitivitySlider.value == HIGHEST_CODE - 60
     chosen = reviewed.panel.logic.getParameterNode()
     assert record_from_node(chosen.outputTable).provenance == record
-    # The next move measures the loaded scene once; what was rejected stays rejected.
+    # What was rejected stays rejected.
     slide(ui.scanSensitivitySlider, 30)
     now = label_map(chosen.outputSegmentation, chosen.inputVolume)
     assert (now[SMALL] == NORMAL_LUNG.value).all()
     assert np.array_equal(now == GGO.value, labels == GGO.value) or now.sum() > labels.sum()
+
+
+def loaded(reviewed: Any, tmp_path: Path) -> Any:
+    """The scene saved, closed and loaded again; return the chosen parameter set."""
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.mrmlScene.WriteToMRB(path)
+    slicer.mrmlScene.Clear(0)
+    assert slicer.mrmlScene.ReadFromMRB(path)
+    return reviewed.panel.logic.getParameterNode()
+
+
+def test_a_loaded_scene_is_taken_up_without_measuring_it(reviewed: Any, tmp_path: Path) -> None:
+    provenance = record_from_node(reviewed.table).provenance
+    chosen = loaded(reviewed, tmp_path)
+    assert reviewed.part._review.isCounted
+    key(reviewed, Qt.Key.Key_N)
+    key(reviewed, Qt.Key.Key_X)
+    after = label_map(chosen.outputSegmentation, chosen.inputVolume)
+    assert not (after == GGO.value).any()
+    record = record_from_node(chosen.outputTable)
+    expected = measure(reviewed.run.ct, after)
+    assert record.measurements.regions == expected.measurements.regions
+    # Measuring would note its own time and lobes.
+    assert record.provenance["timings_s"] == provenance["timings_s"]
+    assert record.provenance["options"] == {**provenance["options"], "changed_voxels": 1000}
+
+
+def test_numbers_that_are_not_those_of_the_segments_are_measured_and_that_is_said(
+    reviewed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = tuple(np.argwhere(reviewed.run.labels == NORMAL_LUNG.value)[0])
+    shared = reviewed.segmentation.GetSegmentation().GetSegment("GGO")
+    voxels(shared.GetRepresentation("Binary labelmap"))[where] = HIGH_OPACITY.value
+    chosen = loaded(reviewed, tmp_path)
+    assert not reviewed.part._review.isCounted
+    said = []
+    label = reviewed.ui.lesionsProblemLabel
+    monkeypatch.setattr(slicer.app, "processEvents", lambda: said.append(label.text), raising=False)
+    key(reviewed, Qt.Key.Key_N)
+    key(reviewed, Qt.Key.Key_A)
+    assert said and all(text.startswith("Measuring the whole scan once") for text in said)
+    assert label.text == ""
+    labels = label_map(chosen.outputSegmentation, chosen.inputVolume)
+    lungs = record_from_node(chosen.outputTable).measurements.lungs
+    # Measuring has found the lobes besides.
+    assert lungs == measure(reviewed.run.ct, labels).measurements.lungs
+    assert reviewed.part._review.isCounted

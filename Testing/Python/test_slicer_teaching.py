@@ -19,9 +19,10 @@ from PySide6.QtCore import QSettings
 from PySide6.QtTest import QTest
 from slicer_panel import draw_lobes, draw_segments, errors, label_map, press
 from small_model import SMALL_CONFIG, small_model
-from test_slicer_width import WIDEST_PX, width_px
+from test_slicer_width import WIDEST_PX
 
 from CovidLungQuantLib.ct import CTVolume
+from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.labels import GGO, NORMAL_LUNG
 from CovidLungQuantLib.lesions.lesion_model import load_model, save_model
 from CovidLungQuantLib.measures.correction import correction_of
@@ -34,6 +35,7 @@ from CovidLungQuantLib.training import disagreement_cache, fine_tune
 from CovidLungQuantLib.training.expected_gain import GAIN_DEFINITION, NOT_COMPARED
 from CovidLungQuantLib.training.export import export_training_case
 from CovidLungQuantLib.training.fine_tuning_runs import FineTuning, fine_tunings
+from Testing.slicer_stand_in.panel_states import asked_width_px
 
 LONGEST_WAIT_S = 500.0
 PATIENT_NAME = "Doe^Jane"
@@ -151,7 +153,29 @@ def test_the_ranking_says_which_case_to_correct_next(
     ]
     assert known.disputed_ml > 0
     assert found.ui.rankingLabel.text == GAIN_DEFINITION
-    assert width_px() <= WIDEST_PX
+    assert asked_width_px() <= WIDEST_PX
+
+    # Scans that are not in the set are ranked beside it; one that is in it is left out.
+    more = tmp_path / "more"
+    more.mkdir()
+    write_image(more / "of the set.nrrd", case.ct.hu, case.ct.geometry)
+    later = chest_phantom((40, 72, 88), (4.6, 4.6, 7.5), seed=7).ct
+    write_image(more / "a scan with a long name.nrrd", later.hu, later.geometry)
+    found.ui.candidatesPathLineEdit.currentPath = str(more)
+    assert len(shown_ranking(found)) == 1
+    press(found.ui.rankCasesButton)
+    assert errors(stand_in) == []
+    rows = {row[0]: row for row in shown_ranking(found)}
+    assert set(rows) == {"case_0001", "a scan with a…"}
+    assert rows["case_0001"][2] == f"{known.disputed_ml:.1f}"
+    assert rows["a scan with a…"][1] == "–" and float(rows["a scan with a…"][2]) > 0
+    at = list(rows).index("a scan with a…")
+    tip = found.ui.rankingTable.item(at, 0).toolTip()
+    assert tip.startswith("a scan with a long name.nrrd: ")
+    assert "egment, correct and add" in tip
+    assert asked_width_px() <= WIDEST_PX
+    found.ui.candidatesPathLineEdit.currentPath = ""
+    assert len(shown_ranking(found)) == 1
 
     import qt
 

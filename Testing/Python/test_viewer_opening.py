@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import threading
@@ -17,10 +18,12 @@ from small_result import small_ct, small_labels, small_probability, write_small_
 from CovidLungQuantLib.cli import program
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.images import write_image
+from CovidLungQuantLib.files.lobes import read_lobes
 from CovidLungQuantLib.files.scenes import read_ct_of_scene
+from CovidLungQuantLib.pipeline import measure
 from CovidLungQuantLib.progress import no_progress
 from CovidLungQuantLib.viewer import access
-from CovidLungQuantLib.viewer.opening import begun, open_result
+from CovidLungQuantLib.viewer.opening import begun, measure_opened, open_result
 
 needs_slicer = pytest.mark.skipif(find_spec("slicer") is None, reason="slicer-core is missing")
 
@@ -48,6 +51,30 @@ def test_a_result_is_opened_with_the_scan_that_is_named(result, made):
     assert opened.machine_labels is not opened.labels
     assert np.array_equal(opened.probability, small_probability())
     assert opened.provenance.model_name == "a model"
+
+
+def test_numbers_that_the_folder_knows_are_counted_not_measured(result, made):
+    opened = open_result(result, made[1])
+    counted = measure_opened(opened)
+    lobes = read_lobes(result / "lobes.seg.nrrd", opened.ct.geometry)
+    measured = measure(opened.ct, opened.labels, lobes=lobes)
+    # Measuring would say what it was done with.
+    assert counted.provenance is None and measured.provenance is not None
+    assert counted.measurements == measured.measurements
+    for name in ("labels", "lungs", "lobes", "segments"):
+        assert np.array_equal(getattr(counted, name), getattr(measured, name))
+    assert counted.labels is not opened.labels
+
+
+def test_what_the_folder_does_not_know_is_measured(result, made):
+    record = json.loads((result / "result.json").read_text(encoding="utf-8"))
+    record["measurements"][5]["ggo_ml"] += 0.001
+    (result / "result.json").write_text(json.dumps(record), encoding="utf-8")
+    opened = open_result(result, made[1])
+    lobes = read_lobes(result / "lobes.seg.nrrd", opened.ct.geometry)
+    found = measure_opened(opened)
+    assert found.provenance is not None
+    assert found.measurements == measure(opened.ct, opened.labels, lobes=lobes).measurements
 
 
 def test_another_scan_on_the_same_voxels_is_refused(result, tmp_path):

@@ -17,6 +17,7 @@ from PySide6.QtCore import QTimer
 
 from .plot_view import PlotWidget
 from .refusing import RefusesUnknownNames
+from .slice_widget import SliceWidget
 
 # What a panel of 390 px leaves of a window of 1366 × 768.
 VIEWS_SIZE = (960, 650)
@@ -37,6 +38,7 @@ class LayoutManager(RefusesUnknownNames):
         self.standInLogic.SetMRMLScene(scene)
         self.standInResets = 0
         self.standInSliceLogics: dict[str, Any] = {}
+        self.standInSliceWidgets: dict[str, SliceWidget] = {}
         self.standInPlotWidgets: dict[str, PlotWidget] = {}
         self.standInDescription = ""
         self.standInLogic.GetLayoutNode().AddObserver(
@@ -53,6 +55,14 @@ class LayoutManager(RefusesUnknownNames):
         for logic in self.standInSliceLogics.values():
             logics.AddItem(logic)
         return logics
+
+    def sliceViewNames(self) -> tuple[str, ...]:
+        """Return the names of the slice views there have been so far."""
+        return tuple(self.standInSliceWidgets)
+
+    def sliceWidget(self, name: str) -> SliceWidget:
+        """Return a slice view."""
+        return self.standInSliceWidgets[name]
 
     @property
     def plotViewCount(self) -> int:
@@ -81,6 +91,7 @@ class LayoutManager(RefusesUnknownNames):
                 logic.SetMRMLScene(node.GetScene())
                 logic.SetSliceNode(node)
                 self.standInSliceLogics[name] = logic
+                self.standInSliceWidgets[name] = SliceWidget(node)
             if node.IsA("vtkMRMLPlotViewNode") and name not in self.standInPlotWidgets:
                 self.standInPlotWidgets[name] = PlotWidget(node)
         QTimer.singleShot(0, self.standInResize)

@@ -370,12 +370,14 @@ class CovidLungQuantLogic(ScriptedLoadableModuleLogic):
         """
         return self._teach.rankedCases(datasetFolder)
 
-    def rankTrainingSet(self, datasetFolder, device="auto", progress=None):
+    def rankTrainingSet(self, datasetFolder, device="auto", progress=None, candidatesFolder=None):
         """As `rankedCases`, after both shipped models ran on every case they have not seen.
 
         What they find is kept in the folder, so cancelling loses no case that is done.
+
+        :param candidatesFolder: of scans that could be added, which are ranked by their names too.
         """
-        return self._teach.rankTrainingSet(datasetFolder, device, progress)
+        return self._teach.rankTrainingSet(datasetFolder, device, progress, candidatesFolder)
 
     def writeTrainingSetPage(self, datasetFolder, progress=None):
         """Write the ranking and the last fine-tuning's effect as training-set.html; return it."""

@@ -9,6 +9,7 @@ from CovidLungQuantLib.errors import CovidLungQuantError
 from CovidLungQuantLib.labels import GGO
 from CovidLungQuantLib.mrml.chart import lobe_chart_to_node
 from CovidLungQuantLib.mrml.density import renew_density
+from CovidLungQuantLib.mrml.scene_result import as_it_lies
 from CovidLungQuantLib.mrml.segmentation import note_edits, segmentation_from_node
 from CovidLungQuantLib.mrml.table import (
     correction_from_node,
@@ -17,6 +18,7 @@ from CovidLungQuantLib.mrml.table import (
     set_correction,
     set_stale,
 )
+from CovidLungQuantLib.mrml.volumes import ct_from_node
 
 LUNGS_CHANGED = "lungs_changed_by_hand"
 # What Segment Editor's own module calls its node.
@@ -30,6 +32,24 @@ class CorrectLogic:
         self._run = run
         self._writing = writing
         self._counter = counter
+
+    def takeUp(self, result):
+        """Be ready to count changes of a result as it lies, such as one of a loaded scene.
+
+        :return: whether that is so; where the numbers are not those of the segments it is not, and
+            the next change measures the whole scan.
+        """
+        if self._counter.isOf(result):
+            return True
+        try:
+            lying = as_it_lies(result, ct_from_node(result.volume))
+        except CovidLungQuantError:
+            # Measuring says what is wrong.
+            return False
+        if lying is None:
+            return False
+        self._counter.start(result, lying)
+        return True
 
     def recount(self, result, review=None):
         """Take the numbers again after a stroke, an undo or a redo.

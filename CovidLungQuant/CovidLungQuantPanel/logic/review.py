@@ -9,15 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 from slicer.i18n import tr as _
 
+from CovidLungQuantLib.counting import lungs_of_lobes
 from CovidLungQuantLib.errors import CovidLungQuantError
-from CovidLungQuantLib.labels import BACKGROUND_VALUE, LOBES, is_lung
+from CovidLungQuantLib.labels import is_lung
 from CovidLungQuantLib.lesions.local_fix import fix_locally
 from CovidLungQuantLib.lesions.probability import DECISION_CODE, code_of_margin, margin_of_code
 from CovidLungQuantLib.lesions.sensitivity import apply_sensitivity
 from CovidLungQuantLib.measures.lesion_islands import map_islands
 from CovidLungQuantLib.measures.review import LOCKED, Review
 from CovidLungQuantLib.mrml.scene_result import read_table
-from CovidLungQuantLib.mrml.segmentation import PROVENANCE_ATTRIBUTE, write_labels
+from CovidLungQuantLib.mrml.segmentation import (
+    PROVENANCE_ATTRIBUTE,
+    renew_surfaces,
+    write_labels,
+)
 from CovidLungQuantLib.mrml.segments import BINARY_LABELMAP
 from CovidLungQuantLib.mrml.volumes import ct_from_node, geometry_of
 
@@ -57,10 +62,11 @@ class LesionReview:
         self.result = result
         self._run = _runOf(result)
         self._correct = correct
+        self._counter = counter
         self._writing = writing
         geometry = geometry_of(result.volume)
         self._spacing_mm = geometry.spacing_mm
-        counted = counter.quantification if counter.isOf(result) else None
+        counted = counter.quantification if correct.takeUp(result) else None
         self._hu = ct_from_node(result.volume).hu if counted is None else counted.ct.hu
         self._lobes = _readLobes(result) if counted is None else counted.lobes
         self._lungs = _lungsOf(self._lobes) if counted is None else counted.lungs
@@ -75,12 +81,18 @@ class LesionReview:
         self._slid = self._labelsAt(self._codes[None])
         self._own = np.zeros(labels.shape, bool)
         self._slide = None
+        self._areSurfacesOld = False
         # Steps back and forth: None is a decision, which `Review` keeps.
         self._done, self._undone = [], []
 
     def isOf(self, result):
         """Whether this is of the run that a result holds now."""
         return result == self.result and _runOf(result) == self._run
+
+    @property
+    def isCounted(self):
+        """Whether a change is counted at once; otherwise the next one measures the whole scan."""
+        return self._counter.isOf(self.result)
 
     @property
     def lesions(self):
@@ -184,7 +196,7 @@ class LesionReview:
             self._own = start.own | region | (labels != start.labels)
         self._codes = {**start.codes, index: code}
         np.copyto(self._review.labels, labels)
-        self._write()
+        self._write(isSliding=True)
 
     def fixAt(self, lesionMarks, otherMarks):
         """Return a `LocalFix`: what marked voxels, bool (z, y, x), change around them.
@@ -226,10 +238,14 @@ class LesionReview:
         self._write()
 
     def endSlide(self):
-        """Take what the slider made as it is: one step to undo, and the list made anew."""
+        """Take what the slider made as it is: one step to undo; list and surfaces made anew."""
         start, self._slide = self._slide, None
         if start is None:
             return
+        if self._areSurfacesOld:
+            self._areSurfacesOld = False
+            with self._writing():
+                renew_surfaces(self.result.segmentation)
         labels = self._review.labels
         places = np.flatnonzero((start.labels != labels) | (start.slid != self._slid))
         self._done.append(
@@ -295,10 +311,12 @@ class LesionReview:
         self._codes = step.codesAfter if forth else step.codesBefore
         self._review.refresh(labels, self._map(labels))
 
-    def _write(self):
-        """Write segments, numbers and decisions into the scene."""
+    def _write(self, isSliding=False):
+        """Write segments, numbers and decisions into the scene; surfaces once a slider stands."""
         with self._writing():
-            write_labels(self.result.segmentation, self.result.volume, self._review.labels)
+            node, volume, labels = self.result.segmentation, self.result.volume, self._review.labels
+            write_labels(node, volume, labels, with_surfaces=not isSliding)
+            self._areSurfacesOld = isSliding
             self._stamp = _stampOf(self.result.segmentation)
         margin = margin_of_code(self._codes[None]) if self.hasProbability else None
         self._correct.recount(self.result, (margin, self._review.record()))
@@ -351,10 +369,4 @@ def _readLobes(result):
 
 
 def _lungsOf(lobes):
-    """Left and right lung, from the lobes; None without."""
-    if lobes is None:
-        return None
-    lung = np.full(256, BACKGROUND_VALUE, np.uint8)
-    for lobe in LOBES:
-        lung[lobe.value] = lobe.lung_value
-    return lung[lobes]
+    return None if lobes is None else lungs_of_lobes(lobes)

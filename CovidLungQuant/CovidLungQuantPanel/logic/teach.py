@@ -1,11 +1,13 @@
 """Teaching: corrected scans for a training set, and models that go on learning from it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from slicer.i18n import tr as _
 
 from CovidLungQuantLib.mrml.segmentation import segmentation_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
+from CovidLungQuantLib.training.candidates import scans_in
 from CovidLungQuantLib.training.dataset import (
     COVIDLUNGQUANT_LAYOUT,
     NNUNET_LAYOUT,
@@ -13,7 +15,7 @@ from CovidLungQuantLib.training.dataset import (
     layout_of,
     patient_count,
 )
-from CovidLungQuantLib.training.expected_gain import ranked_by_what_is_known
+from CovidLungQuantLib.training.expected_gain import CANDIDATE, ranked_by_what_is_known
 from CovidLungQuantLib.training.export import export_training_case
 from CovidLungQuantLib.training.fine_tuning_effect import effect_of
 from CovidLungQuantLib.training.fine_tuning_runs import fine_tunings
@@ -72,16 +74,23 @@ class TeachLogic:
         """Return the cases of a training set by expected gain, from what is known; quick."""
         return ranked_by_what_is_known(Path(datasetFolder).expanduser().absolute())
 
-    def rankTrainingSet(self, datasetFolder, device, progress):
-        """Compare the shipped models on every case; return the cases by expected gain."""
+    def rankTrainingSet(self, datasetFolder, device, progress, candidatesFolder):
+        """Compare the shipped models on every case and candidate; return them by expected gain."""
         dataset = Path(datasetFolder).expanduser().absolute()
+        candidates = scans_in(Path(candidatesFolder)) if candidatesFolder else []
         with self._workers.exclusively() as worker:
             loadPipeline(progress)
             from CovidLungQuantLib.training.model_disagreement import rank_training_set
 
-            return worker.compute(
-                lambda report: rank_training_set(dataset, device=device, progress=report), progress
+            ranking = worker.compute(
+                lambda report: rank_training_set(dataset, candidates, device, report), progress
             )
+        # On pages they go without the names of their files; here these say which they are.
+        names = {f"scan {number}": path.name for number, path in enumerate(candidates, start=1)}
+        return [
+            replace(case, name=names[case.name]) if case.state == CANDIDATE else case
+            for case in ranking
+        ]
 
     def writeTrainingSetPage(self, datasetFolder, progress):
         """Write the page of a training set from what is known; return its file."""
