@@ -19,8 +19,7 @@ from pathlib import Path
 
 from CovidLungQuantLib.cohort.agreement import PairedAgreement, paired_agreement
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.files.tables import cell_text
-from CovidLungQuantLib.vetting import UnreadableFileError, parse_csv_rows, read_text
+from CovidLungQuantLib.files.cohort_tables import read_delimited
 
 CASE_COLUMN = "case"
 MEASURE_COLUMN = "measure"
@@ -67,7 +66,7 @@ def read_reader_tables(file: Path) -> list[ReaderTable]:
     Raises:
         BadInputError: with the line and what is wrong in it.
     """
-    header, rows = _read_rows(file)
+    header, rows = read_delimited(file)
     if CASE_COLUMN not in header:
         raise BadInputError(
             f"{file.name} has no column “{CASE_COLUMN}”; its first line must name the columns "
@@ -133,37 +132,6 @@ def compare_observers(table: ReaderTable) -> list[Comparison]:
         )
         for kind, first, second in pairs
     ]
-
-
-def _read_rows(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Column names, and (line number, row) of every line that is not empty; texts stripped."""
-    try:
-        if not file.exists():
-            raise BadInputError(f"There is no table {file.name}; check the path.")
-        text = read_text(file, "table")
-    except (OSError, UnreadableFileError) as error:
-        raise BadInputError(
-            f"{file.name} cannot be read as a table; save it as CSV (UTF-8)."
-        ) from error
-    first_line = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first_line.count)
-    lines = parse_csv_rows(text, file.name, delimiter)
-    header = [cell_text(name.strip()) for name in lines[0][1]] if lines else []
-    repeated = [name for name in header if header.count(name) > 1]
-    if repeated:
-        raise BadInputError(f"{file.name} has the column “{repeated[0]}” twice; rename one.")
-    rows = []
-    for line, cells in lines[1:]:
-        if not any(cell_text(cell.strip()) for cell in cells):
-            continue
-        if len(cells) != len(header):
-            raise BadInputError(
-                f"Line {line} of {file.name} has {len(cells)} cells and the first line "
-                f"{len(header)}; correct it (decimals take a point in a table with commas)."
-            )
-        stripped = (cell_text(cell.strip()) for cell in cells)
-        rows.append((line, dict(zip(header, stripped, strict=True))))
-    return header, rows
 
 
 def _number(text: str, column: str, line: int, file: Path) -> float:
