@@ -17,7 +17,7 @@ LONGEST_NAME = 40
 RESEARCH_NOTE = f"{DISCLAIMER} These are statistics of a cohort; they predict nothing of a patient."
 
 _TITLES = {column.key: column.heading_with_unit for column in table_columns()} | {
-    "lesion_percent": "Lesion, burden (%)"
+    "lesion_percent": "Burden (%)"
 }
 
 
@@ -50,7 +50,7 @@ def exponent_text(value: float) -> str:
     if math.isnan(value):
         return DASH
     if value == 0 or 0.001 <= abs(value) < 1000:
-        return true_minus(f"{value:.3g}")
+        return true_minus(f"{value:#.3g}".rstrip("."))
     mantissa, exponent = f"{value:.2e}".split("e")
     digits = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"{mantissa}·10{digits}".replace("-", "−")

@@ -180,7 +180,7 @@ def timecourse(
             "follow with --measures."
         )
     days, patients, groups = _keys(table, options)
-    names = tuple(sorted(set(groups)))
+    names = tuple(sorted(set(groups.tolist())))
     values = {measure: table.numbers(measure).to_numpy() for measure in measures}
     scans, missing = {}, {}
     for measure, column in values.items():
@@ -220,7 +220,7 @@ def timecourse(
 def visit_rows(scans: Scans, measure: str, options: TimecourseOptions) -> list[VisitRow]:
     """Groups against each other at each visit; a patient counts with the scan nearest to it."""
     rows = []
-    names = sorted(set(scans.groups))
+    names = sorted(set(scans.groups.tolist()))
     for visit in options.visits:
         at_visit = {name: _values_at(scans.of_group(name), visit, options) for name in names}
         for first, second in combinations(names, 2):

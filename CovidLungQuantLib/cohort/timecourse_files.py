@@ -277,7 +277,7 @@ def _visits_section(found: Timecourse) -> list[Section]:
             _quartiles_text(
                 row.median_second, row.lower_quartile_second, row.upper_quartile_second
             ),
-            significant_text(row.u),
+            decimal_text(row.u, 1),
             row.reason or p_text(row.p),
         )
         for row in found.visits

@@ -83,6 +83,10 @@ class CohortTable:
         values = [_text(value) for value in self.frame[column]]
         return pd.Series(values, index=self.frame.index, name=column, dtype=object)
 
+    def first_of(self, *columns: str) -> str | None:
+        """The first of these columns that the table has; None if it has none."""
+        return next((column for column in columns if column in self.frame.columns), None)
+
     def is_numeric(self, column: str) -> bool:
         """Whether all entries that are there are numbers, and at least one is there."""
         try:
