@@ -28,21 +28,23 @@ def measure_title(key: str) -> str:
 
 def limits_text(lower: float, upper: float, decimals: int | None = None) -> str:
     """Limits such as “0.31 to 0.47”; a dash where one is not known."""
-
-    def text(value: float) -> str:
-        if math.isnan(value):
-            return DASH
-        return significant_text(value) if decimals is None else decimal_text(value, decimals)
-
-    return f"{text(lower)} to {text(upper)}"
+    return f"{_text(lower, decimals)} to {_text(upper, decimals)}"
 
 
 def estimate_text(value: float, limits: Sequence[float], decimals: int | None = None) -> str:
     """An estimate with its limits in brackets; a dash where it is not known."""
     if math.isnan(value):
         return DASH
-    shown = significant_text(value) if decimals is None else decimal_text(value, decimals)
-    return f"{shown} ({limits_text(limits[0], limits[1], decimals)})"
+    return f"{_text(value, decimals)} ({limits_text(limits[0], limits[1], decimals)})"
+
+
+def _text(value: float, decimals: int | None) -> str:
+    if math.isnan(value):
+        return DASH
+    if decimals is None:
+        return significant_text(value)
+    # Without the minus of what rounds to zero.
+    return decimal_text(round(value, decimals) + 0.0, decimals)
 
 
 def exponent_text(value: float) -> str:
