@@ -13,8 +13,8 @@ from CovidLungQuantLib.errors import BadInputError
 PACKAGES = ("pandas", "statsmodels", "pingouin", "pyarrow", "matplotlib")
 
 TABLE_HELP = (
-    "CSV or Parquet with one row a scan, such as cohort.csv of the command batch; rows whose "
-    "status is not done are left out"
+    "CSV or Parquet with one row a scan, such as cohort.csv of the command batch; scans whose "
+    "status says that they were not measured are left out"
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from CovidLungQuantLib.display.numbers import DASH, decimal_text, significant_text, true_minus
 from CovidLungQuantLib.labels import DISCLAIMER
@@ -15,10 +16,17 @@ GROUP_COLORS = ("#2a6fd6", "#c8442f", "#3a8f5c", "#8a5bb5", "#b07a00", "#4a5a66"
 LONGEST_NAME = 40
 
 RESEARCH_NOTE = f"{DISCLAIMER} These are statistics of a cohort; they predict nothing of a patient."
+PACKAGES = ("statsmodels", "pingouin", "pandas", "matplotlib")
 
 _TITLES = {column.key: column.heading_with_unit for column in table_columns()} | {
     "lesion_percent": "Burden (%)"
 }
+
+
+def closing_notes() -> tuple[str, ...]:
+    """Which packages computed what a page shows, and what it is for."""
+    versions = [f"{name} {version(name)}" for name in PACKAGES]
+    return f"Computed with {', '.join(versions)}.", RESEARCH_NOTE
 
 
 def measure_title(key: str) -> str:

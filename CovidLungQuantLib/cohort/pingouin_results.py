@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,7 +99,10 @@ def _full_precision() -> Iterator[None]:
     for name in [name for name in pg.options if name.startswith("round.")]:
         del pg.options[name]
     try:
-        yield
+        with warnings.catch_warnings():
+            # Of what pandas will change, and of divisions whose result is seen to be NaN.
+            warnings.simplefilter("ignore")
+            yield
     finally:
         pg.options.clear()
         pg.options.update(earlier)

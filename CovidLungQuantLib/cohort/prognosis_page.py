@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from CovidLungQuantLib.cohort.cohort_texts import (
-    RESEARCH_NOTE,
+    closing_notes,
     estimate_text,
     exponent_text,
     limits_text,
@@ -46,7 +46,7 @@ NOTES: tuple[str, ...] = (
     "Limits in brackets hold 95 %: Wald for odds ratios, DeLong for C-statistics, Wilson for "
     "shares. Tests are two-sided and not corrected for their number.",
     "Cut-offs are Youden's, chosen on the patients fitted. Net benefit: TP/n − FP/n · t/(1 − t).",
-    RESEARCH_NOTE,
+    *closing_notes(),
 )
 
 
@@ -117,7 +117,7 @@ def applied_page(found: Applied, with_figures: bool) -> str:
                 tables=[ShownTable(("", "here (95 %)"), rows), _calibration_table(judged)],
             )
         )
-    return sections_page("A prognostic model applied", sections, found.warnings, (RESEARCH_NOTE,))
+    return sections_page("A prognostic model applied", sections, found.warnings, closing_notes())
 
 
 def _patients_texts(found: Prognosis) -> list[str]:

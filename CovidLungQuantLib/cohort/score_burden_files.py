@@ -11,7 +11,7 @@ import numpy as np
 
 from CovidLungQuantLib.cohort.cohort_texts import (
     GROUP_COLORS,
-    RESEARCH_NOTE,
+    closing_notes,
     estimate_text,
     exponent_text,
     limits_text,
@@ -58,7 +58,7 @@ NOTES: tuple[str, ...] = (
     "where patients are named. r² is about the mean.",
     f"{PAN}: ρ {PAN_SPEARMAN:.3f} partial for time (465 scans), burden = −0.27 + 0.37·score + "
     "0.13·score² (r² 0.924), linear −3.89 + 2.4·score (r² 0.850).",
-    RESEARCH_NOTE,
+    *closing_notes(),
 )
 
 

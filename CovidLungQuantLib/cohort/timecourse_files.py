@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from CovidLungQuantLib.cohort.cohort_texts import (
-    RESEARCH_NOTE,
+    closing_notes,
     estimate_text,
     exponent_text,
     measure_title,
@@ -57,7 +57,7 @@ NOTES: tuple[str, ...] = (
     "day² (REML); groups are compared by likelihood ratio (ML).",
     "Visits: each patient's scan nearest to the day, within the window; medians with quartiles, "
     "Mann–Whitney's U test, two-sided, not corrected for several tests.",
-    RESEARCH_NOTE,
+    *closing_notes(),
 )
 
 

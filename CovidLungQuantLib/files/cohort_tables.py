@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MISSING_TEXTS = ("", "na", "n/a", "nan")
 PARQUET_SUFFIX = ".parquet"
 LARGEST_PARQUET_BYTES = 1 << 30
-STATUS_COLUMN, DONE = "status", "done"
+STATUS_COLUMN, MEASURED = "status", ("done", "finished")
 LINE, ROW = "line", "row"
 
 
@@ -41,7 +41,7 @@ class CohortTable:
         name: of the file, for messages.
         frame: as read; its index is the number of the line (CSV) or row (Parquet), from 1.
         place: `LINE` or `ROW`, how messages call such a number.
-        left_out: rows left out since their scan was not measured (`status` other than done).
+        left_out: rows left out since their scan was not measured (`status` not of `MEASURED`).
     """
 
     name: str
@@ -128,7 +128,7 @@ def read_cohort_table(path: Path | str) -> CohortTable:
     path = Path(path)
     table = _read_parquet(path) if path.suffix.lower() == PARQUET_SUFFIX else _read_csv(path)
     if STATUS_COLUMN in table.frame.columns:
-        done = table.texts(STATUS_COLUMN) == DONE
+        done = table.texts(STATUS_COLUMN).isin(MEASURED)
         table = replace(table.where(done), left_out=int((~done).sum()))
     if table.frame.empty:
         what = "of a scan that was measured" if table.left_out else "below its first line"
