@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 
 from CovidLungQuantLib.display.numbers import DASH, decimal_text, significant_text, true_minus
 from CovidLungQuantLib.labels import DISCLAIMER
@@ -25,7 +26,7 @@ _TITLES = {column.key: column.heading_with_unit for column in table_columns()} |
 
 def closing_notes() -> tuple[str, ...]:
     """Which packages computed what a page shows, and what it is for."""
-    versions = [f"{name} {version(name)}" for name in PACKAGES]
+    versions = [f"{name} {version(name)}" for name in PACKAGES if find_spec(name)]
     return f"Computed with {', '.join(versions)}.", RESEARCH_NOTE
 
 

@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import optimize, stats
@@ -21,6 +22,8 @@ from CovidLungQuantLib.errors import BadInputError
 MOST_STEPS = 200
 TOLERANCE = 1e-9
 LARGEST_STEP = 5.0
+# Log odds over a variable's range beyond which separation is looked for.
+SUSPECT_LOG_ODDS = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,19 +100,9 @@ def fit_logistic(
         coefficients, log_likelihood = _firth(events, design, free)
         covariance = np.linalg.inv(_information(design, coefficients))
         return _fit(names, coefficients, covariance, log_likelihood, True, events)
-    apart = separated_by(events, design, names)
-    if apart:
-        shown = ", ".join(f"“{name}”" for name in apart)
-        raise BadInputError(
-            f"Patients with and without the event are parted by {shown} alone, so no odds ratio "
-            "can be estimated; add --penalised, or leave that out."
-        )
-    import statsmodels.api as sm
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        result = sm.Logit(events, design).fit(disp=False, maxiter=MOST_STEPS)
-    if not result.mle_retvals["converged"]:
+    result = _most_likely(events, design)
+    if result is None:
+        _refuse_separated(events, design, names)
         raise BadInputError(
             "The logistic regression does not converge; add --penalised, or give fewer variables."
         )
@@ -121,6 +114,39 @@ def fit_logistic(
         False,
         events,
     )
+
+
+def _most_likely(events: np.ndarray, design: np.ndarray) -> Any | None:
+    """The fit by statsmodels; None where it has not converged, or went so far as if separated.
+
+    Where patients are separated each step goes further, until beyond any odds that are real.
+    """
+    import statsmodels.api as sm
+    from statsmodels.tools.sm_exceptions import PerfectSeparationError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            result = sm.Logit(events, design).fit(disp=False, maxiter=MOST_STEPS)
+        except (np.linalg.LinAlgError, PerfectSeparationError):
+            return None
+    coefficients = np.asarray(result.params)
+    farthest = np.abs(coefficients[1:]) * np.ptp(design[:, 1:], axis=0)
+    if not result.mle_retvals["converged"] or not np.isfinite(result.cov_params()).all():
+        return None
+    if len(farthest) and farthest.max() > SUSPECT_LOG_ODDS and separated_by(events, design, ()):
+        return None
+    return result
+
+
+def _refuse_separated(events: np.ndarray, design: np.ndarray, names: Sequence[str]) -> None:
+    apart = separated_by(events, design, names)
+    if apart:
+        shown = ", ".join(f"“{name}”" for name in apart)
+        raise BadInputError(
+            f"Patients with and without the event are parted by {shown} alone, so no odds ratio "
+            "can be estimated; add --penalised, or leave that out."
+        )
 
 
 def likelihood_ratio(
@@ -145,7 +171,13 @@ def likelihood_ratio(
 
 
 def separated_by(events: np.ndarray, design: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
-    """Names of the variables that part the patients by their event; none if they do not."""
+    """Names of the variables that part the patients by their event; none if they do not.
+
+    Args:
+        events: bool (n,).
+        design: (n, coefficients), the first column being 1.
+        names: of the columns; may be left empty to ask only whether.
+    """
     signs = np.where(np.asarray(events, bool), 1.0, -1.0)
     # Columns of like size, so that one tolerance does for all.
     scale = np.abs(design).max(axis=0)
@@ -159,8 +191,8 @@ def separated_by(events: np.ndarray, design: np.ndarray, names: Sequence[str]) -
     )
     if found.status != 0 or -found.fun < 1e-6:
         return ()
-    parting = np.abs(found.x) > 1e-6
-    return tuple(name for name, part in zip(names[1:], parting[1:], strict=True) if part)
+    parting = (np.flatnonzero(np.abs(found.x[1:]) > 1e-6) + 1).tolist()
+    return tuple(names[index] if names else str(index) for index in parting)
 
 
 def check_independent(design: np.ndarray, names: Sequence[str]) -> None:

@@ -1,9 +1,9 @@
 """The cubic through the origin that Pan et al. 2021 fit to serial scans, with its uncertainty.
 
 y = a·x + b·x² + c·x³, x in days from the onset of symptoms. Scans of one patient are not
-independent: the band around the curve comes from a bootstrap that draws whole patients; standard
-errors, limits of coefficients and peak, and p from the covariance robust against clusters of one
-patient, with Student's t of patients − 1 degrees of freedom.
+independent: the standard errors of the band come from a bootstrap that draws whole patients; those
+of coefficients and peak, and p, from the covariance robust against clusters of one patient. Limits
+take Student's t of patients − 1 degrees of freedom.
 
 Limits of the peak's day are the days at which the slope a + 2bx + 3cx² differs from zero no more
 than chance allows (as Fieller's theorem has it for a ratio). Those of its height are of the curve
@@ -53,7 +53,7 @@ class CubicFit:
         without_peak_percent: bootstrap draws without a peak up to the last day.
         days: (points,) from 0 to the last day.
         curve: (points,) there.
-        band: (2, points), limits of the curve at each day for itself.
+        band: (2, points), limits of the curve at each day by itself.
     """
 
     scans: int
@@ -144,7 +144,7 @@ def fit_cubic(
         without_peak_percent=100.0 * float(np.isnan(peak(drawn, last_day)[0]).mean()),
         days=grid,
         curve=cubic(coefficients, grid),
-        band=np.percentile(cubic(drawn, grid), CONFIDENCE_PERCENTILES, axis=0),
+        band=_band(coefficients, drawn, grid, most_errors, len(names)),
     )
 
 
@@ -171,6 +171,18 @@ def _bootstrap(
     right = times @ moments
     # Draws of so few different days that they determine no cubic have the smallest solution.
     return np.einsum("bij,bj->bi", np.linalg.pinv(left, hermitian=True), right)
+
+
+def _band(
+    coefficients: np.ndarray,
+    drawn: np.ndarray,
+    days: np.ndarray,
+    most_errors: float,
+    patients: int,
+) -> np.ndarray:
+    """The curve ± t standard errors of the bootstrap, which divides by n instead of n − 1."""
+    errors = cubic(drawn, days).std(axis=0, ddof=1) * math.sqrt(patients / (patients - 1))
+    return cubic(coefficients, days) + np.outer([-most_errors, most_errors], errors)
 
 
 def _peak_day_limits(
