@@ -150,7 +150,8 @@ def export_regions(
         left_out += without
     if not written:
         raise BadInputError(
-            f"No scan of {table.name} can be exported; the first reason is: {left_out[0]['reason']}"
+            f"No scan of {table.name} can be exported (the first: "
+            f"{str(left_out[0]['reason']).rstrip('.')}); correct the table."
         )
     write_csv(out / INPUT_FILE, written, INPUT_COLUMNS)
     write_csv(out / LEFT_OUT_FILE, left_out, LEFT_OUT_COLUMNS)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.cohort_tables import read_cohort_table
+
+pytest.importorskip("pingouin", reason="the extra cohort is not installed")
+pd = pytest.importorskip("pandas")
 
 TEXT = """\
 scan_id,patient_id,days_from_onset,group,lesion_percent,status,smoker

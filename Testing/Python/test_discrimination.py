@@ -19,6 +19,8 @@ from CovidLungQuantLib.cohort.discrimination import (
     youden_cut_off,
 )
 
+pytest.importorskip("pingouin", reason="the extra cohort is not installed")
+
 EVENTS = np.array([True, True, False, False, False])
 FIRST = np.array([3.0, 5.0, 1.0, 3.0, 4.0])
 SECOND = np.array([2.0, 6.0, 1.0, 2.0, 7.0])

@@ -10,6 +10,8 @@ import pytest
 from CovidLungQuantLib.cohort.logistic import fit_logistic, likelihood_ratio, separated_by
 from CovidLungQuantLib.errors import BadInputError
 
+pytest.importorskip("pingouin", reason="the extra cohort is not installed")
+
 NAMES = ["intercept", "exposed"]
 
 

@@ -25,6 +25,8 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.labels import GGO
 
+pytest.importorskip("pingouin", reason="the extra cohort is not installed")
+
 READINGS = (("automatic", 1), ("anna", 1), ("anna", 2), ("anna", 3), ("bert", 1))
 VOXEL_ML = a_ct().geometry.voxel_volume_ml
 

@@ -24,6 +24,8 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.cohort_tables import read_cohort_table
 from CovidLungQuantLib.files.tables import write_csv
 
+pytest.importorskip("pingouin", reason="the extra cohort is not installed")
+
 CLINICAL = ("sex", "age_over_64")
 OPTIONS = PrognosisOptions(clinical=CLINICAL)
 

@@ -21,6 +21,8 @@ from CovidLungQuantLib.files.cohort_tables import read_cohort_table
 from CovidLungQuantLib.files.images import read_image, write_image
 from CovidLungQuantLib.files.tables import write_csv
 
+pytest.importorskip("pingouin", reason="the extra cohort is not installed")
+
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Path:

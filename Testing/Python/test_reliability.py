@@ -12,6 +12,8 @@ from CovidLungQuantLib.cohort.agreement_overview import overview_rows
 from CovidLungQuantLib.cohort.reader_tables import ReaderTable, compare_observers
 from CovidLungQuantLib.cohort.reliability import limits_of_limits, reliabilities
 
+pytest.importorskip("pingouin", reason="the extra cohort is not installed")
+
 # Shrout and Fleiss, Psychological Bulletin 1979, Table 2: four judges of six targets.
 JUDGES = {
     "a": (9.0, 6.0, 8.0, 7.0, 10.0, 6.0),

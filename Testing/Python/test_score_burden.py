@@ -25,6 +25,8 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.cohort_tables import read_cohort_table
 from CovidLungQuantLib.files.tables import write_csv
 
+pytest.importorskip("pingouin", reason="the extra cohort is not installed")
+
 OPTIONS = ScoreBurdenOptions(days="days_from_onset", patient="patient_id", bootstraps=100)
 
 

@@ -27,6 +27,8 @@ from CovidLungQuantLib.cohort.simulated_cohort import (
 )
 from CovidLungQuantLib.cohort.time_curve import COEFFICIENTS, cubic, fit_cubic, peak
 
+pytest.importorskip("pingouin", reason="the extra cohort is not installed")
+
 COHORTS = 200
 LEAST_PERCENT = 90.0
 PERCENT_TOGETHER = (93.0, 97.0)

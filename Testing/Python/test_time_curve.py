@@ -9,6 +9,8 @@ from CovidLungQuantLib.cohort.mixed_curve import compare_groups, fit_mixed
 from CovidLungQuantLib.cohort.published_cohorts import MODERATE, PAN_CURVES, SEVERE
 from CovidLungQuantLib.cohort.time_curve import cubic, fit_cubic, peak
 
+pytest.importorskip("pingouin", reason="the extra cohort is not installed")
+
 # Of each published curve: the day and height by its printed coefficients, and what the text says.
 PUBLISHED_PEAKS = {
     ("lesion_percent", MODERATE): (18.231, 3.380, 18, 3.37),

@@ -22,6 +22,8 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.cohort_tables import read_cohort_table
 from CovidLungQuantLib.files.tables import write_csv
 
+pytest.importorskip("pingouin", reason="the extra cohort is not installed")
+
 SMALL = {"moderate": 8, "severe": 6}
 QUICK = TimecourseOptions(group="group", bootstraps=100, mixed=False)
 
