@@ -196,7 +196,7 @@ def calibration(events: np.ndarray, probability: np.ndarray) -> Calibration:
     ).fit()
     lower, upper = np.asarray(large.conf_int())[0]
     slope, slope_limits = math.nan, (math.nan, math.nan)
-    if np.ptp(log_odds) > 1e-9:
+    if np.ptp(log_odds) > 1e-9 and not _are_apart(log_odds, events):
         fit = sm.GLM(events, sm.add_constant(log_odds), family=sm.families.Binomial()).fit()
         slope = float(fit.params[1])
         slope_limits = tuple(map(float, np.asarray(fit.conf_int())[1]))  # type: ignore[assignment]
@@ -211,6 +211,12 @@ def calibration(events: np.ndarray, probability: np.ndarray) -> Calibration:
         scaled_brier=1.0 - brier / (share * (1 - share)),
         groups=_calibration_groups(events.astype(bool), probability),
     )
+
+
+def _are_apart(log_odds: np.ndarray, events: np.ndarray) -> bool:
+    """Whether a cut parts patients with and without the event, so that no slope is finite."""
+    with_event, without = log_odds[events == 1], log_odds[events == 0]
+    return bool(with_event.min() >= without.max() or with_event.max() <= without.min())
 
 
 def _calibration_groups(

@@ -94,6 +94,12 @@ def test_probabilities_that_are_too_extreme_have_a_small_slope():
     assert calibration(events, 1 / (1 + np.exp(-log_odds))).slope == pytest.approx(0.5)
 
 
+def test_probabilities_that_part_the_patients_have_no_slope():
+    events = np.array([False] * 10 + [True] * 10)
+    found = calibration(events, np.linspace(0.1, 0.9, 20))
+    assert math.isnan(found.slope) and math.isfinite(found.intercept) and found.brier < 0.25
+
+
 def test_net_benefit_by_hand():
     events = np.array([1, 1, 0, 0, 0, 0, 0, 0, 0, 0], bool)
     probability = np.array([0.9, 0.3, 0.5, 0.3, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1])

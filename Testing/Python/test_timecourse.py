@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from CovidLungQuantLib.files.cohort_tables import read_cohort_table
 from CovidLungQuantLib.files.tables import write_csv
 
 pytest.importorskip("pingouin", reason="the extra cohort is not installed")
+pd = pytest.importorskip("pandas")
 
 SMALL = {"moderate": 8, "severe": 6}
 QUICK = TimecourseOptions(group="group", bootstraps=100, mixed=False)
@@ -172,6 +175,24 @@ def test_files_hold_the_numbers_and_the_page_loads_nothing(serial: Path, tmp_pat
     page = (out / "timecourse.html").read_text(encoding="utf-8")
     assert page.count("data:image/svg+xml") == 5
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_parquet_gives_the_same_curves(serial: Path, tmp_path: Path):
+    pd.read_csv(serial).to_parquet(tmp_path / "serial.parquet")
+    of_csv, of_parquet = (
+        timecourse(read_cohort_table(path), QUICK) for path in (serial, tmp_path / "serial.parquet")
+    )
+    for one, other in zip(of_csv.curves, of_parquet.curves, strict=True):
+        assert one.cubic.coefficients == pytest.approx(other.cubic.coefficients, rel=1e-12)
+
+
+def test_help_loads_no_statistics():
+    loaded = "import sys; from CovidLungQuantLib.cli import program; print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "CovidLungQuantLib.cli.prognosis" in modules
+    assert not {"pandas", "statsmodels", "pingouin", "matplotlib"} & set(modules)
 
 
 def test_the_command(serial: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
