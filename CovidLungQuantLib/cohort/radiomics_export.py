@@ -17,7 +17,7 @@ import numpy as np
 
 from CovidLungQuantLib.cohort.follow_up import read_time_point
 from CovidLungQuantLib.ct import CTVolume, read_ct
-from CovidLungQuantLib.errors import BadInputError, Cancelled, CovidLungQuantError
+from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.cohort_tables import CohortTable
 from CovidLungQuantLib.files.images import read_label_file, write_image
 from CovidLungQuantLib.files.lobes import read_lobes
@@ -139,9 +139,7 @@ def export_regions(
         progress(index / len(rows), f"Exporting {row.scan}")
         try:
             of_scan, without = _export_scan(out, row, f"{index + 1:04d}-{_safe(row.scan)}")
-        except Cancelled:
-            raise
-        except CovidLungQuantError as error:
+        except BadInputError as error:
             failed += 1
             left_out.append({"scan_id": row.scan, "region": "", "reason": str(error)})
             tell(f"{row.scan}: {error}")
