@@ -95,6 +95,7 @@ def run(chosen: argparse.Namespace) -> None:
     with filled_folder(chosen.output, chosen.overwrite, SEGMENTATION_AGREEMENT_FILES) as folder:
         names = write_agreement(folder, tables, comparisons, chosen.figures, segmentations)
     if segmentations:
+        print(f"\n{_dice_table(segmentations)}\n")
         print_warnings(segmentations.warnings)
     print(f"{_comparison_table(comparisons)}\n{lesion_yardstick()}")
     print_files(chosen.output, names)
@@ -109,6 +110,16 @@ def _compared(file: Path) -> ObserverSegmentations:
     cases = read_segmentation_list(file)
     with shown_progress() as progress:
         return compare_segmentations(cases, progress)
+
+
+def _dice_table(found: ObserverSegmentations) -> str:
+    rows: list[tuple[str, ...]] = [("Dice, mean ± SD (n)", "", "")]
+    for item in found.overlaps:
+        summary = item.summary
+        mean, sd = number_text(summary.mean), number_text(summary.sd)
+        pair = f"{item.first} - {item.second}"
+        rows.append((f"{item.structure}: {pair}", item.kind, f"{mean} ± {sd} ({summary.n})"))
+    return aligned(rows)
 
 
 def _comparison_table(comparisons: Sequence[Comparison]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from CovidLungQuantLib.cli.arguments import finite_number, given_text, text_file
@@ -189,6 +190,8 @@ def _apply(chosen: argparse.Namespace, model_file: Path) -> None:
 
     check_output_folder(chosen.output, chosen.overwrite, files=APPLIED_FILES)
     model = read_model(model_file)
+    if chosen.event is not None:
+        model = replace(model, event=chosen.event)
     table = read_cohort_table(chosen.table)
     found = apply_model(model, table)
     with filled_folder(chosen.output, chosen.overwrite, APPLIED_FILES) as folder:

@@ -204,7 +204,11 @@ def _designs(table: CohortTable, cohort: Patients, options: PrognosisOptions) ->
     added = {MODEL_B: options.score, MODEL_C: options.burden}
     variables = {
         column: make_variable(
-            table, column, values, not options.per_unit and column in added.values()
+            table,
+            column,
+            # All texts there are: one that only the others have must not pass for the reference.
+            cohort.values[column] if values.dtype == object else values,
+            not options.per_unit and column in added.values(),
         )
         for column, values in fitted.items()
     }

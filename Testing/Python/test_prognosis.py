@@ -17,6 +17,7 @@ from CovidLungQuantLib.cohort.prognosis_model import apply_model, read_model, wr
 from CovidLungQuantLib.cohort.prognosis_patients import (
     CROSS_VALIDATED,
     PrognosisOptions,
+    divided,
     one_row_a_patient,
 )
 from CovidLungQuantLib.cohort.simulated_cohort import outcome_truth, patients_with_outcome
@@ -107,6 +108,25 @@ def test_texts_become_one_variable_for_each_value_but_the_first(tmp_path: Path):
     # What is in the model is not tested again.
     assert [(test.model, test.second) for test in found.interactions] == [("B", "ward")]
     assert found.interactions[0].test.degrees_of_freedom == 2
+
+
+def test_a_text_that_only_patients_held_out_have_is_not_taken_for_another(tmp_path: Path):
+    rows = rows_of()
+    plain = prognosis(table_of(tmp_path, rows), OPTIONS)
+    random = np.random.default_rng(0)
+    for row in rows:
+        row["ward"] = ("east", "north")[random.integers(2)]
+    held_out = [row for row, out in zip(rows, held_out_rows(rows), strict=True) if out]
+    assert len(held_out) == len(plain.judged_events)
+    held_out[0]["ward"] = "south"
+    with pytest.raises(BadInputError, match="“ward: south” is the same for all patients"):
+        prognosis(table_of(tmp_path, rows), PrognosisOptions(clinical=("ward",)))
+
+
+def held_out_rows(rows: list[dict[str, Any]]) -> np.ndarray:
+    """Which patients the default options hold out, bool."""
+    events = np.array([row["outcome"] == 1 for row in rows])
+    return divided({}, events, PrognosisOptions(), "patients").judged
 
 
 def test_missing_values_are_counted_by_outcome_and_left_out(tmp_path: Path):
@@ -258,6 +278,7 @@ def test_rows_without_a_prediction_say_why_and_rows_outside_are_named(tmp_path: 
     [
         ("kind", "something else", "is no model"),
         ("format", 2, "is no model"),
+        ("variables", None, "damaged"),
         ("coefficients", [1.0], "damaged or was changed by hand"),
         ("coefficients", ["x"] * 4, "damaged"),
         ("terms", ["intercept"], "damaged"),
