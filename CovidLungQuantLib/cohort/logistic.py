@@ -22,8 +22,8 @@ from CovidLungQuantLib.errors import BadInputError
 MOST_STEPS = 200
 TOLERANCE = 1e-9
 LARGEST_STEP = 5.0
-# Log odds over a variable's range beyond which separation is looked for.
-SUSPECT_LOG_ODDS = 8.0
+# Standard error of the log odds over a variable's range beyond which separation is looked for.
+SUSPECT_ERROR = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +117,9 @@ def fit_logistic(
 
 
 def _most_likely(events: np.ndarray, design: np.ndarray) -> Any | None:
-    """The fit by statsmodels; None where it has not converged, or went so far as if separated.
+    """The fit by statsmodels; None where it has not converged, or patients are separated.
 
-    Where patients are separated each step goes further, until beyond any odds that are real.
+    Where they are, each step goes further and standard errors grow beyond all bounds.
     """
     import statsmodels.api as sm
     from statsmodels.tools.sm_exceptions import PerfectSeparationError
@@ -130,11 +130,10 @@ def _most_likely(events: np.ndarray, design: np.ndarray) -> Any | None:
             result = sm.Logit(events, design).fit(disp=False, maxiter=MOST_STEPS)
         except (np.linalg.LinAlgError, PerfectSeparationError):
             return None
-    coefficients = np.asarray(result.params)
-    farthest = np.abs(coefficients[1:]) * np.ptp(design[:, 1:], axis=0)
-    if not result.mle_retvals["converged"] or not np.isfinite(result.cov_params()).all():
+    if not result.mle_retvals["converged"] or not np.isfinite(result.bse).all():
         return None
-    if len(farthest) and farthest.max() > SUSPECT_LOG_ODDS and separated_by(events, design, ()):
+    least_sure = np.asarray(result.bse)[1:] * np.ptp(design[:, 1:], axis=0)
+    if least_sure.max(initial=0.0) > SUSPECT_ERROR and separated_by(events, design, ()):
         return None
     return result
 
@@ -203,6 +202,8 @@ def check_independent(design: np.ndarray, names: Sequence[str]) -> None:
     """
     scale = np.linalg.norm(design, axis=0)
     scaled = design / np.where(scale > 0, scale, 1.0)
+    if np.linalg.matrix_rank(scaled, tol=1e-8) == design.shape[1]:
+        return
     for count in range(2, design.shape[1] + 1):
         if np.linalg.matrix_rank(scaled[:, :count], tol=1e-8) < count:
             raise BadInputError(

@@ -74,44 +74,45 @@ def serial_scans(seed: int, sizes: Mapping[str, int] = GROUP_SIZES) -> list[Row]
     random = np.random.default_rng(seed)
     rows: list[Row] = []
     for group, patients in sizes.items():
-        curves = true_curves(group)
         for patient in range(1, patients + 1):
-            factor = random.gamma(PATIENT_SHAPE, 1 / PATIENT_SHAPE)
-            steps = random.uniform(4.0, 10.0, SCANS_OF_A_PATIENT)
-            steps[0] = random.uniform(1.0, 12.0)
-            days = np.minimum(np.cumsum(steps).round(), LAST_DAYS[group])
-            for number, day in enumerate(np.unique(days), start=1):
-                noise = random.gamma(SCAN_SHAPE, 1 / SCAN_SHAPE, 2)
-                ggo, high_opacity = (
-                    float(cubic(np.array(curves[name]), np.array([day]))[0]) * factor * part
-                    for name, part in zip(
-                        ("ggo_percent", "high_opacity_percent"), noise, strict=True
-                    )
-                )
-                lesion = ggo + high_opacity
-                rows.append(
-                    {
-                        "scan_id": f"{group[0]}{patient:03d}-{number}",
-                        "patient_id": f"{group[0]}{patient:03d}",
-                        "days_from_onset": float(day),
-                        "group": group,
-                        "ct_score": _score_of_burden(lesion, random),
-                        "lesion_percent": lesion,
-                        "ggo_percent": ggo,
-                        "high_opacity_percent": high_opacity,
-                        "warnings": "",
-                        "status": "done",
-                    }
-                )
+            rows += _scans_of_patient(f"{group[0]}{patient:03d}", group, random)
     return rows
 
 
-def _score_of_burden(lesion_percent: float, random: np.random.Generator) -> int:
-    """The CT score whose published burden is the given one, give or take."""
+def _scans_of_patient(patient: str, group: str, random: np.random.Generator) -> list[Row]:
+    steps = random.uniform(4.0, 10.0, SCANS_OF_A_PATIENT)
+    steps[0] = random.uniform(1.0, 12.0)
+    days = np.unique(np.minimum(np.cumsum(steps).round(), LAST_DAYS[group]))
+    factor = random.gamma(PATIENT_SHAPE, 1 / PATIENT_SHAPE)
+    noise = random.gamma(SCAN_SHAPE, 1 / SCAN_SHAPE, (2, len(days)))
+    truth = true_curves(group)
+    parts = cubic(np.array([truth["ggo_percent"], truth["high_opacity_percent"]]), days)
+    ggo, high_opacity = parts * factor * noise
+    scores = _scores_of_burden(ggo + high_opacity, random)
+    return [
+        {
+            "scan_id": f"{patient}-{number + 1}",
+            "patient_id": patient,
+            "days_from_onset": float(days[number]),
+            "group": group,
+            "ct_score": int(scores[number]),
+            "lesion_percent": float(ggo[number] + high_opacity[number]),
+            "ggo_percent": float(ggo[number]),
+            "high_opacity_percent": float(high_opacity[number]),
+            "warnings": "",
+            "status": "done",
+        }
+        for number in range(len(days))
+    ]
+
+
+def _scores_of_burden(lesion_percent: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The CT scores whose published burden is the given one, give or take."""
     constant, linear, square = PAN_BURDEN_OF_SCORE_QUADRATIC
-    root = linear**2 - 4 * square * (constant - lesion_percent)
-    score = (-linear + max(root, 0.0) ** 0.5) / (2 * square) + random.normal(0.0, SCORE_NOISE)
-    return int(np.clip(round(score), 0, HIGHEST_CT_SCORE))
+    root = np.maximum(linear**2 - 4 * square * (constant - lesion_percent), 0.0)
+    scores = (np.sqrt(root) - linear) / (2 * square)
+    scores += random.normal(0.0, SCORE_NOISE, len(scores))
+    return np.clip(scores.round(), 0, HIGHEST_CT_SCORE)
 
 
 def outcome_truth() -> Truth:
@@ -139,24 +140,28 @@ def _c_statistic_of(probability: np.ndarray) -> float:
     return concordant / float(probability.sum() * (1 - probability).sum())
 
 
-def patients_with_outcome(seed: int, truth: Truth, patients: int = BARTOLI_PATIENTS) -> list[Row]:
-    """One row a patient: clinical variables, CT-SS, extent and an outcome drawn from the truth."""
+def outcome_columns(seed: int, truth: Truth, patients: int) -> dict[str, np.ndarray]:
+    """Clinical variables, CT-SS, extent, and an outcome drawn from the truth; each (patients,)."""
     random = np.random.default_rng(seed)
-    variables = _variables(random, patients)
+    columns = _variables(random, patients)
     score = truth.intercept + sum(
-        truth.log_odds[name] * values
-        for name, values in variables.items()
-        if name in truth.log_odds
+        truth.log_odds[name] * values for name, values in columns.items() if name in truth.log_odds
     )
     outcome = random.random(patients) < 1 / (1 + np.exp(-score))
-    severity = np.sqrt(variables["lesion_percent"]) * 4 + random.normal(0.0, 2.0, patients)
-    variables["ct_severity_score"] = np.clip(severity.round(), 0, HIGHEST_SEVERITY_SCORE)
+    severity = np.sqrt(columns["lesion_percent"]) * 4 + random.normal(0.0, 2.0, patients)
+    columns["ct_severity_score"] = np.clip(severity.round(), 0, HIGHEST_SEVERITY_SCORE)
+    columns["outcome"] = outcome.astype(float)
+    return columns
+
+
+def patients_with_outcome(seed: int, truth: Truth, patients: int = BARTOLI_PATIENTS) -> list[Row]:
+    """The columns of `outcome_columns` as one row a patient."""
+    columns = outcome_columns(seed, truth, patients)
     return [
         {
             "scan_id": f"s{number + 1:04d}",
             "patient_id": f"p{number + 1:04d}",
-            **{name: _plain(values[number]) for name, values in variables.items()},
-            "outcome": int(outcome[number]),
+            **{name: _plain(values[number]) for name, values in columns.items()},
             "status": "done",
         }
         for number in range(patients)

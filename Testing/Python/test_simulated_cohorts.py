@@ -17,10 +17,11 @@ from CovidLungQuantLib.cohort.discrimination import c_statistic, c_statistics
 from CovidLungQuantLib.cohort.logistic import fit_logistic
 from CovidLungQuantLib.cohort.reliability import limits_of_limits
 from CovidLungQuantLib.cohort.simulated_cohort import (
+    BARTOLI_PATIENTS,
     GROUP_SIZES,
     LAST_DAYS,
+    outcome_columns,
     outcome_truth,
-    patients_with_outcome,
     reader_values,
     serial_scans,
     true_curves,
@@ -104,13 +105,13 @@ def test_odds_ratios_and_c_statistic():
     columns = list(truth.log_odds)
     names = ["intercept", *columns]
     true_coefficients = np.array([truth.intercept, *truth.log_odds.values()])
-    population = patients_with_outcome(10_000, truth, 20_000)
+    population = outcome_columns(10_000, truth, 20_000)
     everybody, happened = design_of(population, columns)
     held: dict[str, list[bool]] = {name: [] for name in names}
     held["C-statistic of the truth"] = []
     held["C-statistic of the model"] = []
     for seed in range(COHORTS):
-        design, events = design_of(patients_with_outcome(seed, truth), columns)
+        design, events = design_of(outcome_columns(seed, truth, BARTOLI_PATIENTS), columns)
         fit = fit_logistic(events, design, names)
         for name, lower, true, upper in zip(
             names, *fit_limits(fit, true_coefficients), strict=True
@@ -126,9 +127,11 @@ def test_odds_ratios_and_c_statistic():
     assert_hold_the_truth(held)
 
 
-def design_of(rows: list[dict], columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    design = np.array([[1.0, *(row[name] for name in columns)] for row in rows])
-    return design, np.array([row["outcome"] == 1 for row in rows])
+def design_of(
+    values: Mapping[str, np.ndarray], columns: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    events = values["outcome"] == 1
+    return np.column_stack([np.ones(len(events)), *(values[name] for name in columns)]), events
 
 
 def fit_limits(fit, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
