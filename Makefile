@@ -10,6 +10,7 @@ SAMPLE_TRUTH := $(SAMPLE:.nrrd=-truth.seg.nrrd)
 CT ?= $(SAMPLE)
 DEMO_OUTPUT := demo-output
 AGAINST_TRUTH := demo-against-truth
+COHORT := cohort-tutorial
 
 # What VTK and Qt load from the system to draw without a display, and WeasyPrint to write a PDF.
 DRAWING_PACKAGES := libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri libx11-6 libxkbcommon0 \
@@ -31,11 +32,11 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
 	--numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 
 .PHONY: help demo viewer viewer-test test test-quick fuzz lint cmake-lists checks-page bench train screenshot tutorial \
-	system-packages clean
+	cohort-tutorial system-packages clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -2
-	@echo "Also: make viewer, viewer-test, test-quick, fuzz, lint, cmake-lists, checks-page, bench, train, screenshot, tutorial, clean."
+	@echo "Also: make viewer, viewer-test, test-quick, fuzz, lint, cmake-lists, checks-page, bench, train, screenshot, tutorial, cohort-tutorial, clean."
 
 demo: $(DEMO_ENVIRONMENT)
 	$(BIN)/covidlungquant segment "$(CT)" --output $(DEMO_OUTPUT) --scene --probability \
@@ -98,12 +99,24 @@ screenshot: $(TEST_ENVIRONMENT)
 tutorial: $(TEST_ENVIRONMENT)
 	$(BIN)/python -m Testing.slicer_stand_in.tutorial_pictures $(SAMPLE) Docs/pictures
 
+# Docs/cohort-tutorial.md from end to end, on a cohort drawn at random.
+cohort-tutorial: $(TEST_ENVIRONMENT)
+	rm -rf $(COHORT)
+	$(BIN)/covidlungquant simulate-cohort -o $(COHORT)/tables
+	$(BIN)/covidlungquant timecourse $(COHORT)/tables/serial.csv --group group --published -o $(COHORT)/timecourse
+	$(BIN)/covidlungquant score-burden $(COHORT)/tables/serial.csv --group group -o $(COHORT)/score-burden
+	$(BIN)/covidlungquant agreement $(COHORT)/tables/readers.csv -o $(COHORT)/agreement
+	$(BIN)/covidlungquant prognosis $(COHORT)/tables/patients.csv --clinical sex,age_45_64,age_over_64,hypertension,diabetes,cancer,respiratory_disease,cardiac_disease,over_7_days -o $(COHORT)/prognosis
+	$(BIN)/covidlungquant prognosis $(COHORT)/tables/patients.csv --apply $(COHORT)/prognosis/model.json -o $(COHORT)/applied
+	$(BIN)/covidlungquant radiomics --check $(COHORT)/tables/features.csv -o $(COHORT)/features
+	@echo "Open the pages (.html) in the folders of $(COHORT); Docs/cohort-tutorial.md says what they show."
+
 # As root, once, where `make test` is not to install them itself.
 system-packages:
 	requirements/debian.sh $(DRAWING_PACKAGES)
 
 clean:
-	rm -rf $(VENV) $(VIEWER_VENV) build $(DEMO_OUTPUT) $(AGAINST_TRUTH)
+	rm -rf $(VENV) $(VIEWER_VENV) build $(DEMO_OUTPUT) $(AGAINST_TRUTH) $(COHORT)
 
 $(DEMO_ENVIRONMENT): requirements/demo.txt requirements/environment.sh pyproject.toml
 	requirements/environment.sh $(PYTHON) $(VENV) requirements/demo.txt

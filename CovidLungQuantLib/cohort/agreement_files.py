@@ -8,6 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from CovidLungQuantLib.cohort.agreement import PairedAgreement
+from CovidLungQuantLib.cohort.agreement_overview import (
+    COLUMNS as OVERVIEW_COLUMNS,
+)
+from CovidLungQuantLib.cohort.agreement_overview import (
+    ICC_COLUMNS,
+    icc_rows,
+    overview,
+    overview_rows,
+)
 from CovidLungQuantLib.cohort.evaluation import (
     ALL_CASES,
     SUMMARISED,
@@ -17,6 +26,7 @@ from CovidLungQuantLib.cohort.evaluation import (
     paired_values,
 )
 from CovidLungQuantLib.cohort.figures import agreement_figure
+from CovidLungQuantLib.cohort.observer_segmentations import ObserverSegmentations
 from CovidLungQuantLib.cohort.published_agreement import SOURCE, YARDSTICKS
 from CovidLungQuantLib.cohort.reader_tables import (
     AUTOMATIC,
@@ -25,6 +35,7 @@ from CovidLungQuantLib.cohort.reader_tables import (
     Comparison,
     ReaderTable,
 )
+from CovidLungQuantLib.cohort.reliability import Reliability, reliabilities
 from CovidLungQuantLib.display.numbers import decimal_text, p_text, significant_text
 from CovidLungQuantLib.files.tables import write_csv, write_study_json
 from CovidLungQuantLib.labels import UNCLASSIFIED_LESION_VALUE, UNKNOWN_LUNG_VALUE
@@ -47,7 +58,18 @@ EVALUATION_FILES = (
 )
 AGREEMENT_JSON_FILE = "agreement.json"
 AGREEMENT_PAGE_FILE = "agreement.html"
-AGREEMENT_FILES = (AGREEMENT_FILE, AGREEMENT_JSON_FILE, AGREEMENT_PAGE_FILE)
+OVERVIEW_FILE = "table2.csv"
+ICC_FILE = "icc.csv"
+AGREEMENT_FILES = (
+    AGREEMENT_FILE,
+    OVERVIEW_FILE,
+    ICC_FILE,
+    AGREEMENT_JSON_FILE,
+    AGREEMENT_PAGE_FILE,
+)
+DICE_FILE = "dice.csv"
+# Where segmentations are compared.
+SEGMENTATION_AGREEMENT_FILES = (*AGREEMENT_FILES, DICE_FILE)
 
 EVALUATION_TEMPLATE = "evaluation.html.j2"
 AGREEMENT_TEMPLATE = "agreement.html.j2"
@@ -67,6 +89,15 @@ STATISTICS_NOTES: tuple[str, ...] = (
     "two-sided; pairs without difference are left out, and with fewer than 6 pairs p cannot fall "
     "below 0.05.",
     "A figure that is undefined is left blank with the reason, and is in no mean.",
+)
+OBSERVER_NOTES: tuple[str, ...] = (
+    *STATISTICS_NOTES,
+    "ICC: intraclass correlation of single ratings, with 95 % limits (pingouin), on the cases that "
+    "all of the readings have; (2,1) is of agreement in the value with random readers, (3,1) of "
+    "consistency with these readers, (1,1) with other readers for each case (Shrout and Fleiss "
+    "1979).",
+    f"{OVERVIEW_FILE} has the comparisons as numbers, with 95 % limits of each limit of agreement "
+    "(exact for normal differences).",
 )
 EVALUATION_NOTES: tuple[str, ...] = (
     "Dice = 2·|A∩B| / (|A| + |B|); volume similarity = 1 − ||A| − |B|| / (|A| + |B|).",
@@ -114,16 +145,34 @@ def write_agreement(
     tables: Sequence[ReaderTable],
     comparisons: Sequence[Comparison],
     with_figures: bool,
+    segmentations: ObserverSegmentations | None = None,
 ) -> list[str]:
-    """Write `AGREEMENT_FILES` into `folder` and return their names."""
+    """Write `AGREEMENT_FILES` into `folder` and return their names.
+
+    With segmentations `DICE_FILE` is written, too, and Dice stands in the overview.
+    """
     rows = [_flat_comparison(comparison) for comparison in comparisons]
+    found = [item for table in tables for item in reliabilities(table)]
+    overlaps = segmentations.overlaps if segmentations else ()
+    in_numbers = overview_rows(comparisons, found, overlaps)
     write_csv(folder / AGREEMENT_FILE, rows)
+    write_csv(folder / OVERVIEW_FILE, in_numbers, OVERVIEW_COLUMNS)
+    write_csv(folder / ICC_FILE, icc_rows(found), ICC_COLUMNS)
+    if segmentations:
+        write_csv(folder / DICE_FILE, map(asdict, segmentations.case_overlaps))
     write_study_json(
-        folder / AGREEMENT_JSON_FILE, {"agreement": rows, "notes": list(STATISTICS_NOTES)}
+        folder / AGREEMENT_JSON_FILE,
+        {
+            "agreement": rows,
+            "overview": in_numbers,
+            "icc": icc_rows(found),
+            "warnings": list(segmentations.warnings) if segmentations else [],
+            "notes": list(OBSERVER_NOTES),
+        },
     )
-    page = agreement_page(tables, comparisons, with_figures)
+    page = agreement_page(tables, comparisons, with_figures, found, segmentations)
     (folder / AGREEMENT_PAGE_FILE).write_text(page, encoding="utf-8")
-    return list(AGREEMENT_FILES)
+    return list(SEGMENTATION_AGREEMENT_FILES if segmentations else AGREEMENT_FILES)
 
 
 def evaluation_page(evaluation: Evaluation, with_figures: bool) -> str:
@@ -149,12 +198,32 @@ def evaluation_page(evaluation: Evaluation, with_figures: bool) -> str:
 
 
 def agreement_page(
-    tables: Sequence[ReaderTable], comparisons: Sequence[Comparison], with_figures: bool
+    tables: Sequence[ReaderTable],
+    comparisons: Sequence[Comparison],
+    with_figures: bool,
+    found: Sequence[Reliability] = (),
+    segmentations: ObserverSegmentations | None = None,
 ) -> str:
-    """For each measure the comparisons beside each other, and their figures."""
+    """All comparisons in one table, then for each measure beside each other, with figures."""
     return render_page(
         AGREEMENT_TEMPLATE,
         title="Agreement of observers",
+        warnings=segmentations.warnings if segmentations else (),
+        overview=overview(comparisons, found, segmentations.overlaps if segmentations else ()),
+        reliabilities=[
+            {
+                "measure": item.measure,
+                "readings": f"{item.kind}: {', '.join(item.readings)}",
+                "n": f"{item.n} ({item.missing} missing)" if item.missing else str(item.n),
+                "texts": [
+                    f"{decimal_text(icc.icc, 3)} ({decimal_text(icc.lower, 3)} to "
+                    f"{decimal_text(icc.upper, 3)})"
+                    for icc in item.correlations
+                ],
+                "reason": item.reason,
+            }
+            for item in found
+        ],
         measures=[
             _shown_measure(
                 table, [item for item in comparisons if item.measure == table.measure], with_figures
@@ -163,7 +232,7 @@ def agreement_page(
         ],
         yardsticks=YARDSTICKS,
         yardstick_source=SOURCE,
-        notes=STATISTICS_NOTES,
+        notes=OBSERVER_NOTES,
     )
 
 

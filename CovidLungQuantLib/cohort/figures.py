@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -60,18 +60,27 @@ def agreement_figure(
         reference: likewise.
         agreement: of the same series.
     """
-    import matplotlib
-    from matplotlib.figure import Figure
-
     first, second = np.asarray(values, float), np.asarray(reference, float)
     known = ~(np.isnan(first) | np.isnan(second))
     first, second = first[known], second[known]
-    with matplotlib.rc_context(DRAWING_STYLE):
-        figure = Figure(figsize=FIGURE_INCHES, layout="constrained")
+
+    def draw(figure: Any) -> None:
         scatter, bland_altman = figure.subplots(1, 2)
         figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
         _draw_scatter(scatter, unit, names, first, second, agreement)
         _draw_bland_altman(bland_altman, unit, names, first, second, agreement)
+
+    return drawn_svg(FIGURE_INCHES, draw)
+
+
+def drawn_svg(size_inches: tuple[float, float], draw: Callable[[Any], None]) -> str:
+    """SVG text of what `draw` puts into a matplotlib figure; the same input gives the same text."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(DRAWING_STYLE):
+        figure = Figure(figsize=size_inches, layout="constrained")
+        draw(figure)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()

@@ -6,12 +6,20 @@ One row a case, one column an observer:
     p01,lesion extent (%),12.1,11.8,13.0,12.4
 
 `measure` may be left out; the file's name then names the measure. `automatic` is the software, any
-other column a reader; NAME_repeat is the second reading of NAME. Empty cells are missing values.
+other column a reader; NAME_repeat is the second reading of NAME, NAME_repeat2 the third, and so on.
+Empty cells are missing values.
+
+Or one row a reading, whatever the number of readers and sessions; `session` may be left out:
+
+    case,measure,reader,session,value
+    p01,lesion extent (%),automatic,1,12.1
+    p01,lesion extent (%),reader1,2,12.4
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -19,13 +27,14 @@ from pathlib import Path
 
 from CovidLungQuantLib.cohort.agreement import PairedAgreement, paired_agreement
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.files.tables import cell_text
-from CovidLungQuantLib.vetting import UnreadableFileError, parse_csv_rows, read_text
+from CovidLungQuantLib.files.cohort_tables import read_delimited
 
 CASE_COLUMN = "case"
 MEASURE_COLUMN = "measure"
 AUTOMATIC_COLUMN = "automatic"
 REPEAT_SUFFIX = "_repeat"
+READER_COLUMN, SESSION_COLUMN, VALUE_COLUMN = "reader", "session", "value"
+_REPEAT = re.compile(rf"(?P<name>.+){REPEAT_SUFFIX}(?P<number>[2-9]|[1-9][0-9]+)?")
 
 AUTOMATIC = "automatic against reader"
 INTER_OBSERVER = "inter-observer"
@@ -67,7 +76,9 @@ def read_reader_tables(file: Path) -> list[ReaderTable]:
     Raises:
         BadInputError: with the line and what is wrong in it.
     """
-    header, rows = _read_rows(file)
+    header, rows = read_delimited(file)
+    if {READER_COLUMN, VALUE_COLUMN} <= set(header):
+        return _tables_of_readings(file, header, rows)
     if CASE_COLUMN not in header:
         raise BadInputError(
             f"{file.name} has no column “{CASE_COLUMN}”; its first line must name the columns "
@@ -78,13 +89,7 @@ def read_reader_tables(file: Path) -> list[ReaderTable]:
         raise BadInputError(
             f"{file.name} has fewer than two columns of numbers; give at least two observers."
         )
-    for name in observers:
-        first_reading = name.removesuffix(REPEAT_SUFFIX)
-        if first_reading not in observers:
-            raise BadInputError(
-                f"{file.name} has a column {name} but none called {first_reading}; add the first "
-                "reading or rename the column."
-            )
+    _check_first_readings(observers, file)
     by_measure: dict[str, dict[str, list[float]]] = {}
     for line, row in rows:
         measure = row.get(MEASURE_COLUMN) or file.stem
@@ -110,19 +115,49 @@ def read_reader_tables(file: Path) -> list[ReaderTable]:
     ]
 
 
-def compare_observers(table: ReaderTable) -> list[Comparison]:
-    """The software against each reader, readers against each other, and repeats."""
-    first_readings = [name for name in table.observers if not name.endswith(REPEAT_SUFFIX)]
+def reading_name(reader: str, session: int) -> str:
+    """What a reading is called: the reader's name, and from the second session on which it is."""
+    if session == 1:
+        return reader
+    return f"{reader}{REPEAT_SUFFIX}{session - 1 if session > 2 else ''}"
+
+
+def reader_and_session(reading: str) -> tuple[str, int]:
+    """Whose reading it is, and the how manieth, from 1."""
+    match = _REPEAT.fullmatch(reading)
+    if match is None:
+        return reading, 1
+    return match["name"], int(match["number"] or 1) + 1
+
+
+def observer_pairs(readings: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Which readings are compared: kind, first and second.
+
+    The software with each reader, readers with each other, and the sessions of each with each
+    other.
+    """
+    first_readings = [name for name in readings if reader_and_session(name)[1] == 1]
     readers = [name for name in first_readings if name != AUTOMATIC_COLUMN]
     pairs = []
     if AUTOMATIC_COLUMN in first_readings:
         pairs += [(AUTOMATIC, AUTOMATIC_COLUMN, reader) for reader in readers]
     pairs += [(INTER_OBSERVER, second, first) for first, second in combinations(readers, 2)]
-    pairs += [
-        (INTRA_OBSERVER, f"{name}{REPEAT_SUFFIX}", name)
-        for name in first_readings
-        if f"{name}{REPEAT_SUFFIX}" in table.observers
-    ]
+    for reader in first_readings:
+        pairs += [
+            (INTRA_OBSERVER, later, earlier)
+            for earlier, later in combinations(sessions_of(reader, readings), 2)
+        ]
+    return pairs
+
+
+def sessions_of(reader: str, readings: Sequence[str]) -> list[str]:
+    """The readings of a reader, the first session first."""
+    own = [name for name in readings if reader_and_session(name)[0] == reader]
+    return sorted(own, key=lambda name: reader_and_session(name)[1])
+
+
+def compare_observers(table: ReaderTable) -> list[Comparison]:
+    """The software against each reader, readers against each other, and repeats."""
     return [
         Comparison(
             table.measure,
@@ -131,39 +166,78 @@ def compare_observers(table: ReaderTable) -> list[Comparison]:
             second,
             paired_agreement(table.observers[first], table.observers[second]),
         )
-        for kind, first, second in pairs
+        for kind, first, second in observer_pairs(list(table.observers))
     ]
 
 
-def _read_rows(file: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Column names, and (line number, row) of every line that is not empty; texts stripped."""
-    try:
-        if not file.exists():
-            raise BadInputError(f"There is no table {file.name}; check the path.")
-        text = read_text(file, "table")
-    except (OSError, UnreadableFileError) as error:
-        raise BadInputError(
-            f"{file.name} cannot be read as a table; save it as CSV (UTF-8)."
-        ) from error
-    first_line = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first_line.count)
-    lines = parse_csv_rows(text, file.name, delimiter)
-    header = [cell_text(name.strip()) for name in lines[0][1]] if lines else []
-    repeated = [name for name in header if header.count(name) > 1]
-    if repeated:
-        raise BadInputError(f"{file.name} has the column “{repeated[0]}” twice; rename one.")
-    rows = []
-    for line, cells in lines[1:]:
-        if not any(cell_text(cell.strip()) for cell in cells):
-            continue
-        if len(cells) != len(header):
+def _check_first_readings(observers: Sequence[str], file: Path) -> None:
+    for name in observers:
+        first_reading = reader_and_session(name)[0]
+        if first_reading not in observers:
             raise BadInputError(
-                f"Line {line} of {file.name} has {len(cells)} cells and the first line "
-                f"{len(header)}; correct it (decimals take a point in a table with commas)."
+                f"{file.name} has a column {name} but none called {first_reading}; add the first "
+                "reading or rename the column."
             )
-        stripped = (cell_text(cell.strip()) for cell in cells)
-        rows.append((line, dict(zip(header, stripped, strict=True))))
-    return header, rows
+
+
+def _tables_of_readings(
+    file: Path, header: Sequence[str], rows: Sequence[tuple[int, dict[str, str]]]
+) -> list[ReaderTable]:
+    """The tables of a file with one row a reading."""
+    if CASE_COLUMN not in header:
+        raise BadInputError(f"{file.name} has no column “{CASE_COLUMN}”; add it.")
+    values: dict[str, dict[str, dict[str, float]]] = {}
+    observers: list[str] = []
+    for line, row in rows:
+        case, reader = row[CASE_COLUMN], row[READER_COLUMN]
+        if not case or not reader:
+            raise BadInputError(
+                f"Line {line} of {file.name} names no case or no reader; add both names."
+            )
+        name = reading_name(reader, session_number(row.get(SESSION_COLUMN, ""), line, file.name))
+        of_case = values.setdefault(row.get(MEASURE_COLUMN) or file.stem, {}).setdefault(case, {})
+        if name in of_case:
+            raise BadInputError(
+                f"Line {line} of {file.name} holds a reading of case {case} by {reader} a second "
+                "time; number the sessions, or keep one of them."
+            )
+        of_case[name] = _number(row[VALUE_COLUMN], VALUE_COLUMN, line, file)
+        if name not in observers:
+            observers.append(name)
+    if not values:
+        raise BadInputError(f"{file.name} holds no cases; add one line a reading.")
+    if len(observers) < 2:
+        raise BadInputError(
+            f"{file.name} has readings of one observer only; give at least two observers."
+        )
+    _check_first_readings(observers, file)
+    return [
+        ReaderTable(
+            measure,
+            tuple(cases),
+            {
+                name: tuple(of_case.get(name, math.nan) for of_case in cases.values())
+                for name in observers
+            },
+        )
+        for measure, cases in values.items()
+    ]
+
+
+def session_number(text: str, line: int, file_name: str) -> int:
+    """The number of a session; 1 where none is given.
+
+    Raises:
+        BadInputError: it is no whole number from 1 on.
+    """
+    if not text:
+        return 1
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:6]) <= 99:
+        raise BadInputError(
+            f"The session “{text}” in line {line} of {file_name} is no whole number from 1 to 99; "
+            "correct it."
+        )
+    return int(text)
 
 
 def _number(text: str, column: str, line: int, file: Path) -> float:

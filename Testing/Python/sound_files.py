@@ -13,7 +13,7 @@ from CovidLungQuantLib.phantom import chest_phantom
 
 
 def write_sound_files(folder: Path) -> Path:
-    """Write ct.nrrd, labels.nrrd, lungs.nrrd, table.csv, small.pt and the training set cases/."""
+    """Write ct, labels and lungs (.nrrd), two tables, small.pt and the training set cases/."""
     ct = chest_phantom((24, 36, 44), (9.2, 9.2, 12.5)).ct
     write_image(folder / "ct.nrrd", ct.hu, ct.geometry)
     labels = np.zeros(ct.hu.shape, np.uint8)
@@ -24,6 +24,7 @@ def write_sound_files(folder: Path) -> Path:
     lungs[..., :22] *= 2
     write_image(folder / "lungs.nrrd", lungs, ct.geometry)
     (folder / "table.csv").write_text("case,automatic,reader1\na,1,2\nb,4,3\nc,6,7\n")
+    (folder / "patients.csv").write_text("patient_id,lesion_percent,outcome\np,1,0\nq,4,1\n")
     save_model(folder / "small.pt", small_model().network)
     for name in ("a", "b"):
         write_image(folder / "cases" / name / "ct.nrrd", ct.hu, ct.geometry)

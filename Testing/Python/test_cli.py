@@ -384,6 +384,8 @@ def test_agreement_compares_the_columns_of_a_table(run: Callable[..., Done], tmp
         "agreement.csv",
         "agreement.html",
         "agreement.json",
+        "icc.csv",
+        "table2.csv",
     ]
 
 

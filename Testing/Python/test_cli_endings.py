@@ -156,7 +156,7 @@ def test_a_result_is_whole_though_printing_fails(
     assert cli.main(["agreement", "table.csv", "--no-figures", "-o", "out"]) == exit_code
     assert broken.calls == 1
     names = sorted(file.name for file in Path("out").iterdir())
-    assert names == ["agreement.csv", "agreement.html", "agreement.json"]
+    assert names == ["agreement.csv", "agreement.html", "agreement.json", "icc.csv", "table2.csv"]
     shown = capsys.readouterr().err
     assert ("could not be written" in shown) == (exit_code == 3)
     if exit_code:

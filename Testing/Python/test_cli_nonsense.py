@@ -57,6 +57,14 @@ SLOTS = [
     Slot(("evaluate", NONSENSE, "labels.nrrd", "--no-figures", *OUT), "case"),
     Slot(("evaluate", "labels.nrrd", NONSENSE, "--no-figures", *OUT), "case"),
     Slot(("agreement", NONSENSE, "--no-figures", *OUT), suffix=".csv"),
+    Slot(("agreement", "--segmentations", NONSENSE, "--no-figures", *OUT), suffix=".csv"),
+    *(
+        Slot((command, NONSENSE, "--no-figures", *OUT), suffix=end)
+        for command in ("timecourse", "score-burden", "prognosis", "radiomics")
+        for end in (".csv", ".parquet")
+    ),
+    Slot(("prognosis", "patients.csv", "--apply", NONSENSE, *OUT), suffix=".json"),
+    Slot(("radiomics", "--check", NONSENSE, *OUT), suffix=".csv"),
     Slot(("follow-up", NONSENSE, NONSENSE, "--no-figures", *OUT), "folder", ""),
     Slot(("lobes", NONSENSE, "-o", "lobes.nrrd"), "either"),
     Slot(("lobes", "--lungs", NONSENSE, "-o", "lobes.nrrd")),

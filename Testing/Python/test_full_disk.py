@@ -15,10 +15,11 @@ from small_chest import a_ct, a_label_map, a_quantification
 from small_model import small_model
 
 from CovidLungQuantLib.cli import main
+from CovidLungQuantLib.cohort.simulated_cohort import serial_scans
 from CovidLungQuantLib.errors import BadInputError, OutOfResourcesError
 from CovidLungQuantLib.files import disk
 from CovidLungQuantLib.files.images import write_image
-from CovidLungQuantLib.files.tables import replace_text
+from CovidLungQuantLib.files.tables import replace_text, write_csv
 from CovidLungQuantLib.lesions.lesion_model import save_model
 from CovidLungQuantLib.outputs.folder import write_results
 from CovidLungQuantLib.training.export import export_training_case
@@ -62,6 +63,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("first", "second"):
         write_results(folder / name, a_quantification())
     rows = "\n".join(f"case {number},{number},{number + 1}" for number in range(8))
+    write_csv(folder / "serial.csv", serial_scans(0, {"moderate": 8}))
     (folder / "readers.csv").write_text(f"case,software,reader\n{rows}\n")
     return folder
 
@@ -72,6 +74,8 @@ COMMANDS = {
     "evaluate": ["evaluate", SCAN[1], SCAN[1], "-o", "{out}", "--no-figures"],
     "agreement": ["agreement", "{inputs}/readers.csv", "-o", "{out}", "--no-figures"],
     "follow-up": ["follow-up", "{inputs}/first", "{inputs}/second", "-o", "{out}", "--no-figures"],
+    "score-burden": ["score-burden", "{inputs}/serial.csv", "-o", "{out}"],
+    "simulate-cohort": ["simulate-cohort", "-o", "{out}"],
     "export": ["export", *SCAN, "-o", "{out}"],
     "export for nnU-Net": ["export", *SCAN, "-o", "{out}/deep", "--layout", "nnunet"],
     "phantom": ["phantom", "-o", "{out}.nrrd"],
@@ -82,6 +86,8 @@ COMMANDS = {
 def test_a_command_leaves_nothing_on_a_full_disk(
     full_disk: Path, inputs: Path, command: list[str], capfd: pytest.CaptureFixture[str]
 ):
+    if command[0] == "score-burden":
+        pytest.importorskip("pingouin", reason="the extra cohort is not installed")
     out = full_disk / "out"
     code = main([part.format(inputs=inputs, out=out) for part in command])
     said = capfd.readouterr().err
