@@ -50,6 +50,8 @@ def machine() -> dict[str, str]:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         about["memory"] = f"{total / 2**30:.0f} GiB"
+    if hasattr(os, "getloadavg"):
+        about["busy with"] = f"{os.getloadavg()[0]:.1f} other processes, before the first run"
     if torch.cuda.is_available():
         about["GPU"] = torch.cuda.get_device_name()
         about["CUDA"] = str(torch.version.cuda)
@@ -132,10 +134,11 @@ def main() -> None:
     if counts[0] < 20:
         parser.error("a chest has 20 slices or more")
     devices = chosen.devices or devices_here()
+    about = machine()
     results = measure(counts, devices, chosen.repeats, chosen.seconds_each, chosen.most_literal)
     chosen.output.mkdir(parents=True, exist_ok=True)
     command = f'make bench SLICES="{" ".join(map(str, counts))}" REPEATS={chosen.repeats}'
-    page = write_page(chosen.output, results, machine(), command)
+    page = write_page(chosen.output, results, about, command)
     print(f"Written to {page}")
 
 
