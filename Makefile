@@ -85,7 +85,12 @@ cmake-lists:
 checks-page:
 	$(PYTHON) Testing/update_checks_page.py
 
+# How time and memory grow with the slices of a scan; writes build/bench/performance.md. All that
+# Docs/performance.md shows: SLICES="60 120 240 500 1000" REPEATS=3, and hours.
+SLICES ?= 60 120
+REPEATS ?= 1
 bench: $(DEMO_ENVIRONMENT)
+	$(BIN)/python Testing/Benchmarks/scaling.py --slices $(SLICES) --repeats $(REPEATS)
 	$(BIN)/python Testing/Benchmarks/time_parts.py
 
 # DATASET: a folder with one folder for each case (ct.nrrd, labels.nrrd).

@@ -8,8 +8,7 @@ correction only `measure` runs.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,18 +19,23 @@ from CovidLungQuantLib.anatomy.lobe_fitting import fit_lobes_to_lungs
 from CovidLungQuantLib.anatomy.lobes import LobeSegmentation, lobes_from_lungs, segment_lobes
 from CovidLungQuantLib.anatomy.lost_lung import check_lungs
 from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
-from CovidLungQuantLib.anatomy.lung_weights import LUNG_MODEL_FILE, shipped_lung_model_sha256
 from CovidLungQuantLib.anatomy.lungs import segment_lungs, split_left_right
 from CovidLungQuantLib.anatomy.segments import divide_into_segments
-from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, orient_like, restore_orientation
+from CovidLungQuantLib.ct import (
+    CTVolume,
+    Geometry,
+    ScanWarning,
+    lps_oriented,
+    orient_like,
+    restore_orientation,
+)
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
 from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import is_lung
-from CovidLungQuantLib.lesions.enhancement import RINGS, enhance_parenchyma
+from CovidLungQuantLib.lesions.enhancement import RINGS, Enhancement, enhance_parenchyma
 from CovidLungQuantLib.lesions.inference import LesionSegmentation, choose_device, segment_lesions
 from CovidLungQuantLib.lesions.kinds import KindsResult, tell_kinds_apart
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model
-from CovidLungQuantLib.lesions.probability import LESION_MARGIN
 from CovidLungQuantLib.measures.airways_and_vessels import (
     measure_airways_and_vessels,
     missing_airways_or_vessels,
@@ -43,6 +47,7 @@ from CovidLungQuantLib.pipeline_extras import (
     find_airways_and_vessels,
     find_extras,
     lobe_model,
+    provenance_of,
     restored,
     restored_enhancement,
     restored_probability,
@@ -98,19 +103,64 @@ def quantify(
     progress(0.0, "Loading the model")
     with timed(timings, "model"):
         model = load_model(options.model)
+    found = _find(ct, options, model, lobes, timings, progress)
+    with timed(timings, "measuring"):
+        measured = _measured(
+            ct,
+            found.labels,
+            subrange(progress, 0.92, 1.0),
+            found.lobes,
+            airways_and_vessels=found.airways_and_vessels,
+        )
+    return replace(
+        measured,
+        measurements=replace(
+            measured.measurements, notes=(*measured.measurements.notes, *found.notes)
+        ),
+        enhancement=found.enhancement,
+        warnings=(*measured.warnings, *found.warnings),
+        lung_decisions=found.lung_decisions,
+        lesion_probability=found.lesion_probability,
+        provenance=provenance_of(model, found.device, options, lobes, timings),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What is found in a scan before it is measured, on its own grid; as in `Quantification`."""
+
+    labels: np.ndarray
+    lobes: np.ndarray | None
+    airways_and_vessels: np.ndarray | None
+    enhancement: Enhancement | None
+    lung_decisions: np.ndarray | None
+    lesion_probability: np.ndarray | None
+    device: str
+    notes: tuple[str, ...]
+    warnings: tuple[ScanWarning, ...]
+
+
+def _find(
+    ct: CTVolume,
+    options: Options,
+    model: LoadedModel,
+    given_lobes: np.ndarray | None,
+    timings: dict[str, float],
+    progress: ProgressCallback,
+) -> _Found:
+    """Lungs, lobes and lesions; what they were made from is not kept, since it fills memory."""
     progress(0.01, "Checking how the patient lies")
     upright, orientation = lps_oriented(ct)
+    spacing_mm = upright.geometry.spacing_mm
     with timed(timings, "lungs"):
-        orientation_warnings = check_chest_orientation(upright.hu, upright.geometry.spacing_mm)
-        anatomy = segment_lungs(
-            upright.hu, upright.geometry.spacing_mm, subrange(progress, 0.02, 0.2)
-        )
+        orientation_warnings = check_chest_orientation(upright.hu, spacing_mm)
+        anatomy = segment_lungs(upright.hu, spacing_mm, subrange(progress, 0.02, 0.2))
     with timed(timings, "lobes"):
         found_lobes = _lobes_of(
             upright,
             anatomy.lungs,
             options.lobes,
-            None if lobes is None else orient_like(lobes, orientation),
+            None if given_lobes is None else orient_like(given_lobes, orientation),
             subrange(progress, 0.2, 0.3),
         )
     with timed(timings, "lesions"):
@@ -119,27 +169,20 @@ def quantify(
         )
     extras = find_extras(upright, kinds.labels, anatomy, options, timings, progress)
     labels = restore_orientation(extras.labels, orientation)
-    with timed(timings, "measuring"):
-        measured = _measured(
-            ct,
-            labels,
-            subrange(progress, 0.92, 1.0),
-            restored(None if found_lobes is None else found_lobes.lobes, orientation),
-            airways_and_vessels=restored(extras.airways_and_vessels, orientation),
-        )
-    return replace(
-        measured,
-        measurements=replace(
-            measured.measurements,
-            notes=(*measured.measurements.notes, kinds.note, *extras.notes),
-        ),
+    return _Found(
+        labels=labels,
+        lobes=restored(None if found_lobes is None else found_lobes.lobes, orientation),
+        airways_and_vessels=restored(extras.airways_and_vessels, orientation),
         enhancement=(
             None
             if extras.enhancement is None
             else restored_enhancement(extras.enhancement, orientation)
         ),
+        lung_decisions=restored(anatomy.decisions, orientation),
+        lesion_probability=restored_probability(lesions.probability, labels, orientation),
+        device=lesions.device,
+        notes=(kinds.note, *extras.notes),
         warnings=(
-            *measured.warnings,
             *orientation_warnings,
             *anatomy.warnings,
             *(found_lobes.warnings if found_lobes is not None else ()),
@@ -147,9 +190,6 @@ def quantify(
             *kinds.warnings,
             *extras.warnings,
         ),
-        lung_decisions=restored(anatomy.decisions, orientation),
-        lesion_probability=restored_probability(lesions.probability, labels, orientation),
-        provenance=_provenance(model, lesions.device, options, lobes, timings),
     )
 
 
@@ -208,9 +248,10 @@ def _measured(
     with timed(timings, "measuring"):
         poll = polling(progress, 0.0, "Telling left from right lung")
         upright, orientation = lps_oriented(ct)
-        upright_labels = orient_like(labels, orientation)
         spacing_mm = upright.geometry.spacing_mm
-        upright_lungs = split_left_right(is_lung(upright_labels), spacing_mm, poll)
+        upright_lungs = split_left_right(
+            is_lung(orient_like(labels, orientation)), spacing_mm, poll
+        )
         lungs = restore_orientation(upright_lungs, orientation)
         found = _lobes_of(
             upright,
@@ -307,33 +348,6 @@ def _find_lesions(
         lesions.device,
     )
     return lesions, kinds
-
-
-def _provenance(
-    model: LoadedModel,
-    device: str,
-    options: Options,
-    lobes: np.ndarray | None,
-    timings: dict[str, float],
-) -> Provenance:
-    """What made the result of a whole run; `lobes` are those the user gave."""
-    return Provenance(
-        software_version=__version__,
-        model_name=model.name,
-        model_sha256=model.sha256,
-        device=device,
-        options={
-            **asdict(options),
-            # A result travels; the folders of the computer that made it do not.
-            "model": options.model and Path(options.model).name,
-            "lobes": options.lobes if lobes is None else GIVEN_LOBES,
-        },
-        timings_s=timings,
-        lesion_margin=LESION_MARGIN,
-        lung_model_name=LUNG_MODEL_FILE.stem,
-        lung_model_sha256=shipped_lung_model_sha256(),
-        **lobe_model(lobes, options.lobes),
-    )
 
 
 def find_lobes(ct: CTVolume, progress: ProgressCallback = no_progress) -> LobeSegmentation:

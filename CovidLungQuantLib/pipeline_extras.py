@@ -1,18 +1,21 @@
-"""The steps of a run that are made on request: airways, vessels and the enhanced scan."""
+"""The steps of a run that are made on request, what made a result, and the way back to its grid."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from CovidLungQuantLib import __version__
 from CovidLungQuantLib.anatomy.airway_tree import segment_airways
 from CovidLungQuantLib.anatomy.lobe_weights import LOBE_MODEL_FILE, shipped_lobe_model_sha256
 from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
+from CovidLungQuantLib.anatomy.lung_weights import LUNG_MODEL_FILE, shipped_lung_model_sha256
 from CovidLungQuantLib.anatomy.lungs import split_left_right
 from CovidLungQuantLib.anatomy.vessels import segment_vessels
 from CovidLungQuantLib.ct import CTVolume, Orientation, ScanWarning, restore_orientation
@@ -24,9 +27,12 @@ from CovidLungQuantLib.lesions.airways_and_vessels import (
     remove_airways_and_vessels,
 )
 from CovidLungQuantLib.lesions.enhancement import Enhancement, enhance_parenchyma
+from CovidLungQuantLib.lesions.lesion_model import LoadedModel
+from CovidLungQuantLib.lesions.probability import LESION_MARGIN
 from CovidLungQuantLib.measures.airways_and_vessels import missing_airways_or_vessels, removal_note
+from CovidLungQuantLib.memory import give_back_memory
 from CovidLungQuantLib.progress import ProgressCallback, subrange
-from CovidLungQuantLib.quantification import NO_LOBES, Options
+from CovidLungQuantLib.quantification import GIVEN_LOBES, NO_LOBES, Options, Provenance
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +115,33 @@ def check_airways_and_vessels(airways_and_vessels: np.ndarray | None, ct: CTVolu
         )
 
 
+def provenance_of(
+    model: LoadedModel,
+    device: str,
+    options: Options,
+    lobes: np.ndarray | None,
+    timings: dict[str, float],
+) -> Provenance:
+    """What made the result of a whole run; `lobes` are those the user gave."""
+    return Provenance(
+        software_version=__version__,
+        model_name=model.name,
+        model_sha256=model.sha256,
+        device=device,
+        options={
+            **asdict(options),
+            # A result travels; the folders of the computer that made it do not.
+            "model": options.model and Path(options.model).name,
+            "lobes": options.lobes if lobes is None else GIVEN_LOBES,
+        },
+        timings_s=timings,
+        lesion_margin=LESION_MARGIN,
+        lung_model_name=LUNG_MODEL_FILE.stem,
+        lung_model_sha256=shipped_lung_model_sha256(),
+        **lobe_model(lobes, options.lobes),
+    )
+
+
 def lobe_model(given: np.ndarray | None, option: str) -> dict[str, Any]:
     """Fields of `Provenance` that say what found the lobes."""
     if given is not None or option == NO_LOBES:
@@ -145,7 +178,8 @@ def restored_enhancement(enhancement: Enhancement, orientation: Orientation) -> 
 
 @contextmanager
 def timed(timings: dict[str, float], name: str) -> Iterator[None]:
-    """Note how many seconds a step took."""
+    """Note how many seconds a step took; memory it needed on its way is given back."""
     start = time.perf_counter()
     yield
+    give_back_memory()
     timings[name] = time.perf_counter() - start

@@ -134,7 +134,7 @@ def sheet_strengths(
     sheet = np.maximum(-strongest - SECOND_BEND_WEIGHT * second_bend, 0.0)
     for strength, prior in zip(strengths, priors, strict=True):
         poll()
-        normal = [gradient[sought] for gradient in np.gradient(prior[box])]
+        normal = [np.gradient(prior[box], axis=axis)[sought] for axis in range(3)]
         along_normal = sum(
             (1 if first == second else 2) * bend * normal[first] * normal[second]
             for (first, second), bend in bends.items()
@@ -165,20 +165,18 @@ def _bends(
             volume, SHEET_SCALE_MM / GRID_MM, axis, order, truncate=SHEET_TRUNCATE
         )
 
-    along_z = [derived(hu, 0, order) for order in range(3)]
-    along_zy = {(z, y): derived(along_z[z], 1, y) for z in range(3) for y in range(3) if z + y <= 2}
-    del along_z
-    along_one = [
-        derived(along_zy[2, 0], 2, 0),
-        derived(along_zy[0, 2], 2, 0),
-        derived(along_zy[0, 0], 2, 2),
-    ]
-    sought = sought & (sum(along_one) < 0)
-    bends = {(axis, axis): bend[sought] / GRID_MM**2 for axis, bend in enumerate(along_one)}
-    bends[0, 1] = derived(along_zy[1, 1], 2, 0)[sought] / GRID_MM**2
-    bends[0, 2] = derived(along_zy[1, 0], 2, 1)[sought] / GRID_MM**2
-    bends[1, 2] = derived(along_zy[0, 1], 2, 1)[sought] / GRID_MM**2
-    return sought, bends
+    bends = {}
+    for order_z in range(3):
+        along_z = derived(hu, 0, order_z)
+        for order_y in range(3 - order_z):
+            order_x = 2 - order_z - order_y
+            bend = derived(derived(along_z, 1, order_y), 2, order_x)
+            first, second = np.repeat(range(3), (order_z, order_y, order_x)).tolist()
+            bends[first, second] = bend[sought] / GRID_MM**2
+    bright = bends[0, 0] + bends[1, 1] + bends[2, 2] < 0
+    where = np.zeros_like(sought)
+    where[sought] = bright
+    return where, {axes: bend[bright] for axes, bend in bends.items()}
 
 
 def _two_largest_bends(

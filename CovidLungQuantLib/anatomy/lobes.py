@@ -217,8 +217,9 @@ def _find_fissures(
     ]
     maps = prior.at(*(np.arange(count) * ratio for count, ratio in zip(shape, ratios, strict=True)))
     poll()
-    vessels = vessel_brightness(cubic_hu)
     strengths = sheet_strengths(cubic_hu, cubic_lung, maps, poll)
+    vessels = vessel_brightness(cubic_hu)
+    del cubic_hu
     oblique = find_fissure(strengths[0], vessels, maps[0], cubic_lung, poll)
     if len(maps) == 1:
         return [oblique]

@@ -132,17 +132,19 @@ def join_lungs(
     more, perhaps = _parts_to_take_in(coarse, allowed)
     poll()
     if more.any() or perhaps.any():
-        free = (lungs == 0) & found.body & ~found.airways
         sides = _sides(shares)
+        free = (lungs == 0) & found.body & ~found.airways
         added = _on_scan(more, coarse.seen, lungs.shape, poll) & free
         joined[added] = _nearest_cells(sides, added)
-        doubtful = _on_scan(perhaps, coarse.seen, lungs.shape, poll) & free & ~added
-        suspected[doubtful] = _nearest_cells(sides, doubtful)
+        free &= ~added
+        free &= _on_scan(perhaps, coarse.seen, lungs.shape, poll)
+        suspected[free] = _nearest_cells(sides, free)
+        del free
     removed = np.zeros_like(lungs)
     less, no_lung = _parts_to_take_out(coarse, _air_hu(hu, found.airways))
     if less.any():
         gone = _on_scan(less, no_lung, lungs.shape, poll) & (lungs > 0)
-        gone |= _slivers(joined > 0, gone, spacing_mm, poll)
+        _add_slivers(gone, joined, spacing_mm, poll)
         poll()
         removed[gone] = _nearest_cells(_most_likely_other(shares), gone) + 1
         joined[gone] = 0
@@ -241,20 +243,18 @@ def _same_gas(parts: np.ndarray, filled: np.ndarray, black: np.ndarray) -> np.nd
     return touched[joined]
 
 
-def _slivers(lungs: np.ndarray, gone: np.ndarray, spacing_mm: Spacing, poll: Poll) -> np.ndarray:
-    """Thin sheets of lung that are left along what is taken out: its rim, not lung."""
-    slivers = np.zeros(lungs.shape, bool)
+def _add_slivers(gone: np.ndarray, lungs: np.ndarray, spacing_mm: Spacing, poll: Poll) -> None:
+    """Add to what is taken out, in place, thin sheets of lung left along it: its rim, not lung."""
     if not gone.any():
-        return slivers
+        return
     steps = [int(np.ceil(2 * SLIVER_REACH_MM / size_mm)) for size_mm in reversed(spacing_mm)]
     box = bounding_box(gone, tuple(steps))
-    left = lungs[box] & ~gone[box]
+    left = (lungs[box] > 0) & ~gone[box]
     core = erode(left, SLIVER_MM / 2, spacing_mm)
     poll()
     thick = dilate(core, SLIVER_MM / 2, spacing_mm)
     poll()
-    slivers[box] = left & ~thick & dilate(gone[box], SLIVER_REACH_MM, spacing_mm)
-    return slivers
+    gone[box] |= left & ~thick & dilate(gone[box], SLIVER_REACH_MM, spacing_mm)
 
 
 def _on_scan(
@@ -296,9 +296,13 @@ def _sides(shares: np.ndarray) -> np.ndarray:
 
 def _most_likely_other(shares: np.ndarray) -> np.ndarray:
     """The class, other than lung, each cell most likely belongs to, uint8."""
-    others = shares.copy()
-    others[list(LUNG_CLASSES)] = -1.0
-    return others.argmax(axis=0).astype(np.uint8)
+    likeliest = np.zeros(shares.shape[1:], np.uint8)
+    highest = np.full(shares.shape[1:], -1.0, np.float32)
+    for network_class, share in enumerate(shares):
+        if network_class not in LUNG_CLASSES:
+            likeliest[share > highest] = network_class
+            np.maximum(highest, share, out=highest)
+    return likeliest
 
 
 def _nearest_cells(cells: np.ndarray, where: np.ndarray) -> np.ndarray:
