@@ -17,7 +17,7 @@ from CovidLungQuantLib.models.polling import polled
 from CovidLungQuantLib.progress import ProgressCallback, polling
 
 # On a CPU a batch should stay in its cache, on a GPU it should give every core something to do.
-WINDOWS_PER_BATCH = {"cpu": 4, "cuda": 64, "mps": 8}
+WINDOWS_PER_BATCH = {"cpu": 2, "cuda": 64, "mps": 8}
 
 LoadSlices = Callable[[list[int], str], Tensor]
 
