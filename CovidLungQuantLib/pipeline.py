@@ -25,18 +25,11 @@ from CovidLungQuantLib.anatomy.lungs import segment_lungs, split_left_right
 from CovidLungQuantLib.anatomy.segments import divide_into_segments
 from CovidLungQuantLib.ct import CTVolume, Geometry, lps_oriented, orient_like, restore_orientation
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
-from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.label_maps import check_labels
 from CovidLungQuantLib.labels import is_lung
-from CovidLungQuantLib.lesions.airways_and_vessels import (
-    AIRWAYS_AND_VESSELS_CHOICES,
-    FIND_AIRWAYS_AND_VESSELS,
-    NO_AIRWAYS_AND_VESSELS,
-    REMOVE_AIRWAYS_AND_VESSELS,
-)
 from CovidLungQuantLib.lesions.enhancement import RINGS, enhance_parenchyma
 from CovidLungQuantLib.lesions.inference import LesionSegmentation, choose_device, segment_lesions
-from CovidLungQuantLib.lesions.kinds import KindsResult, check_kinds, tell_kinds_apart
+from CovidLungQuantLib.lesions.kinds import KindsResult, tell_kinds_apart
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model
 from CovidLungQuantLib.lesions.probability import LESION_MARGIN
 from CovidLungQuantLib.measures.airways_and_vessels import (
@@ -57,13 +50,13 @@ from CovidLungQuantLib.pipeline_extras import (
 )
 from CovidLungQuantLib.progress import ProgressCallback, no_progress, polling, subrange
 from CovidLungQuantLib.quantification import (
-    AUTOMATIC_LOBES,
     GIVEN_LOBES,
     NO_LOBES,
     EnhancedScan,
     Options,
     Provenance,
     Quantification,
+    check_choices,
 )
 
 
@@ -71,22 +64,10 @@ def check_options(options: Options) -> None:
     """Refuse options that cannot be followed here, before a scan is read.
 
     Raises:
-        BadInputError: unknown or missing device, unknown kinds, lobes or way with vessels, or a
-            density that cannot be.
+        BadInputError: unknown or missing device, or options `check_choices` refuses.
     """
-    if options.lobes not in (AUTOMATIC_LOBES, NO_LOBES):
-        raise BadInputError(
-            f"“{options.lobes}” is no way to come by the lobes; use {AUTOMATIC_LOBES} or "
-            f"{NO_LOBES}."
-        )
-    if options.airways_and_vessels not in AIRWAYS_AND_VESSELS_CHOICES:
-        raise BadInputError(
-            f"“{options.airways_and_vessels}” is nothing that can be done about airways and "
-            f"vessels; use {NO_AIRWAYS_AND_VESSELS}, {FIND_AIRWAYS_AND_VESSELS} or "
-            f"{REMOVE_AIRWAYS_AND_VESSELS}."
-        )
+    check_choices(options)
     choose_device(options.device)
-    check_kinds(options.kinds, options.artery_hu)
 
 
 def quantify(
@@ -225,11 +206,11 @@ def _measured(
     """As `measure`, of a label map that fits the scan."""
     timings: dict[str, float] = {}
     with timed(timings, "measuring"):
-        progress(0.0, "Telling left from right lung")
+        poll = polling(progress, 0.0, "Telling left from right lung")
         upright, orientation = lps_oriented(ct)
         upright_labels = orient_like(labels, orientation)
         spacing_mm = upright.geometry.spacing_mm
-        upright_lungs = split_left_right(is_lung(upright_labels), spacing_mm)
+        upright_lungs = split_left_right(is_lung(upright_labels), spacing_mm, poll)
         lungs = restore_orientation(upright_lungs, orientation)
         found = _lobes_of(
             upright,
@@ -240,14 +221,15 @@ def _measured(
         )
         segments = None
         if found is not None:
-            progress(0.6, "Dividing the lobes into regions")
-            segments = restore_orientation(divide_into_segments(found.lobes), orientation)
-        progress(0.8, "Measuring")
+            poll = polling(progress, 0.6, "Dividing the lobes into regions")
+            segments = restore_orientation(divide_into_segments(found.lobes, poll), orientation)
+        poll = polling(progress, 0.8, "Measuring")
         voxel_ml = ct.geometry.voxel_volume_ml
         measurements = measure_lungs(ct.hu, labels, lungs, voxel_ml, segments)
         if airways_and_vessels is not None:
             note = volumes_note(measure_airways_and_vessels(airways_and_vessels, labels, voxel_ml))
             measurements = replace(measurements, notes=(*measurements.notes, note))
+        lung_warnings = check_lungs(upright.hu, upright_lungs, spacing_mm, poll)
         progress(1.0, "Measured")
     return Quantification(
         ct=ct,
@@ -257,7 +239,7 @@ def _measured(
         warnings=(
             *ct.warnings,
             *measurements.warnings,
-            *check_lungs(upright.hu, upright_lungs, spacing_mm),
+            *lung_warnings,
             *(found.warnings if found is not None else ()),
         ),
         provenance=Provenance(
@@ -285,9 +267,9 @@ def _lobes_of(
     """The lobes of the lungs (upright): those given, or as the option says."""
     spacing_mm = upright.geometry.spacing_mm
     if given is not None:
-        progress(0.0, "Fitting the lobes to the lungs")
+        poll = polling(progress, 0.0, "Fitting the lobes to the lungs")
         return LobeSegmentation(
-            fit_lobes_to_lungs(given, lungs, spacing_mm, "The lobe segmentation")
+            fit_lobes_to_lungs(given, lungs, spacing_mm, "The lobe segmentation", poll)
         )
     if option == NO_LOBES:
         return None

@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from CovidLungQuantLib.ct import CTVolume, ScanWarning
-from CovidLungQuantLib.lesions.airways_and_vessels import NO_AIRWAYS_AND_VESSELS
-from CovidLungQuantLib.lesions.kinds import DENSITY
+from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.lesions.airways_and_vessels import (
+    AIRWAYS_AND_VESSELS_CHOICES,
+    FIND_AIRWAYS_AND_VESSELS,
+    NO_AIRWAYS_AND_VESSELS,
+    REMOVE_AIRWAYS_AND_VESSELS,
+)
+from CovidLungQuantLib.lesions.kinds import DENSITY, check_kinds
 from CovidLungQuantLib.measures.lesion_islands import LesionIsland, map_islands
 from CovidLungQuantLib.measures.measurements import Measurements
+from CovidLungQuantLib.models.registry import model_path
 
 if TYPE_CHECKING:
     from CovidLungQuantLib.lesions.enhancement import Enhancement
@@ -51,6 +58,27 @@ class Options:
     enhance: bool = False
     mirror: bool = False
     keep_probability: bool = False
+
+
+def check_choices(options: Options) -> None:
+    """Refuse options that nobody could follow; needs no PyTorch and says nothing of the device.
+
+    Raises:
+        BadInputError: unknown model, kinds, lobes or way with vessels, or a density that cannot be.
+    """
+    if options.lobes not in (AUTOMATIC_LOBES, NO_LOBES):
+        raise BadInputError(
+            f"“{options.lobes}” is no way to come by the lobes; use {AUTOMATIC_LOBES} or "
+            f"{NO_LOBES}."
+        )
+    if options.airways_and_vessels not in AIRWAYS_AND_VESSELS_CHOICES:
+        raise BadInputError(
+            f"“{options.airways_and_vessels}” is nothing that can be done about airways and "
+            f"vessels; use {NO_AIRWAYS_AND_VESSELS}, {FIND_AIRWAYS_AND_VESSELS} or "
+            f"{REMOVE_AIRWAYS_AND_VESSELS}."
+        )
+    check_kinds(options.kinds, options.artery_hu)
+    model_path(options.model)
 
 
 @dataclass(frozen=True)

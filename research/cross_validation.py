@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from CovidLungQuantLib.anatomy.lung_weights import load_lung_model
 from CovidLungQuantLib.anatomy.lungs import segment_lungs
 from CovidLungQuantLib.cli.options import add_same_patient_option
 from CovidLungQuantLib.ct.orientation import orientation_of, oriented_geometry
@@ -30,15 +31,22 @@ def cross_validate(
     same_patient: Sequence[Sequence[str]] = (),
     predictions_folder: Path | None = None,
     mirror: bool = False,
+    lung_model_files: Sequence[Path] = (),
 ) -> list[CaseAgreement]:
-    """Figures for every case of `dataset`, each from the model that never saw it."""
+    """Figures for every case of `dataset`, each from the model that never saw it.
+
+    `lung_model_files`: lung networks, each of which saw none of the scans that the lesion model in
+    its place left out; none for the shipped one, which may have seen all.
+    """
+    lung_networks = [load_lung_model(file) for file in lung_model_files]
     results = []
     for fold, model_file in enumerate(model_files):
         model = load_model(str(model_file))
         _, test = fold_of_dataset(dataset, fold, len(model_files), same_patient)
         for name in test:
             scan = read_case(dataset, name)
-            anatomy = segment_lungs(scan.hu, scan.spacing_mm)
+            network = lung_networks[fold] if lung_networks else None
+            anatomy = segment_lungs(scan.hu, scan.spacing_mm, network=network)
             agreement, labels = evaluate_case(scan, anatomy, model, mirror)
             print(
                 f"{name}: lesion Dice {agreement.lesion_dice:.3f} (threshold "
@@ -79,15 +87,21 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+", help="model of fold 0, fold 1, …")
     parser.add_argument("-o", "--output", type=Path, required=True, help="table to write (CSV)")
     parser.add_argument("--predictions", type=Path, help="folder for the predicted label maps")
+    parser.add_argument(
+        "--lungs", type=Path, nargs="+", default=[], help="lung network for each of these models"
+    )
     parser.add_argument("--mirror", action="store_true", help="mean with the mirror image")
     add_same_patient_option(parser)
     arguments = parser.parse_args()
+    if arguments.lungs and len(arguments.lungs) != len(arguments.models):
+        parser.error("give as many lung networks as models")
     results = cross_validate(
         arguments.dataset,
         arguments.models,
         arguments.same_patient,
         arguments.predictions,
         arguments.mirror,
+        arguments.lungs,
     )
     write_table(arguments.output, results)
     network, threshold = mean_lesion_dice(results)

@@ -33,7 +33,7 @@ BEND = 0.35
 def smooth_noise(shape: tuple[int, ...], size_mm: float, random: np.random.Generator) -> Tensor:
     """Noise of mean 0 and SD about 1 whose features are about `size_mm` large."""
     cells = [max(2, round(count * GRID_MM / size_mm) + 1) for count in shape]
-    coarse = torch.from_numpy(random.standard_normal(cells, dtype=np.float32))
+    coarse = torch.tensor(random.standard_normal(cells, dtype=np.float32))
     return (
         functional.interpolate(
             coarse[None, None], size=shape, mode="trilinear", align_corners=True
@@ -61,7 +61,7 @@ def paint_dense_disease(
         ["behind", "below", "both", "pleura", "patches", "whole", "fluid"],
         # A front that rises from the diaphragm looks like a diaphragm that stands high: the
         # hardest to tell, so the most often shown.
-        p=[0.2, 0.2, 0.2, 0.08, 0.07, 0.1, 0.15],
+        p=[0.18, 0.28, 0.2, 0.06, 0.05, 0.1, 0.13],
     )
     side = random.choice([0, *LUNG_CLASSES], p=[0.5, 0.25, 0.25])
     if kind == "whole":

@@ -52,6 +52,13 @@ class LungScan:
     known: Tensor
     body: Tensor
 
+    def on(self, device: str) -> LungScan:
+        """The scan with its arrays on a device."""
+        return LungScan(
+            self.name,
+            *(part.to(device) for part in (self.hu, self.shares, self.known, self.body)),
+        )
+
 
 def read_lung_scan(folder: Path, cache: Path | None = None) -> LungScan:
     """Read a scan with a reader's lungs, or, where there are none, with those the threshold finds.

@@ -49,7 +49,7 @@ class LungSampleConfig:
     dense_share: float = 0.45
     faint_share: float = 0.2
     gas_share: float = 0.4
-    pneumothorax_share: float = 0.12
+    pneumothorax_share: float = 0.2
     blur_share: float = 0.35
     cut_share: float = 0.2
     hu_shift: float = 60.0
@@ -139,7 +139,7 @@ def _places(
         [matrix * half_out[None, :] / half_in[:, None], (shift / half_in)[:, None]], axis=1
     )
     grid = functional.affine_grid(
-        torch.from_numpy(theta[None].astype(np.float32)), [1, 1, *shape], align_corners=False
+        torch.tensor(theta[None].astype(np.float32)), [1, 1, *shape], align_corners=False
     )[0]
     for axis in range(3):
         bend = config.bend_mm / GRID_MM * smooth_noise(shape, 90.0, random)
@@ -177,7 +177,7 @@ def _other_hu(
     if random.random() < 0.3:
         hu = hu.clamp(-1024.0, float(random.uniform(100.0, 400.0)))
     if random.random() < 0.7:
-        noise = torch.from_numpy(random.standard_normal(shape, dtype=np.float32))
+        noise = torch.tensor(random.standard_normal(shape, dtype=np.float32))
         hu = hu + float(random.uniform(0.0, config.noise_hu)) * noise
     if random.random() < 0.3:
         hu = torch.where(body, hu, torch.tensor(LOWEST_HU))

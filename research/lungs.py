@@ -7,11 +7,10 @@ from its checkpoint; the same run with another configuration or other scans is r
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -33,6 +32,10 @@ from research.lung_samples import LungSample, LungSampleConfig, LungSamples
 CHECKPOINT_STEPS = 100
 
 
+def _network() -> LungNetworkConfig:
+    return LungNetworkConfig(channels=(24, 48, 96, 128))
+
+
 @dataclass(frozen=True)
 class LungTrainingConfig:
     """Every choice of a training run.
@@ -44,13 +47,13 @@ class LungTrainingConfig:
         seed: of everything random.
     """
 
-    steps: int = 3000
-    batch: int = 2
+    steps: int = 6000
+    batch: int = 4
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     entropy_weight: float = 4.0
     seed: int = 0
-    network: LungNetworkConfig = field(default_factory=LungNetworkConfig)
+    network: LungNetworkConfig = field(default_factory=_network)
     samples: LungSampleConfig = field(default_factory=LungSampleConfig)
 
 
@@ -74,14 +77,16 @@ def lung_loss(logits: Tensor, sample: LungSample, entropy_weight: float) -> Tens
     return entropy_weight * entropy + dice
 
 
-def train(scans: Sequence[LungScan], config: LungTrainingConfig, run: Path) -> ChestNetwork:
-    """Train, or go on training, in the folder `run`.
+def train(
+    scans: Sequence[LungScan], config: LungTrainingConfig, run: Path, device: str = "cpu"
+) -> ChestNetwork:
+    """Train, or go on training, in the folder `run`; samples are drawn on the device, too.
 
     Raises:
         BadInputError: the folder holds a run of other options or scans.
     """
     torch.manual_seed(config.seed)
-    network = ChestNetwork(config.network)
+    network = ChestNetwork(config.network).to(device)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -90,29 +95,47 @@ def train(scans: Sequence[LungScan], config: LungTrainingConfig, run: Path) -> C
     )
     claim_run_folder(run, asdict(config), {"lungs": [scan.name for scan in scans]})
     first = resume(run, network, optimizer, scheduler)
-    samples = LungSamples(scans, config.samples, config.seed)
-    order = range(first * config.batch, config.steps * config.batch)
-    loader = DataLoader(samples, batch_size=None, sampler=order, num_workers=1, prefetch_factor=4)
-    drawn = iter(loader)
-    losses: list[float] = []
+    drawn = _drawn(scans, config, first, device)
+    losses: list[Tensor] = []
     for step in range(first, config.steps):
         optimizer.zero_grad()
         for _ in range(config.batch):
-            sample = LungSample(*next(drawn))
+            sample = next(drawn)
             windows = hu_windows(sample.hu[None]).contiguous(memory_format=torch.channels_last_3d)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.autocast(device, dtype=torch.bfloat16):
                 logits = network(windows)
             loss = lung_loss(logits[0].float(), sample, config.entropy_weight)
             (loss / config.batch).backward()
-            losses.append(float(loss.detach()))
+            losses.append(loss.detach())
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
         scheduler.step()
         if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == config.steps:
             save_checkpoint(run, network, optimizer, scheduler, step + 1)
-            print(f"step {step + 1} of {config.steps}: loss {np.mean(losses):.4f}", flush=True)
+            mean = float(torch.stack(losses).mean())
+            print(f"step {step + 1} of {config.steps}: loss {mean:.4f}", flush=True)
             losses = []
-    return network.eval()
+    return network.cpu().eval()
+
+
+def _drawn(
+    scans: Sequence[LungScan], config: LungTrainingConfig, first: int, device: str
+) -> Iterator[LungSample]:
+    """Samples from step `first` on: by a process beside the training, or on the device itself."""
+    order = range(first * config.batch, config.steps * config.batch)
+    if device == "cpu":
+        samples = LungSamples(scans, config.samples, config.seed)
+        loader = DataLoader(
+            samples, batch_size=None, sampler=order, num_workers=1, prefetch_factor=4
+        )
+        yield from (LungSample(*sample) for sample in loader)
+        return
+    samples = LungSamples([scan.on(device) for scan in scans], config.samples, config.seed)
+    for index in order:
+        # What the painters make anew lies there as well.
+        with torch.device(device):
+            sample = samples[index]
+        yield sample
 
 
 def main() -> None:
@@ -121,12 +144,13 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder")
     parser.add_argument("--cache", type=Path, help="folder for the scans on the network's grid")
     parser.add_argument("--steps", type=int, default=LungTrainingConfig.steps)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     add_scan_options(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     learned_from, _ = chosen_scans(arguments)
     scans = [read_lung_scan(folder, arguments.cache) for folder in learned_from]
-    network = train(scans, LungTrainingConfig(steps=arguments.steps), arguments.output)
+    network = train(scans, LungTrainingConfig(arguments.steps), arguments.output, arguments.device)
     model_file = arguments.output / f"{arguments.output.name}{MODEL_SUFFIX}"
     print(save_lung_model(model_file, network), model_file)
 

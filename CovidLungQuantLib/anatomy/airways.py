@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from CovidLungQuantLib.anatomy.morphology import dilate_by_steps, erode_by_steps
+from CovidLungQuantLib.progress import Poll, no_poll
+
 Spacing = tuple[float, float, float]
 
 LUMEN_HU = -700.0
@@ -20,25 +23,29 @@ LARGEST_SECTION_MM2 = 2200.0
 LEAK_RADIUS_MM = 2.1
 
 
-def find_airways(hu: np.ndarray, body: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+def find_airways(
+    hu: np.ndarray, body: np.ndarray, spacing_mm: Spacing, poll: Poll = no_poll
+) -> np.ndarray:
     """Lumen of trachea and main bronchi, bool (z, y, x); all False where no trachea is seen."""
-    trachea = _find_trachea(hu, body, spacing_mm)
+    trachea = _find_trachea(hu, body, spacing_mm, poll)
     if not trachea.any():
         return trachea
     for threshold_hu in GROWTH_THRESHOLDS_HU:
+        poll()
         grown = _grow(trachea, body & (hu < threshold_hu), spacing_mm)
         if _is_plausible(grown, spacing_mm):
             return grown | trachea
     return trachea
 
 
-def _find_trachea(hu: np.ndarray, body: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+def _find_trachea(hu: np.ndarray, body: np.ndarray, spacing_mm: Spacing, poll: Poll) -> np.ndarray:
     """The longest chain of small dark discs near the midline, above the lungs' widest part."""
     x_mm, y_mm, z_mm = spacing_mm
     air = body & (hu < LUMEN_HU)
     middle_x = float(np.mean(np.nonzero(body.any(axis=(0, 1)))[0]))
     discs = np.zeros(hu.shape, bool)
     for index in range(hu.shape[0]):
+        poll()
         components, count = ndimage.label(air[index])
         if not count:
             continue
@@ -78,11 +85,10 @@ def _grow(trachea: np.ndarray, air: np.ndarray, spacing_mm: Spacing) -> np.ndarr
     in_plane_mm = min(spacing_mm[:2])
     # On grids too coarse to erode the lumen would vanish; they are grown as they are.
     if in_plane_mm <= 2.5:
-        plane = ndimage.generate_binary_structure(2, 1)[np.newaxis]
         steps = max(1, round(LEAK_RADIUS_MM / in_plane_mm))
-        core = ndimage.binary_erosion(air, plane, iterations=steps)
+        core = erode_by_steps(air, steps)
         core = _connected_to(core | (trachea & air), trachea)
-        return air & ndimage.binary_dilation(core, plane, iterations=steps)
+        return air & dilate_by_steps(core, steps)
     return _connected_to(air, trachea)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.grids import CoarseGrid, Spacing
-from CovidLungQuantLib.anatomy.morphology import largest_component
+from CovidLungQuantLib.anatomy.morphology import fill_holes_in_planes, largest_component
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 
@@ -187,7 +187,7 @@ def air_filled_lungs(coarse: np.ndarray) -> np.ndarray:
         coarse: HU on a grid of about `COARSE_MM`.
     """
     body = largest_component(coarse > BODY_ABOVE_HU)
-    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in body])
+    filled = fill_holes_in_planes(body)
     parts, count = ndimage.label(ndimage.binary_opening(filled & (coarse < AIR_BELOW_HU)))
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     sizes[0] = 0

@@ -14,12 +14,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import ndimage
+from torch import Tensor
 
+from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.progress import Poll, no_poll
 
 GRID_MM = 1.25
 SHEET_SCALE_MM = 1.1
+# The smoothing ends after so many standard deviations: nothing is seen beyond so many voxels.
+SHEET_TRUNCATE = 3.0
+SHEET_REACH = 4
 # HU between which sheets are sought: brighter is vessel or lesion.
 SHEET_HU = (-1000.0, -500.0)
 # A vessel or wall bends in two directions; this much of the second bend is taken off the first.
@@ -84,13 +90,14 @@ class FissureSurface:
         height_mm = ndimage.map_coordinates(self.height_mm, cells, order=1, mode="nearest")
         return np.tensordot(self.axes[2], points_mm, axes=1) - height_mm
 
-    def depth_below_grid_mm(self, shape: tuple[int, ...]) -> np.ndarray:
-        """`depth_below_mm` of every voxel of a cubic grid of `GRID_MM`, plane by plane."""
-        depth_mm = np.empty(shape, np.float32)
-        for index in range(shape[0]):
-            rows, columns = np.indices(shape[1:])
-            points_mm = np.stack([np.full(shape[1:], index), rows, columns]) * GRID_MM
-            depth_mm[index] = self.depth_below_mm(points_mm)
+    def depth_below_grid_mm(self, lung: np.ndarray, poll: Poll = no_poll) -> np.ndarray:
+        """`depth_below_mm` in a lung on a cubic grid of `GRID_MM`, plane by plane; 0 elsewhere."""
+        depth_mm = np.zeros(lung.shape, np.float32)
+        for index, plane in enumerate(lung):
+            poll()
+            rows, columns = np.nonzero(plane)
+            points_mm = np.stack([np.full(len(rows), index), rows, columns]) * GRID_MM
+            depth_mm[index, rows, columns] = self.depth_below_mm(points_mm)
         return depth_mm
 
 
@@ -116,31 +123,62 @@ def sheet_strengths(
         float32 (fissure, z, y, x).
     """
     strengths = np.zeros(priors.shape, np.float32)
-    deep = ndimage.binary_erosion(lung, iterations=round(PLEURA_MM / GRID_MM))
-    sought = deep & (np.abs(priors) < UNCERTAIN).any(axis=0)
-    if not sought.any():
+    unsure = lung & (np.abs(priors) < UNCERTAIN).any(axis=0)
+    if not unsure.any():
         return strengths
-    filled = np.where(lung, np.clip(hu, *SHEET_HU), np.median(hu[lung])).astype(np.float32)
-    sigma = SHEET_SCALE_MM / GRID_MM
-    bends = {}
-    for first in range(3):
-        for second in range(first, 3):
-            poll()
-            order = [(axis == first) + (axis == second) for axis in range(3)]
-            bend = ndimage.gaussian_filter(filled, sigma, order=order, truncate=3.0)
-            bends[first, second] = bend[sought] / GRID_MM**2
+    box = bounding_box(unsure, (SHEET_REACH,) * 3)
+    deep = ndimage.binary_erosion(lung[box], iterations=round(PLEURA_MM / GRID_MM))
+    filled = np.where(lung[box], np.clip(hu[box], *SHEET_HU), np.median(hu[lung]))
+    sought, bends = _bends(filled.astype(np.float32), deep & unsure[box], poll)
     strongest, second_bend = _two_largest_bends(bends)
     sheet = np.maximum(-strongest - SECOND_BEND_WEIGHT * second_bend, 0.0)
     for strength, prior in zip(strengths, priors, strict=True):
         poll()
-        normal = [gradient[sought] for gradient in np.gradient(prior)]
+        normal = [gradient[sought] for gradient in np.gradient(prior[box])]
         along_normal = sum(
             (1 if first == second else 2) * bend * normal[first] * normal[second]
             for (first, second), bend in bends.items()
         ) / (sum(part**2 for part in normal) + 1e-9)
         aligned = np.clip(along_normal / np.minimum(strongest, -1e-6), 0.0, 1.0)
-        strength[sought] = aligned * sheet / (sheet + HALF_SHEET)
+        strength[box][sought] = aligned * sheet / (sheet + HALF_SHEET)
     return strengths
+
+
+def _bends(
+    hu: np.ndarray, sought: np.ndarray, poll: Poll
+) -> tuple[np.ndarray, dict[tuple[int, int], np.ndarray]]:
+    """The Hessian, by its axes, where a bright sheet may be; HU/mm².
+
+    Args:
+        hu: float32 (z, y, x).
+        sought: bool (z, y, x).
+        poll: called between the steps; may raise `Cancelled`.
+
+    Returns:
+        The part of `sought` where the bends together are those of something bright, and the bends
+        there.
+    """
+
+    def derived(volume: np.ndarray, axis: int, order: int) -> np.ndarray:
+        poll()
+        return ndimage.gaussian_filter1d(
+            volume, SHEET_SCALE_MM / GRID_MM, axis, order, truncate=SHEET_TRUNCATE
+        )
+
+    along_z = [derived(hu, 0, order) for order in range(3)]
+    along_zy = {(z, y): derived(along_z[z], 1, y) for z in range(3) for y in range(3) if z + y <= 2}
+    del along_z
+    along_one = [
+        derived(along_zy[2, 0], 2, 0),
+        derived(along_zy[0, 2], 2, 0),
+        derived(along_zy[0, 0], 2, 2),
+    ]
+    sought = sought & (sum(along_one) < 0)
+    bends = {(axis, axis): bend[sought] / GRID_MM**2 for axis, bend in enumerate(along_one)}
+    bends[0, 1] = derived(along_zy[1, 1], 2, 0)[sought] / GRID_MM**2
+    bends[0, 2] = derived(along_zy[1, 0], 2, 1)[sought] / GRID_MM**2
+    bends[1, 2] = derived(along_zy[0, 1], 2, 1)[sought] / GRID_MM**2
+    return sought, bends
 
 
 def _two_largest_bends(
@@ -160,12 +198,12 @@ def _two_largest_bends(
         + bends[0, 2] * (bends[0, 1] * bends[1, 2] - d1 * bends[0, 2])
     )
     angle = np.arccos(np.clip(determinant / (2 * spread**3), -1, 1)) / 3
-    values = np.stack(
-        [mean + 2 * spread * np.cos(angle + turn * 2 * np.pi / 3) for turn in range(3)]
+    highest, lowest, middle = (
+        mean + 2 * spread * np.cos(angle + turn * 2 * np.pi / 3) for turn in range(3)
     )
-    order = np.argsort(-np.abs(values), axis=0)
-    ranked = np.take_along_axis(values, order, axis=0)
-    return ranked[0], np.abs(ranked[1])
+    size_high, size_low = np.abs(highest), np.abs(lowest)
+    second = np.maximum(np.abs(middle), np.minimum(size_high, size_low))
+    return np.where(size_high > size_low, highest, lowest), second
 
 
 def find_fissure(
@@ -196,25 +234,27 @@ def find_fissure(
             inside_mm.max(axis=1) - start_mm, (CELL_MM, CELL_MM, STEP_MM), strict=True
         )
     ]
-    columns = _sampled([prior, lung.astype(np.float32)], axes, start_mm, counts)
+    heights_mm = np.broadcast_to(start_mm[2] + np.arange(counts[2]) * STEP_MM, counts)
+    lung_share = lung.astype(np.float32)
+    columns = _sampled([prior, lung_share], axes, start_mm, heights_mm, poll)
     prior_cost, has_lung = _prior_cost(*columns)
     if not has_lung.any():
         return None
     poll()
     expected = _expected_steps(prior_cost, has_lung)
     poll()
-    maps = [strength, vessels, lung.astype(np.float32)]
+    maps = [strength, vessels, lung_share]
     offsets = np.arange(-int(REACH_MM / STEP_MM), int(REACH_MM / STEP_MM) + 1)
     held = PRIOR_WEIGHT_PER_MM * _at_steps(prior_cost, expected[..., None] + offsets)
     poll()
-    found, belief = _best_offsets(maps, axes, start_mm, expected, held)
+    found, belief = _best_offsets(maps, axes, start_mm, expected, held, poll)
     poll()
     # Where the fissure was seen it shows how far the prior is off around there, too.
     centre = expected + _following(found, belief, has_lung, WIDE_CELLS)
     offsets = np.arange(-int(SECOND_REACH_MM / STEP_MM), int(SECOND_REACH_MM / STEP_MM) + 1)
     held = HOLD_WEIGHT_PER_MM2 * (offsets * STEP_MM) ** 2 * has_lung[..., None]
     poll()
-    found, belief = _best_offsets(maps, axes, start_mm, centre, held)
+    found, belief = _best_offsets(maps, axes, start_mm, centre, held, poll)
     poll()
     completed = belief * found + (1 - belief) * _following(found, belief, has_lung, NEAR_CELLS)
     completed = ndimage.gaussian_filter(completed, SMOOTHING_CELLS, mode="nearest")
@@ -227,6 +267,7 @@ def _best_offsets(
     start_mm: np.ndarray,
     centre: np.ndarray,
     held: np.ndarray,
+    poll: Poll,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Steps from `centre` to the best fissure in each cell, and how far it is believed, 0…1.
 
@@ -235,14 +276,17 @@ def _best_offsets(
         axes, start_mm: of the surface's frame.
         centre: step about which to look, (across, across).
         held: cost of each step away from it, (across, across, step).
+        poll: called between the steps; may raise `Cancelled`.
     """
     reach = held.shape[2] // 2
     steps = centre[..., None] + np.arange(-reach, reach + 1)
-    seen, bright, weight = _sampled_at(maps, axes, start_mm, start_mm[2] + steps * STEP_MM)
+    heights_mm = start_mm[2] + steps * STEP_MM
+    seen, bright, weight = _sampled(maps, axes, start_mm, heights_mm, poll)
     # Walls of large vessels and bronchi are sheets too.
     crowded = ndimage.gaussian_filter(bright * weight, CROWDED_CELLS)
     seen *= weight * np.clip(1.0 - crowded / CROWDED_SHARE, 0.0, 1.0)
-    votes = _votes(seen, weight)
+    votes = _votes(seen, weight, poll)
+    poll()
     best = _semi_global_matching(held + weight * (VESSEL_WEIGHT * bright - SHEET_WEIGHT * votes))
     votes_there = np.take_along_axis(weight * votes, best[..., None], axis=2)[..., 0]
     has_lung = weight.max(axis=2) > 0.5
@@ -274,29 +318,50 @@ def _plane_axes(prior: np.ndarray, near: np.ndarray) -> np.ndarray:
 
 
 def _sampled(
-    maps: list[np.ndarray], axes: np.ndarray, start_mm: np.ndarray, counts: list[int]
+    maps: list[np.ndarray],
+    axes: np.ndarray,
+    start_mm: np.ndarray,
+    heights_mm: np.ndarray,
+    poll: Poll,
 ) -> list[np.ndarray]:
-    heights_mm = np.broadcast_to(start_mm[2] + np.arange(counts[2]) * STEP_MM, counts)
-    return _sampled_at(maps, axes, start_mm, heights_mm)
+    """Maps at the heights (across, across, step) of each cell; 0 outside the lung.
 
-
-def _sampled_at(
-    maps: list[np.ndarray], axes: np.ndarray, start_mm: np.ndarray, heights_mm: np.ndarray
-) -> list[np.ndarray]:
-    """Maps at the heights (across, across, step) of each cell; 0 outside."""
+    Args:
+        maps: float32 (z, y, x), the lung last.
+        axes, start_mm: of the surface's frame.
+        heights_mm: float (across, across, step).
+        poll: called between rows; may raise `Cancelled`.
+    """
+    touches_lung = maps[-1] > 0
+    for axis in range(3):
+        along = np.moveaxis(touches_lung, axis, 0)
+        along[:-1] |= along[1:]
     rows, columns, _ = heights_mm.shape
-    first = start_mm[0] + np.arange(rows) * CELL_MM
-    second = start_mm[1] + np.arange(columns) * CELL_MM
-    points = np.stack(
-        [
-            first[:, None, None] * axes[0, axis]
-            + second[:, None] * axes[1, axis]
-            + heights_mm * axes[2, axis]
-            for axis in range(3)
-        ]
-    ).astype(np.float32)
-    points /= GRID_MM
-    return [ndimage.map_coordinates(part, points, order=1, mode="constant") for part in maps]
+    first_mm = start_mm[0] + np.arange(rows) * CELL_MM
+    second_mm = start_mm[1] + np.arange(columns) * CELL_MM
+    last = np.array(touches_lung.shape, np.int32)[:, None] - 1
+    strides = np.array(touches_lung.strides, np.int32)
+    sampled = [np.zeros(heights_mm.shape, np.float32) for _ in maps]
+    for row in range(rows):
+        poll()
+        points = np.stack(
+            [
+                first_mm[row] * axes[0, axis]
+                + second_mm[:, None] * axes[1, axis]
+                + heights_mm[row] * axes[2, axis]
+                for axis in range(3)
+            ]
+        ).astype(np.float32)
+        points /= GRID_MM
+        corners = points.astype(np.int32).reshape(3, -1)
+        np.clip(corners, 0, last, out=corners)
+        inside = np.flatnonzero(touches_lung.take(strides @ corners))
+        places = points.reshape(3, -1).take(inside, axis=1)
+        for part, values in zip(maps, sampled, strict=True):
+            values[row].ravel()[inside] = ndimage.map_coordinates(
+                part, places, order=1, mode="constant"
+            )
+    return sampled
 
 
 def _prior_cost(prior: np.ndarray, lung: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -328,31 +393,45 @@ def _at_steps(cost: np.ndarray, steps: np.ndarray) -> np.ndarray:
     )
 
 
-def _votes(sheet: np.ndarray, lung: np.ndarray) -> np.ndarray:
+def _votes(sheet: np.ndarray, lung: np.ndarray, poll: Poll) -> np.ndarray:
     """How far sheets go on around each place, 0…1, over (across, across, step).
 
     Sheets are averaged over discs of many slopes against the prior's course and the best slope
     counts, so that a faint fissure, seen in places, outweighs the specks that noise and vessels
     leave. What the strongest tenth of the lung reaches is taken for chance.
     """
-    reach = np.ones_like(lung)
-    for axis in (0, 1):
-        reach = _averaged_along(reach * (lung if axis == 0 else 1.0), axis, 0.0)
-    votes = np.zeros_like(sheet)
+    reach = _averaged(_turned(_averaged(_steps_first(lung), 0.0)), 0.0)
+    most = torch.zeros_like(reach)
+    sheet_by_step = _steps_first(sheet)
     for slope in VOTE_SLOPES:
-        turned = _averaged_along(sheet, 0, slope)
+        turned = _turned(_averaged(sheet_by_step, slope))
         for other_slope in VOTE_SLOPES:
-            np.maximum(votes, _averaged_along(turned, 1, other_slope), out=votes)
-    votes /= np.maximum(reach, 0.3)
+            poll()
+            torch.maximum(most, _averaged(turned, other_slope), out=most)
+    most /= reach.clamp(min=0.3)
+    votes = most.permute(2, 1, 0).contiguous().numpy()
     inside = lung > 0.5
     chance = np.percentile(votes[inside], CHANCE_PERCENTILE) if inside.any() else 1.0
     return np.clip((votes / max(chance, LEAST_CHANCE) - 1.0) / VOTES_ABOVE_CHANCE, 0.0, 1.0)
 
 
-def _averaged_along(volume: np.ndarray, axis: int, slope: float) -> np.ndarray:
-    """Gaussian mean along an axis across, climbing `slope` mm per mm; beyond the end is 0."""
+def _steps_first(volume: np.ndarray) -> Tensor:
+    """(across, across, step) as (step, across, across): whole planes are moved at once."""
+    return torch.from_numpy(np.ascontiguousarray(volume.transpose(2, 0, 1)))
+
+
+def _turned(volume: Tensor) -> Tensor:
+    """(step, across, across) with both axes across exchanged."""
+    return volume.transpose(1, 2).contiguous()
+
+
+def _averaged(volume: Tensor, slope: float) -> Tensor:
+    """Gaussian mean of (step, across, across) along the first axis across.
+
+    It climbs `slope` mm per mm; beyond the end is 0.
+    """
     cells = int(2 * VOTE_CELLS)
-    average = np.zeros_like(volume)
+    average = torch.zeros_like(volume)
     weights = np.exp(-0.5 * (np.arange(-cells, cells + 1) / VOTE_CELLS) ** 2)
     weights /= weights.sum()
     for shift, weight in zip(range(-cells, cells + 1), weights, strict=True):
@@ -360,21 +439,26 @@ def _averaged_along(volume: np.ndarray, axis: int, slope: float) -> np.ndarray:
         low = int(np.floor(climb))
         for step, share in ((low, 1 - (climb - low)), (low + 1, climb - low)):
             if share > 0:
-                target, source = _shifted(volume.shape, axis, shift, step)
-                average[target] += (weight * share) * volume[source]
+                target, source = _shifted(volume.shape, step, shift)
+                average[target].add_(volume[source], alpha=float(weight * share))
     return average
 
 
 def _shifted(
-    shape: tuple[int, ...], axis: int, shift: int, step: int
+    shape: tuple[int, ...], steps: int, cells: int
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Where values go and where they come from, `shift` cells along `axis` and `step` steps up."""
-    target, source = [slice(None)] * 3, [slice(None)] * 3
-    for along, by in ((axis, shift), (2, step)):
-        size = shape[along]
-        target[along] = slice(max(-by, 0), min(size, size - by))
-        source[along] = slice(max(by, 0), min(size, size + by))
-    return tuple(target), tuple(source)
+    """Where values go and where they come from, so many steps up and cells along."""
+    target, source = zip(
+        *(
+            (
+                slice(max(-by, 0), max(size - max(by, 0), 0)),
+                slice(max(by, 0), max(size + min(by, 0), 0)),
+            )
+            for by, size in zip((steps, cells), shape, strict=False)
+        ),
+        strict=True,
+    )
+    return target, source
 
 
 def _semi_global_matching(cost: np.ndarray) -> np.ndarray:

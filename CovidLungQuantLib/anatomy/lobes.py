@@ -21,7 +21,7 @@ from CovidLungQuantLib.anatomy.fissures import (
 )
 from CovidLungQuantLib.anatomy.lobe_network import LobeNetwork, occupancy_on_grid
 from CovidLungQuantLib.anatomy.lobe_weights import shipped_lobe_network
-from CovidLungQuantLib.anatomy.morphology import bounding_box
+from CovidLungQuantLib.anatomy.morphology import bounding_box, component_sizes
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
@@ -188,7 +188,7 @@ def _box_of_main_part(lung: np.ndarray) -> tuple[slice, ...]:
     components, count = ndimage.label(lung)
     if count <= 1:
         return bounding_box(lung)
-    sizes = np.bincount(components.ravel())
+    sizes = component_sizes(components, count)
     sizes[0] = 0
     large = np.flatnonzero(sizes >= SMALLEST_PART * sizes.max())
     boxes = ndimage.find_objects(components)
@@ -205,15 +205,16 @@ def _find_fissures(
     """The fissures of one lung, sought on a cubic grid; None where the prior has none."""
     ratios = GRID_MM / np.array(spacing_mm[::-1])
     shape = [int((size - 1) / ratio) + 1 for size, ratio in zip(lung.shape, ratios, strict=True)]
-    smooth = ndimage.gaussian_filter(
-        hu.astype(np.float32), [PRE_SMOOTHING * ratio if ratio > 1 else 0 for ratio in ratios]
-    )
+    cubic_hu = _cubic_hu(hu, shape, ratios, poll)
     poll()
-    cubic_hu = ndimage.affine_transform(smooth, ratios, output_shape=shape, order=1)
-    poll()
-    cubic_lung = (
-        ndimage.affine_transform(lung.view(np.uint8), ratios, output_shape=shape, order=0) > 0
-    )
+    cubic_lung = lung[
+        np.ix_(
+            *(
+                np.floor(np.arange(count) * ratio + 0.5).astype(int)
+                for count, ratio in zip(shape, ratios, strict=True)
+            )
+        )
+    ]
     maps = prior.at(*(np.arange(count) * ratio for count, ratio in zip(shape, ratios, strict=True)))
     poll()
     vessels = vessel_brightness(cubic_hu)
@@ -222,12 +223,44 @@ def _find_fissures(
     if len(maps) == 1:
         return [oblique]
     depth_mm = (
-        oblique.depth_below_grid_mm(cubic_lung.shape) if oblique else np.sign(maps[0]) * np.inf
+        oblique.depth_below_grid_mm(cubic_lung, poll) if oblique else np.sign(maps[0]) * np.inf
     )
     in_front = cubic_lung & (depth_mm < 0)
     strengths[1][depth_mm > -BETWEEN_FISSURES_MM] = 0.0
     poll()
     return [oblique, find_fissure(strengths[1], vessels, maps[1], in_front, poll)]
+
+
+def _cubic_hu(hu: np.ndarray, shape: list[int], ratios: np.ndarray, poll: Poll) -> np.ndarray:
+    """HU on the cubic grid, float32: smoothed where its cells are wider than voxels, then linear.
+
+    Plane by plane, so that memory stays small.
+    """
+    sigma_z, sigma_y, sigma_x = (PRE_SMOOTHING * ratio if ratio > 1 else 0.0 for ratio in ratios)
+    if sigma_z:
+        hu = ndimage.gaussian_filter1d(hu, sigma_z, axis=0, output=np.float32)
+    planes = np.empty((len(hu), *shape[1:]))
+    for plane, resampled in zip(hu, planes, strict=True):
+        poll()
+        smooth = ndimage.gaussian_filter(plane.astype(np.float32), (sigma_y, sigma_x))
+        resampled[:] = _linear(_linear(smooth, 0, shape[1], ratios[1]), 1, shape[2], ratios[2])
+    cubic_hu = np.empty(shape, np.float32)
+    for index, cubic_plane in enumerate(cubic_hu):
+        poll()
+        low, share = divmod(index * ratios[0], 1)
+        cubic_plane[:] = planes[int(low)]
+        if share:
+            cubic_plane[:] = (1 - share) * planes[int(low)] + share * planes[int(low) + 1]
+    return cubic_hu
+
+
+def _linear(plane: np.ndarray, axis: int, count: int, ratio: float) -> np.ndarray:
+    """Values of a plane at `count` places `ratio` apart along an axis, from its first, float64."""
+    place = np.arange(count) * ratio
+    low = np.minimum(place.astype(int), max(plane.shape[axis] - 2, 0))
+    high = np.minimum(low + 1, plane.shape[axis] - 1)
+    share = np.expand_dims(place - low, 1 - axis)
+    return plane.take(low, axis) * (1 - share) + plane.take(high, axis) * share
 
 
 def _drawn_along_surfaces(
@@ -274,17 +307,27 @@ def _without_crumbs(lobes: np.ndarray, poll: Poll = no_poll) -> np.ndarray:
     A part that touches no other lobe is an island of the lung itself and stays.
     """
     cleaned = lobes.copy()
-    for value in np.unique(lobes[lobes > 0]):
+    for value in range(1, len(LOBES) + 1):
+        inside = lobes == value
+        if not inside.any():
+            continue
         poll()
-        components, count = ndimage.label(lobes == value)
+        # One voxel of room, for what lies around a crumb.
+        room = bounding_box(inside, (1, 1, 1))
+        components, count = ndimage.label(inside[room])
         if count == 1:
             continue
-        largest = np.bincount(components.ravel())[1:].argmax()
+        poll()
+        largest = component_sizes(components, count)[1:].argmax()
         for part, box in enumerate(ndimage.find_objects(components)):
             if part == largest:
                 continue
-            wide = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
-            crumb = components[wide] == part + 1
+            near = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+            crumb = components[near] == part + 1
+            wide = tuple(
+                slice(whole.start + side.start, whole.start + side.start + size)
+                for whole, side, size in zip(room, near, crumb.shape, strict=True)
+            )
             rim = ndimage.binary_dilation(crumb) & ~crumb
             around = np.bincount(cleaned[wide][rim], minlength=2)
             around[[0, value if value < len(around) else 0]] = 0
@@ -294,10 +337,11 @@ def _without_crumbs(lobes: np.ndarray, poll: Poll = no_poll) -> np.ndarray:
 
 
 def _missing_warnings(lobes: np.ndarray, lungs: np.ndarray) -> tuple[ScanWarning, ...]:
-    found = np.bincount(lobes.ravel(), minlength=len(LOBES) + 1)
-    present = np.bincount(lungs.ravel(), minlength=max(LUNG_NAMES) + 1)
+    present = [value for value in LUNG_NAMES if (lungs == value).any()]
     missing = [
-        lobe.name.lower() for lobe in LOBES if present[lobe.lung_value] and not found[lobe.value]
+        lobe.name.lower()
+        for lobe in LOBES
+        if lobe.lung_value in present and not (lobes == lobe.value).any()
     ]
     if not missing:
         return ()

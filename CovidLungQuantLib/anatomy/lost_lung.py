@@ -15,8 +15,10 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.grids import CoarseGrid, Spacing
+from CovidLungQuantLib.anatomy.morphology import open_by_cube
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.labels import LUNG_REGIONS
+from CovidLungQuantLib.progress import Poll, no_poll
 
 COARSE_IN_PLANE_MM = 2.2
 COARSE_SLICE_MM = 2.5
@@ -71,13 +73,16 @@ class LungShape:
         return self.recess_mm < SMALLEST_RECESS_MM and self.below_mm > SCAN_GOES_ON_MM
 
 
-def check_lungs(hu: np.ndarray, lungs: np.ndarray, spacing_mm: Spacing) -> tuple[ScanWarning, ...]:
+def check_lungs(
+    hu: np.ndarray, lungs: np.ndarray, spacing_mm: Spacing, poll: Poll = no_poll
+) -> tuple[ScanWarning, ...]:
     """Warn where lung seems to be lost, or gas taken for lung.
 
     Args:
         hu: int16 Hounsfield units (z, y, x).
         lungs: uint8 (z, y, x), `LEFT_LUNG_VALUE` and `RIGHT_LUNG_VALUE`.
         spacing_mm: voxel size (x, y, z).
+        poll: called between the steps; may raise `Cancelled`.
     """
     whole = CoarseGrid.of(hu.shape, spacing_mm, COARSE_IN_PLANE_MM, COARSE_SLICE_MM)
     room = _lungs_and_behind(lungs, whole)
@@ -87,11 +92,13 @@ def check_lungs(hu: np.ndarray, lungs: np.ndarray, spacing_mm: Spacing) -> tuple
     both = np.zeros(grid.shape, bool)
     warnings = []
     for value, region in LUNG_REGIONS.items():
+        poll()
         lung = grid.reduce(lungs == value) >= 0.5
         both |= lung
         shape = lung_shape(lung, bone, grid.spacing_mm)
         if shape is not None and (warning := _warning(shape, region)) is not None:
             warnings.append(warning)
+    poll()
     gas_ml = largest_gas_ml(grid.reduce(hu), both, grid.spacing_mm)
     if gas_ml >= SMALLEST_GAS_ML:
         warnings.append(
@@ -182,7 +189,7 @@ def largest_gas_ml(hu: np.ndarray, lungs: np.ndarray, spacing_mm: Spacing) -> fl
         lungs: bool (z, y, x).
         spacing_mm: voxel size (x, y, z).
     """
-    gas = ndimage.binary_opening(lungs & (hu < GAS_BELOW_HU), np.ones((3, 3, 3)))
+    gas = open_by_cube(lungs & (hu < GAS_BELOW_HU))
     parts, count = ndimage.label(gas)
     if count == 0:
         return 0.0

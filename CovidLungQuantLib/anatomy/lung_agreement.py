@@ -42,8 +42,9 @@ THICKNESS_MM = 12.0
 SMALLEST_ADDED_ML = 30.0
 SMALLEST_REMOVED_ML = 5.0
 # The network must be this sure, on average, of a part it takes in or out; of what it would take in
-# with less it warns.
+# with less it warns. Lungs with little tissue, cut by a coarse slice, pass for bare air at 0.8.
 SURE_SHARE = 0.8
+SURE_OUT_SHARE = 0.9
 SUSPECTED_SHARE = 0.65
 # Thin parts are taken out where they are this far from what the network takes for lung, though it
 # is only half sure there (thin edges of the lungs fill their cells in part only).
@@ -103,6 +104,7 @@ def join_lungs(
     shares: np.ndarray,
     spacing_mm: Spacing,
     poll: Poll = no_poll,
+    coarse_hu: np.ndarray | None = None,
 ) -> JoinedLungs:
     """Join the lungs found by their air with those of the network.
 
@@ -114,10 +116,13 @@ def join_lungs(
         shares: from `lung_network.class_shares` of the same scan.
         spacing_mm: voxel size (x, y, z).
         poll: called between slices and steps; may raise `Cancelled`.
+        coarse_hu: what `lung_network.onto_grid` makes of `hu`, where it is known.
     """
     lungs = found.lungs
+    if coarse_hu is None:
+        coarse_hu = onto_grid(hu, spacing_mm, poll).numpy()
     coarse = _Coarse(
-        hu=onto_grid(hu, spacing_mm, poll).numpy(),
+        hu=coarse_hu,
         seen=shares[list(LUNG_CLASSES)].sum(axis=0),
         filled=onto_grid(lungs > 0, spacing_mm, poll).numpy(),
     )
@@ -128,18 +133,18 @@ def join_lungs(
     poll()
     if more.any() or perhaps.any():
         free = (lungs == 0) & found.body & ~found.airways
-        sides = _sides(shares, lungs.shape)
+        sides = _sides(shares)
         added = _on_scan(more, coarse.seen, lungs.shape, poll) & free
-        joined[added] = sides[added]
+        joined[added] = _nearest_cells(sides, added)
         doubtful = _on_scan(perhaps, coarse.seen, lungs.shape, poll) & free & ~added
-        suspected[doubtful] = sides[doubtful]
+        suspected[doubtful] = _nearest_cells(sides, doubtful)
     removed = np.zeros_like(lungs)
     less, no_lung = _parts_to_take_out(coarse, _air_hu(hu, found.airways))
     if less.any():
         gone = _on_scan(less, no_lung, lungs.shape, poll) & (lungs > 0)
         gone |= _slivers(joined > 0, gone, spacing_mm, poll)
         poll()
-        removed[gone] = _most_likely_other(shares, lungs.shape)[gone] + 1
+        removed[gone] = _nearest_cells(_most_likely_other(shares), gone) + 1
         joined[gone] = 0
     return JoinedLungs(joined, added, removed, suspected)
 
@@ -166,7 +171,7 @@ def _parts_to_take_out(coarse: _Coarse, air_hu: float) -> tuple[np.ndarray, np.n
     """Cells that are no lung, and the share of each cell that is none."""
     no_lung = 1 - coarse.seen
     only_filled = (no_lung > 0.5) & (coarse.filled > 0.5)
-    less = _large_parts(only_filled, no_lung, SMALLEST_REMOVED_ML, SURE_SHARE)
+    less = _large_parts(only_filled, no_lung, SMALLEST_REMOVED_ML, SURE_OUT_SHARE)
     less |= _far_parts(coarse.filled, coarse.seen)
     less = _without(less, coarse.hu, (air_hu + BARE_GAS_HU, TISSUE_HU))
     gas = _same_gas(less, coarse.filled, coarse.hu < air_hu + SAME_GAS_HU)
@@ -209,7 +214,7 @@ def _far_parts(filled: np.ndarray, seen: np.ndarray) -> np.ndarray:
     near = seen > FAR_FROM_SHARE
     if not near.any():
         return np.zeros(filled.shape, bool)
-    far = (filled > 0) & (ndimage.distance_transform_edt(~near, sampling=GRID_MM) > FAR_MM)
+    far = (filled > 0) & ~dilate(near, FAR_MM, CELL_MM)
     parts, count = ndimage.label(far)
     if count == 0:
         return far
@@ -229,7 +234,7 @@ def _same_gas(parts: np.ndarray, filled: np.ndarray, black: np.ndarray) -> np.nd
     gas = parts & black
     if not gas.any():
         return gas
-    near = ndimage.distance_transform_edt(~gas, sampling=GRID_MM) <= SAME_GAS_REACH_MM
+    near = dilate(gas, SAME_GAS_REACH_MM, CELL_MM)
     joined, count = ndimage.label((black & near & (filled > 0.5)) | gas)
     touched = np.zeros(count + 1, bool)
     touched[joined[gas]] = True
@@ -282,26 +287,29 @@ def _on_scan(
     return result
 
 
-def _sides(shares: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The lung each voxel more likely belongs to, uint8 on the scan's grid."""
-    side = np.where(
+def _sides(shares: np.ndarray) -> np.ndarray:
+    """The lung each cell more likely belongs to, uint8."""
+    return np.where(
         shares[LEFT_LUNG_VALUE] > shares[RIGHT_LUNG_VALUE], LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
     ).astype(np.uint8)
-    return _nearest_cells(side, shape)
 
 
-def _most_likely_other(shares: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The class, other than lung, each voxel most likely belongs to, uint8 on the scan's grid."""
+def _most_likely_other(shares: np.ndarray) -> np.ndarray:
+    """The class, other than lung, each cell most likely belongs to, uint8."""
     others = shares.copy()
     others[list(LUNG_CLASSES)] = -1.0
-    return _nearest_cells(others.argmax(axis=0).astype(np.uint8), shape)
+    return others.argmax(axis=0).astype(np.uint8)
 
 
-def _nearest_cells(cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    indices = [
-        (np.arange(size) * count) // size for size, count in zip(shape, cells.shape, strict=True)
+def _nearest_cells(cells: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Values of the cells in which the True voxels of the scan lie, in the voxels' order."""
+    places = np.nonzero(where)
+    return cells[
+        tuple(
+            place * count // size
+            for place, count, size in zip(places, cells.shape, where.shape, strict=True)
+        )
     ]
-    return cells[np.ix_(*indices)]
 
 
 def removed_ml(joined: JoinedLungs, network_class: int, spacing_mm: Spacing) -> float:

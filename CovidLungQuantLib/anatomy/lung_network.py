@@ -139,7 +139,6 @@ def _resized_depth(planes: Tensor, depth: int) -> Tensor:
     return _resized_plane(columns, (depth, columns.shape[1])).reshape(depth, *planes.shape[1:])
 
 
-@torch.inference_mode()
 def class_shares(
     hu: np.ndarray, spacing_mm: Spacing, network: ChestNetwork, poll: Poll = no_poll
 ) -> np.ndarray:
@@ -154,7 +153,12 @@ def class_shares(
     Returns:
         float32 (LUNG_NETWORK_CLASSES, z, y, x) on the grid of `grid_shape`; sums to 1.
     """
-    coarse = onto_grid(hu, spacing_mm, poll)
+    return shares_on_grid(onto_grid(hu, spacing_mm, poll), network, poll)
+
+
+@torch.inference_mode()
+def shares_on_grid(coarse: Tensor, network: ChestNetwork, poll: Poll = no_poll) -> np.ndarray:
+    """As `class_shares`, of the HU that `onto_grid` gives."""
     missing = [-size % GRID_STEP for size in coarse.shape]
     padding = [width for size in reversed(missing) for width in (0, size)]
     padded = functional.pad(coarse[None, None], padding, mode="replicate")[0]

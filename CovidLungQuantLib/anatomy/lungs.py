@@ -25,7 +25,9 @@ from CovidLungQuantLib.anatomy.lung_network import (
     ELSEWHERE_CLASS,
     GAS_CLASS,
     PNEUMOTHORAX_CLASS,
-    class_shares,
+    ChestNetwork,
+    onto_grid,
+    shares_on_grid,
 )
 from CovidLungQuantLib.anatomy.lung_weights import shipped_lung_network
 from CovidLungQuantLib.anatomy.sides import split_left_right
@@ -67,7 +69,10 @@ LEFT_OUT_WARNINGS = {
 
 
 def segment_lungs(
-    hu: np.ndarray, spacing_mm: Spacing, progress: ProgressCallback = no_progress
+    hu: np.ndarray,
+    spacing_mm: Spacing,
+    progress: ProgressCallback = no_progress,
+    network: ChestNetwork | None = None,
 ) -> LungAnatomy:
     """Find body, airways and both lungs.
 
@@ -75,6 +80,7 @@ def segment_lungs(
         hu: int16 Hounsfield units (z, y, x), upright (x→Left, y→Posterior, z→Superior).
         spacing_mm: voxel size (x, y, z).
         progress: progress callback; may raise `Cancelled`.
+        network: on the CPU; the shipped one by default.
 
     Raises:
         BadInputError: there are no lungs in the scan.
@@ -84,8 +90,9 @@ def segment_lungs(
         # The network alone would see lungs in a head: nobody lives without air in them.
         raise BadInputError(NO_LUNGS_MESSAGE)
     poll = polling(progress, 0.9, "Looking for dense lung")
-    shares = class_shares(hu, spacing_mm, shipped_lung_network(), poll)
-    joined = join_lungs(hu, found, shares, spacing_mm, poll)
+    coarse_hu = onto_grid(hu, spacing_mm, poll)
+    shares = shares_on_grid(coarse_hu, network or shipped_lung_network(), poll)
+    joined = join_lungs(hu, found, shares, spacing_mm, poll, coarse_hu.numpy())
     poll()
     if (joined.lungs > 0).sum() * float(np.prod(spacing_mm)) / 1000 < SMALLEST_LUNGS_ML:
         raise BadInputError(NO_LUNGS_MESSAGE)

@@ -22,6 +22,7 @@ import numpy as np
 
 from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.labels import LOBES, LUNG_SEGMENTS, RIGHT_LUNG_VALUE, Lobe
+from CovidLungQuantLib.progress import Poll, no_poll
 
 # Direction (outward, backward, upward) and number of subsegments. The left apicoposterior segment
 # has three, the left anteromedial basal two; each is split evenly.
@@ -53,11 +54,12 @@ _SHARE_TOLERANCE = 0.002
 _MAX_SWEEPS = 100
 
 
-def divide_into_segments(lobes: np.ndarray) -> np.ndarray:
+def divide_into_segments(lobes: np.ndarray, poll: Poll = no_poll) -> np.ndarray:
     """Divide each lobe into its regions of the CT severity score, by the rule above.
 
     Args:
         lobes: uint8 (z, y, x), upright, values of `labels.LOBES`; 0 is no lobe.
+        poll: called between slices; may raise `Cancelled`.
 
     Returns:
         uint8 (z, y, x), values of `labels.LUNG_SEGMENTS`; above 0 exactly where `lobes` is.
@@ -67,11 +69,12 @@ def divide_into_segments(lobes: np.ndarray) -> np.ndarray:
         inside = lobes == lobe.value
         if inside.any():
             box = bounding_box(inside)
-            _divide_lobe(inside[box], lobe, segments[box])
+            poll()
+            _divide_lobe(inside[box], lobe, segments[box], poll)
     return segments
 
 
-def _divide_lobe(inside: np.ndarray, lobe: Lobe, segments: np.ndarray) -> None:
+def _divide_lobe(inside: np.ndarray, lobe: Lobe, segments: np.ndarray, poll: Poll) -> None:
     """Write the segment values of one lobe into `segments`, an array of the lobe's box."""
     parts = [segment for segment in LUNG_SEGMENTS if segment.lobe is lobe]
     directions = np.array([_RULES[part.short_name][0] for part in parts])
@@ -90,6 +93,7 @@ def _divide_lobe(inside: np.ndarray, lobe: Lobe, segments: np.ndarray) -> None:
 
     values = np.array([part.value for part in parts], np.uint8)
     for z, plane in enumerate(inside):
+        poll()
         rows, columns = np.nonzero(plane)
         at_height = scores[0][:, z] + offsets
         score = scores[1][:, rows] + scores[2][:, columns] + at_height[:, np.newaxis]

@@ -9,6 +9,7 @@ from scipy import ndimage
 from CovidLungQuantLib.anatomy.grids import CoarseGrid
 from CovidLungQuantLib.anatomy.morphology import bounding_box
 from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.progress import Poll, no_poll
 
 Spacing = tuple[float, float, float]
 
@@ -20,7 +21,7 @@ SMALLEST_SEPARATION = 0.3
 EROSION_STEPS_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 11.0, 14.0, 18.0, 22.0)
 
 
-def split_left_right(mask: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+def split_left_right(mask: np.ndarray, spacing_mm: Spacing, poll: Poll = no_poll) -> np.ndarray:
     """Say for every voxel of a lung mask which lung it belongs to.
 
     The mask is eroded on a 3 mm grid until its two lungs come apart; from there they grow back by a
@@ -30,6 +31,7 @@ def split_left_right(mask: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
     Args:
         mask: bool (z, y, x), upright: x grows to the patient's Left.
         spacing_mm: voxel size (x, y, z).
+        poll: called between the steps; may raise `Cancelled`.
 
     Returns:
         uint8 (z, y, x): `LEFT_LUNG_VALUE` or `RIGHT_LUNG_VALUE` wherever `mask` is True, else 0.
@@ -46,21 +48,25 @@ def split_left_right(mask: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
     # A block counts as soon as it holds any lung, or islands would be lost; the erosion looks at
     # blocks at least half full.
     coarse = filled >= 0.5 if (filled >= 0.5).any() else filled > 0
-    markers = _lung_markers(coarse, grid.spacing_mm)
+    poll()
+    depth_mm = _depth(coarse, grid.spacing_mm)
+    poll()
+    markers = _lung_markers(depth_mm)
     if markers is None:
         middle = box[2].start + float(np.mean(np.nonzero(cropped)[2]))
         sides[mask] = LEFT_LUNG_VALUE if middle > image_middle else RIGHT_LUNG_VALUE
         return sides
-    grown = _grow_markers(markers, coarse, grid.spacing_mm)
+    poll()
+    grown = _grow_markers(markers, coarse, depth_mm, grid.spacing_mm)
+    poll()
     sides[box] = grid.enlarge(grown) * cropped
     return sides
 
 
-def _lung_markers(coarse: np.ndarray, spacing_mm: Spacing) -> np.ndarray | None:
+def _lung_markers(depth_mm: np.ndarray) -> np.ndarray | None:
     """Cores of the two lungs as uint8 side values, or None if the mask is one lung only."""
-    depth = _depth(coarse, spacing_mm)
     for step_mm in EROSION_STEPS_MM:
-        components, count = ndimage.label(depth > step_mm)
+        components, count = ndimage.label(depth_mm > step_mm)
         if count < 2:
             continue
         sizes = np.bincount(components.ravel())[1:]
@@ -68,7 +74,7 @@ def _lung_markers(coarse: np.ndarray, spacing_mm: Spacing) -> np.ndarray | None:
         pair = _opposite_pair(components, order, sizes)
         if pair is not None:
             right, left = pair
-            markers = np.zeros(coarse.shape, np.uint8)
+            markers = np.zeros(depth_mm.shape, np.uint8)
             markers[components == right + 1] = RIGHT_LUNG_VALUE
             markers[components == left + 1] = LEFT_LUNG_VALUE
             return markers
@@ -93,12 +99,13 @@ def _opposite_pair(
     return None
 
 
-def _grow_markers(markers: np.ndarray, coarse: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+def _grow_markers(
+    markers: np.ndarray, coarse: np.ndarray, depth_mm: np.ndarray, spacing_mm: Spacing
+) -> np.ndarray:
     """Side of every coarse voxel: by watershed inside the mask, by the nearest lung outside."""
-    depth = _depth(coarse, spacing_mm).astype(np.float32)
     flooded = sitk.GetArrayFromImage(
         sitk.MorphologicalWatershedFromMarkers(
-            sitk.GetImageFromArray(-depth),
+            sitk.GetImageFromArray(-depth_mm.astype(np.float32)),
             sitk.GetImageFromArray(markers),
             markWatershedLine=False,
             fullyConnected=False,

@@ -21,8 +21,13 @@ from CovidLungQuantLib.anatomy.grids import CoarseGrid
 from CovidLungQuantLib.anatomy.morphology import (
     bounding_box,
     close,
+    component_sizes,
     dilate,
+    dilate_in_planes,
     erode,
+    erode_in_planes,
+    fill_holes,
+    fill_holes_in_planes,
     largest_component,
 )
 from CovidLungQuantLib.anatomy.sides import split_left_right
@@ -66,6 +71,8 @@ LARGE_LUNG_PART_ML = 1000.0
 LUNG_TEXTURE_HU = -900.0
 
 VESSEL_CLOSING_MM = 5.0
+# Within this many coarse voxels of a lung its border on the scan's own grid may run.
+SIDES_REACH_VOXELS = 3.5
 # Room around a lung for what is added to it, (z, y, x).
 MARGIN_VOXELS = (3, 10, 10)
 
@@ -101,28 +108,46 @@ def find_body_and_air(
     """
     poll = polling(progress, 0.0, "Finding the body")
     grid = CoarseGrid.of(hu.shape, spacing_mm, COARSE_IN_PLANE_MM, COARSE_SLICE_MM)
-    coarse = _smooth(grid.reduce(hu), grid.spacing_mm)
+    coarse = grid.reduce(hu)
+    poll()
+    coarse = _smooth(coarse, grid.spacing_mm)
+    poll()
     body = _find_body(coarse, grid.spacing_mm, poll)
     if not body.any():
         raise BadInputError(NO_LUNGS_MESSAGE)
-    threshold_hu = _adaptive_threshold(coarse[body])
-    middle_x = float(np.mean(np.nonzero(body.any(axis=(0, 1)))[0]))
-    progress(0.2, "Finding the airways")
-    airways = find_airways(coarse, body, grid.spacing_mm)
-    native_airways = grid.enlarge(airways)
-    poll = polling(progress, 0.35, "Finding the lungs")
-    air = _find_air_filled_lung(coarse, body, airways, threshold_hu, middle_x, grid.spacing_mm)
-    if air.sum() * grid.voxel_volume_ml < SMALLEST_AIR_ML:
-        return BodyAndAir(np.zeros(hu.shape, np.uint8), grid.enlarge(body), native_airways)
+    native_body = grid.enlarge(body)
     poll()
-    air_sides = split_left_right(air, grid.spacing_mm)
+    middle_x = float(np.mean(np.nonzero(body.any(axis=(0, 1)))[0]))
+    # Air is sought in the body only.
+    box = bounding_box(body)
+    hu_in_box, body = coarse[box], body[box]
+    threshold_hu = _adaptive_threshold(hu_in_box[body])
+    poll = polling(progress, 0.2, "Finding the airways")
+    airways = find_airways(hu_in_box, body, grid.spacing_mm, poll)
+    poll = polling(progress, 0.35, "Finding the lungs")
+    air = _find_air_filled_lung(
+        hu_in_box, body, airways, threshold_hu, middle_x - box[2].start, grid.spacing_mm, poll
+    )
+    air, airways = (_placed(part, box, grid.shape) for part in (air, airways))
+    native_airways = grid.enlarge(airways)
+    if air.sum() * grid.voxel_volume_ml < SMALLEST_AIR_ML:
+        return BodyAndAir(np.zeros(hu.shape, np.uint8), native_body, native_airways)
+    poll()
+    air_sides = split_left_right(air, grid.spacing_mm, poll)
     poll = polling(progress, 0.5, "Taking dense lesions into the lungs")
     closed = _close_lungs(coarse, air_sides, airways, middle_x, grid.spacing_mm, poll)
     poll = polling(progress, 0.7, "Drawing the borders of the lungs")
     lungs = _redraw_on_native_grid(hu, grid, closed, air_sides > 0, poll)
     lungs[native_airways] = 0
     progress(1.0, "Found the air of the lungs")
-    return BodyAndAir(lungs, grid.enlarge(body), native_airways)
+    return BodyAndAir(lungs, native_body, native_airways)
+
+
+def _placed(part: np.ndarray, box: tuple[slice, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """The array of this shape that has `part` in a box and 0 elsewhere."""
+    whole = np.zeros(shape, part.dtype)
+    whole[box] = part
+    return whole
 
 
 def _smooth(hu: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
@@ -132,19 +157,15 @@ def _smooth(hu: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
 
 
 def _find_body(hu: np.ndarray, spacing_mm: Spacing, poll: Poll) -> np.ndarray:
-    """The trunk with everything in it, slice by slice; without the table."""
+    """The trunk with everything in it, each slice for itself; without the table."""
     dense = hu > BODY_HU
-    opened = np.zeros_like(dense)
-    for index, plane in enumerate(dense):
-        poll()
-        core = erode(plane, TABLE_THICKNESS_MM / 2, spacing_mm)
-        opened[index] = plane & dilate(core, TABLE_THICKNESS_MM / 2, spacing_mm)
-    body = largest_component(opened)
+    core = erode_in_planes(dense, TABLE_THICKNESS_MM / 2, spacing_mm)
+    poll()
+    body = largest_component(dense & dilate_in_planes(core, TABLE_THICKNESS_MM / 2, spacing_mm))
+    poll()
     for plane in body:
-        poll()
         _close_cut_sides(plane)
-        plane[:] = ndimage.binary_fill_holes(plane)
-    return body
+    return fill_holes_in_planes(body)
 
 
 def _close_cut_sides(plane: np.ndarray) -> None:
@@ -177,13 +198,17 @@ def _find_air_filled_lung(
     threshold_hu: float,
     middle_x: float,
     spacing_mm: Spacing,
+    poll: Poll,
 ) -> np.ndarray:
     """Aerated lung: air inside the body that is neither airway nor gas in stomach or bowel."""
     voxel_ml = float(np.prod(spacing_mm)) / 1000.0
     air = body & (hu < threshold_hu) & ~dilate(airways, AIRWAY_WALL_MM, spacing_mm)
+    poll()
     components, count = ndimage.label(air)
-    sizes_ml = np.bincount(components.ravel(), minlength=count + 1) * voxel_ml
+    poll()
+    sizes_ml = component_sizes(components, count) * voxel_ml
     boxes = ndimage.find_objects(components)
+    poll()
     parts = [int(part) for part in np.flatnonzero(sizes_ml[1:] >= SMALLEST_ISLAND_ML) + 1]
     lungs = np.zeros_like(air)
     islands = []
@@ -251,13 +276,13 @@ def _close_lungs(
         box = bounding_box(lung, MARGIN_VOXELS)
         smooth = close(lung[box], VESSEL_CLOSING_MM, spacing_mm, poll)
         poll()
-        filled = ndimage.binary_fill_holes(smooth)
+        filled = fill_holes(smooth)
         poll()
         middle = middle_x - box[2].start
         filled |= dense_costal_lung(hu[box], filled, side, middle, spacing_mm, poll)
         smooth = close(filled, VESSEL_CLOSING_MM / 2, spacing_mm, poll)
         poll()
-        filled = ndimage.binary_fill_holes(smooth)
+        filled = fill_holes(smooth)
         poll()
         closed[box][filled & (closed[box] == 0)] = side
     closed[airways] = 0
@@ -278,13 +303,10 @@ def _redraw_on_native_grid(
         slice(part.start * factor, min(part.stop * factor, size))
         for part, factor, size in zip(box, grid.factors, grid.fine_shape, strict=True)
     )
-    nearest = ndimage.distance_transform_edt(
-        closed[box] == 0, return_distances=False, return_indices=True
-    )
+    sides = _sides_around(closed[box])
     poll()
-    sides = closed[box][tuple(nearest)]
-    weights_z, weights_y, weights_x = (
-        grid.interpolation(axis)[fine_box[axis], box[axis]] for axis in range(3)
+    along_z, along_y, along_x = (
+        grid.interpolation(axis, fine_box[axis], box[axis]) for axis in range(3)
     )
     inside = (closed[box] > 0).astype(np.float32)
     dense = inside * ~aerated[box]
@@ -294,10 +316,8 @@ def _redraw_on_native_grid(
     )
     for index, hu_plane in enumerate(hu[fine_box]):
         poll()
-        used = np.flatnonzero(weights_z[index])
         share, dense_share = (
-            weights_y @ np.tensordot(weights_z[index, used], part[used], axes=1) @ weights_x.T
-            for part in (inside, dense)
+            along_x.of(along_y.of(along_z.at(part, index), 0), 1) for part in (inside, dense)
         )
         if grid.factors[1:] == (1, 1):
             # Interpolation softens the border of finer scans; here nothing was interpolated.
@@ -309,3 +329,22 @@ def _redraw_on_native_grid(
         plane_sides = sides[index // grid.factors[0]][np.ix_(rows, columns)]
         lungs[fine_box][index] = lung * plane_sides
     return lungs
+
+
+def _sides_around(closed: np.ndarray) -> np.ndarray:
+    """The lung nearest to each voxel in it or up to two voxels beside it along each axis."""
+    voxels = (1.0, 1.0, 1.0)
+    near_right, near_left = (
+        dilate(closed == value, SIDES_REACH_VOXELS, voxels)
+        for value in (RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE)
+    )
+    sides = near_right * np.uint8(RIGHT_LUNG_VALUE)
+    sides[near_left] = LEFT_LUNG_VALUE
+    either = near_right & near_left
+    if either.any():
+        box = bounding_box(either, (int(SIDES_REACH_VOXELS) + 1,) * 3)
+        nearest = ndimage.distance_transform_edt(
+            closed[box] == 0, return_distances=False, return_indices=True
+        )
+        sides[box][either[box]] = closed[box][tuple(nearest)][either[box]]
+    return sides

@@ -61,7 +61,6 @@ def run(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.ct import read_ct
     from CovidLungQuantLib.files.images import write_image
     from CovidLungQuantLib.files.lobes import read_lungs
-    from CovidLungQuantLib.pipeline import find_lobes, lobes_of_lungs
 
     warnings: tuple[ScanWarning, ...] = ()
     with shown_progress() as progress:
@@ -69,10 +68,15 @@ def run(chosen: argparse.Namespace) -> None:
             progress(0.0, "Reading the lungs")
             lungs, geometry = read_lungs(chosen.lungs)
             progress(READ_UNTIL, "Dividing the lungs by their shape")
+            from CovidLungQuantLib.pipeline import lobes_of_lungs
+
             lobes = lobes_of_lungs(lungs, geometry)
         else:
             progress(0.0, "Reading the scan")
             ct = read_ct(chosen.ct, chosen.series)
+            # PyTorch takes a while to load, mistakes should not.
+            from CovidLungQuantLib.pipeline import find_lobes
+
             found = find_lobes(ct, subrange(progress, READ_UNTIL, WRITE_FROM))
             lobes, geometry, warnings = found.lobes, ct.geometry, found.warnings
         progress(WRITE_FROM, "Writing the lobes")

@@ -44,7 +44,6 @@ def run(chosen: argparse.Namespace) -> None:
     from CovidLungQuantLib.ct import read_ct_and_files
     from CovidLungQuantLib.files.segmentation_reading import read_segmentation
     from CovidLungQuantLib.outputs.folder import check_output_folder
-    from CovidLungQuantLib.pipeline import measure
 
     check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
     check_pdf(chosen)
@@ -55,6 +54,9 @@ def run(chosen: argparse.Namespace) -> None:
         ct = checked_for_dicom(chosen, ct, dicom_files)
         labels, warnings = read_segmentation(chosen.segmentation, ct.geometry)
         ct = replace(ct, warnings=(*ct.warnings, *warnings))
+        # PyTorch takes a while to load, mistakes should not.
+        from CovidLungQuantLib.pipeline import measure
+
         quantification = measure(
             ct,
             labels,

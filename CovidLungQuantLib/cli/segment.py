@@ -82,11 +82,10 @@ def add_parser(commands: Commands) -> None:
 
 def run(chosen: argparse.Namespace) -> None:
     """Segment, measure, write and print."""
-    # Imported here: the network's libraries take seconds to load, help and mistakes should not.
+    # Imported here: libraries take a while to load, help should not.
     from CovidLungQuantLib.ct import read_ct_and_files
     from CovidLungQuantLib.outputs.folder import check_output_folder
-    from CovidLungQuantLib.pipeline import check_options, quantify
-    from CovidLungQuantLib.quantification import Options
+    from CovidLungQuantLib.quantification import Options, check_choices
 
     check_output_folder(chosen.output, chosen.overwrite, chosen.scene)
     check_pdf(chosen)
@@ -102,11 +101,19 @@ def run(chosen: argparse.Namespace) -> None:
         mirror=chosen.mirror,
         keep_probability=chosen.probability,
     )
-    check_options(options)
+    check_choices(options)
+    if options.device != "auto":
+        # Only PyTorch, which takes seconds to load, knows which devices there are.
+        from CovidLungQuantLib.pipeline import check_options
+
+        check_options(options)
     with shown_progress() as progress:
         progress(0.0, "Reading the scan")
         ct, dicom_files = read_ct_and_files(chosen.ct, chosen.series)
         ct = checked_for_dicom(chosen, ct, dicom_files)
+        progress(READ_UNTIL, "Loading the model")
+        from CovidLungQuantLib.pipeline import quantify
+
         quantification = quantify(
             ct,
             options,

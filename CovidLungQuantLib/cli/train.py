@@ -79,6 +79,16 @@ def _add_start_options(parser: argparse.ArgumentParser) -> None:
         "whose epochs on that branch alone are left out",
     )
     parser.add_argument(
+        "--distil-from",
+        action="append",
+        default=[],
+        type=name_or_path,
+        metavar="MODEL",
+        help="model name or file, larger as a rule, whose answers on the same slices are learned "
+        "beside the labels, the mean of several if given several times; one that saw a left-out "
+        "case spoils a comparison on it",
+    )
+    parser.add_argument(
         "--imagenet", type=model_file, help="DenseNet-121 weights to start the dense block from"
     )
 
@@ -137,6 +147,7 @@ def run(chosen: argparse.Namespace) -> None:
         healthy=chosen.healthy,
         unlabelled=chosen.unlabelled,
         teachers=chosen.teacher,
+        distil_from=chosen.distil_from,
         fold=chosen.fold,
         folds=chosen.folds,
         leave_out=[name for names in chosen.leave_out for name in names],

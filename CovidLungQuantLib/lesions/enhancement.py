@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, optimize
+from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.morphology import bounding_box, dilate
 from CovidLungQuantLib.ct import ScanWarning
@@ -350,6 +350,9 @@ def low_side_centre(values_hu: np.ndarray) -> float:
         return peak_hu
     sd_hu = math.sqrt(float(np.mean((below - peak_hu) ** 2)))
     side = (bins_hu > peak_hu - LOW_SIDE_SD * sd_hu) & (bins_hu < peak_hu + HIGH_SIDE_SD * sd_hu)
+    # Here, since it takes a while to load and most runs never need it.
+    from scipy import optimize
+
     try:
         (_, centre_hu, _), _ = optimize.curve_fit(
             _gaussian, bins_hu[side], smooth[side], (float(smooth.max()), peak_hu, sd_hu)

@@ -67,7 +67,7 @@ def augment(
     """
     if config.lesion_fade != (0.0, 0.0):
         slices = _fade_lesions(slices, lesions, random.uniform(*config.lesion_fade))
-    grid = _affine_grid(slices.shape[-1], config, random)
+    grid = _affine_grid(slices.shape[-1], config, random, slices.device)
     shape = slices.shape[:2]
     slices = functional.grid_sample(
         slices.flatten(0, 1)[None], grid, padding_mode="zeros", align_corners=False
@@ -105,7 +105,9 @@ def _fade_lesions(slices: Tensor, lesions: Tensor, share: float) -> Tensor:
     return (slices + share * soft * (NORMAL_LUNG_SCALED - slices)).clamp(0.0, 1.0)
 
 
-def _affine_grid(size: int, config: AugmentationConfig, random: np.random.Generator) -> Tensor:
+def _affine_grid(
+    size: int, config: AugmentationConfig, random: np.random.Generator, device: torch.device
+) -> Tensor:
     """Where each pixel of the result comes from; a crop is a smaller result at the same scale."""
     crop = config.crop_size or size
     angle = math.radians(random.uniform(-config.rotation_degrees, config.rotation_degrees))
@@ -120,7 +122,7 @@ def _affine_grid(size: int, config: AugmentationConfig, random: np.random.Genera
             [mirror * scale * math.sin(angle), scale * math.cos(angle), shift[1]],
         ],
         dtype=torch.float32,
-    )
+    ).to(device)
     return functional.affine_grid(matrix[None], [1, 1, crop, crop], align_corners=False)
 
 
@@ -132,5 +134,13 @@ def _change_intensity(
     slices = slices + strength * (slices - blurred)
     gain = 1.0 + random.uniform(-config.hu_gain, config.hu_gain)
     slices = slices * gain + random.uniform(-config.hu_shift, config.hu_shift)
-    noise = torch.from_numpy(random.standard_normal(tuple(slices.shape), dtype=np.float32))
+    noise = _noise(slices, random)
     return (slices + noise * random.uniform(0.0, config.noise)).clamp_(0.0, 1.0)
+
+
+def _noise(slices: Tensor, random: np.random.Generator) -> Tensor:
+    """White noise of SD 1; a device other than the CPU draws its own, from a seed of `random`."""
+    if slices.device.type == "cpu":
+        return torch.from_numpy(random.standard_normal(tuple(slices.shape), dtype=np.float32))
+    source = torch.Generator(slices.device).manual_seed(int(random.integers(2**62)))
+    return torch.randn(slices.shape, generator=source, device=slices.device)

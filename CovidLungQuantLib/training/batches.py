@@ -64,8 +64,10 @@ class CaseVariants:
             if len(scan.hu) > 1
         ]
         for index, scan in enumerate(healthy):
-            random = np.random.default_rng([seed, index])
-            painted = [scan.painted(random, ranges) for _ in range(painted_variants)]
+            painted = [
+                scan.painted(np.random.default_rng([seed, index, variant]), ranges)
+                for variant in range(painted_variants)
+            ]
             self.variants.append(
                 [training_case(variant, network) for variant in (scan.annotated(), *painted)]
             )
@@ -84,10 +86,16 @@ def draw_slices(
     lesion_share: float,
     augmentation: AugmentationConfig,
     random: np.random.Generator,
+    device: torch.device | None = None,
 ) -> Batch:
-    """`count` single slices, each from a case of its own and changed in its own way."""
+    """`count` single slices, each from a case of its own and changed in its own way.
+
+    They are changed on `device`, by default the CPU, where noise is drawn in another way.
+    """
     batch = [
-        _augmented(draw_slice(cases.draw(random), lesion_share, random), augmentation, random)
+        _augmented(
+            draw_slice(cases.draw(random), lesion_share, random, device), augmentation, random
+        )
         for _ in range(count)
     ]
     return Batch(
@@ -104,12 +112,17 @@ def draw_windows(
     lesion_share: float,
     augmentation: AugmentationConfig,
     random: np.random.Generator,
+    device: torch.device | None = None,
 ) -> Batch:
-    """`samples` stretches of neighbouring targets with all the slices their windows need."""
+    """`samples` stretches of neighbouring targets with all the slices their windows need.
+
+    `device` as in `draw_slices`.
+    """
     all_slices, all_targets, all_windows = [], [], []
     first = 0
     for _ in range(samples):
-        sample = draw_sample(cases.draw(random), targets_per_sample, lesion_share, random)
+        case = cases.draw(random)
+        sample = draw_sample(case, targets_per_sample, lesion_share, random, device)
         slices, targets = _augmented(sample, augmentation, random)
         all_slices.append(slices)
         all_targets.append(targets)

@@ -36,7 +36,14 @@ _NOT_NEGATIVE = (
     "branch_weight",
     "main_branch_rate",
 )
-_SHARES = ("rmi_weight", "dense_share", "motion_share", "lesion_share", "single_slice_share")
+_SHARES = (
+    "rmi_weight",
+    "distil_weight",
+    "dense_share",
+    "motion_share",
+    "lesion_share",
+    "single_slice_share",
+)
 
 
 def check_training(config: TrainingConfig) -> None:

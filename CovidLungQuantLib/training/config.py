@@ -36,6 +36,8 @@ class TrainingConfig:
             slices, each with this many targets (together the paper's batch of 32).
         dice_weight: of a soft Dice loss of the lesions; 0 in the paper.
         branch_weight: weight of the same loss on each branch alone; 0 in the paper.
+        distil_weight: share of what larger networks say of the same slices in the loss, where there
+            are any; the rest is the reader's labels. None in the paper.
         main_branch_epochs: of `epochs`, the first this many train the main branch alone, on
             single slices (samples_per_batch × targets_per_sample a batch); 0 in the paper.
         main_branch_rate: the main branch's learning rate as a share of the others', in the epochs
@@ -59,6 +61,7 @@ class TrainingConfig:
     rmi_weight: float = 0.5
     dice_weight: float = 0.0
     branch_weight: float = 0.0
+    distil_weight: float = 0.5
     epochs: int = 500
     steps_per_epoch: int = 40
     samples_per_batch: int = 4

@@ -343,33 +343,50 @@ def draw_sample(
     target_count: int,
     lesion_share: float,
     random: np.random.Generator,
+    device: torch.device | None = None,
 ) -> Sample:
-    """Draw `target_count` neighbouring targets, around a lesion with chance `lesion_share`."""
+    """Draw `target_count` neighbouring targets, around a lesion with chance `lesion_share`.
+
+    The sample lies on `device`, by default the CPU.
+    """
     count = len(case.slices)
     middle = _draw_index(case, lesion_share, random)
     start = int(np.clip(middle - random.integers(target_count), 0, max(0, count - target_count)))
     targets = np.arange(start, min(start + target_count, count))
     needed, positions = np.unique(case.windows[targets], return_inverse=True)
-    return _sample(case, needed, targets, positions.reshape(len(targets), -1))
+    return _sample(case, needed, targets, positions.reshape(len(targets), -1), device)
 
 
-def draw_slice(case: TrainingCase, lesion_share: float, random: np.random.Generator) -> Sample:
-    """One slice as a sample whose window is the slice alone."""
+def draw_slice(
+    case: TrainingCase,
+    lesion_share: float,
+    random: np.random.Generator,
+    device: torch.device | None = None,
+) -> Sample:
+    """One slice as a sample whose window is the slice alone; `device` as in `draw_sample`."""
     index = _draw_index(case, lesion_share, random)
     alone = np.array([index])
-    return _sample(case, alone, alone, np.zeros((1, 1), np.int64))
+    return _sample(case, alone, alone, np.zeros((1, 1), np.int64), device)
 
 
 def _sample(
-    case: TrainingCase, slices: np.ndarray, targets: np.ndarray, windows: np.ndarray
+    case: TrainingCase,
+    slices: np.ndarray,
+    targets: np.ndarray,
+    windows: np.ndarray,
+    device: torch.device | None,
 ) -> Sample:
     """The slices and targets of these indices; `windows` are indices into `slices`."""
     contexts = case.contexts[slices]
+
+    def moved(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(device).float()
+
     return Sample(
-        slices=torch.from_numpy(case.slices[contexts]).float(),
-        targets=torch.from_numpy(case.targets[targets]).float(),
-        lesions=torch.from_numpy(case.targets[contexts, LESION_CHANNELS]).float().sum(dim=2),
-        windows=torch.from_numpy(windows),
+        slices=moved(case.slices[contexts]),
+        targets=moved(case.targets[targets]),
+        lesions=moved(case.targets[contexts, LESION_CHANNELS]).sum(dim=2),
+        windows=torch.from_numpy(windows).to(device),
     )
 
 

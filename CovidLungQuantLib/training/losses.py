@@ -49,9 +49,10 @@ def segmentation_loss(
         reduction="none",
     )
     loss = (1.0 - rmi_weight) * bce.mean(dim=(0, 2, 3)).sum()
-    loss = loss + rmi_weight * region_mutual_information(
-        probabilities * known_shares, always_targets
-    )
+    if rmi_weight:
+        loss = loss + rmi_weight * region_mutual_information(
+            probabilities * known_shares, always_targets
+        )
     if dice_weight:
         loss = loss + dice_weight * _soft_dice_loss(probabilities[:, LESION_CHANNEL:], lesion)
     known = (targets[:, UNCLASSIFIED_LESION_VALUE].flatten(1).amax(dim=1) == 0) & (
@@ -62,6 +63,21 @@ def segmentation_loss(
             logits[known], targets[known], rmi_weight, dice_weight
         )
     return loss
+
+
+def distillation_loss(logits: Tensor, taught: Tensor) -> Tensor:
+    """BCE against what other networks say of the same slices (Hinton et al. 2015, temperature 1).
+
+    The kind of lesion counts where they see lesion.
+
+    Args:
+        logits: (windows, LOGIT_CHANNELS, height, width).
+        taught: probabilities, of the same shape.
+    """
+    bce = functional.binary_cross_entropy_with_logits(logits, taught, reduction="none")
+    always, kind = bce[:, :KIND_CHANNEL], bce[:, KIND_CHANNEL:]
+    lesion = taught[:, LESION_CHANNEL:KIND_CHANNEL]
+    return always.mean(dim=(0, 2, 3)).sum() + (lesion * kind).sum() / (lesion.sum() + 1.0)
 
 
 def _known_shares(targets: Tensor) -> Tensor:
@@ -82,7 +98,8 @@ def _kind_loss(logits: Tensor, targets: Tensor, rmi_weight: float, dice_weight: 
         [(-kind_logits).sigmoid(), kind_logits.sigmoid()], dim=1
     )
     loss = (1.0 - rmi_weight) * bce
-    loss = loss + rmi_weight * region_mutual_information(probabilities, kinds)
+    if rmi_weight:
+        loss = loss + rmi_weight * region_mutual_information(probabilities, kinds)
     if dice_weight:
         loss = loss + dice_weight * _soft_dice_loss(probabilities, kinds)
     return loss

@@ -143,6 +143,17 @@ def _unet_varied() -> TrainingConfig:
     return _varied(unet, unet.epochs)
 
 
+def _unet_wide() -> TrainingConfig:
+    """Nine times the work of the varied U-Net a slice, to distil from."""
+    varied = _unet_varied()
+    return replace(
+        varied,
+        network=replace(varied.network, base_channels=48),
+        learning_rate=2e-3,
+        epochs=2 * varied.epochs,
+    )
+
+
 def _attention_varied() -> TrainingConfig:
     """The varied U-Net as the main branch, on samples as varied."""
     attention = _unet_attention()
@@ -160,6 +171,7 @@ RECIPES = {
         "that U-Net as the main branch, as the shipped weights were trained", _unet_attention
     ),
     "unet-varied": Recipe("unet for twice as long, on samples changed further", _unet_varied),
+    "unet-wide": Recipe("that, thrice as wide and for twice as long, to distil from", _unet_wide),
     "attention-varied": Recipe("that U-Net as the main branch, likewise", _attention_varied),
 }
 DEFAULT_RECIPE = next(iter(RECIPES))

@@ -49,6 +49,7 @@ def train_on_dataset(
     healthy: Sequence[Path] = (),
     unlabelled: Sequence[Path] = (),
     teachers: Sequence[str] = (),
+    distil_from: Sequence[str] = (),
     fold: int | None = None,
     folds: int = 3,
     leave_out: Sequence[str] = (),
@@ -70,6 +71,8 @@ def train_on_dataset(
         healthy: scans without lesions, to learn from as they are and with painted lesions.
         unlabelled, teachers: scans without labels, and names or files of the models whose mean
             probabilities stand in for them.
+        distil_from: names or files of larger models on the same grid, whose answers on every slice
+            are learned beside the labels; see `TrainingConfig.distil_weight`.
         fold, folds: leave out the cases of this fold of so many, counted from 0; None is no fold.
         leave_out: cases not to train on.
         same_patient: cases of one patient, kept in one fold, as those are that the manifest names.
@@ -88,6 +91,7 @@ def train_on_dataset(
             "--teacher together, or neither."
         )
     teaching = [load_model(teacher) for teacher in teachers]
+    distilled = [load_model(teacher) for teacher in distil_from]
     start = load_model(start_from).network if start_from else None
     if start is not None:
         config = _started(config, start)
@@ -111,6 +115,8 @@ def train_on_dataset(
         device,
         [read_healthy_scan(path) for path in healthy],
         [read_taught_scan(path, teaching, device) for path in unlabelled],
+        [model.network for model in distilled],
+        [f"{model.name} {model.sha256}" for model in distilled],
     )
     if not is_first_process():
         return None

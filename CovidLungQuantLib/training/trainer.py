@@ -28,8 +28,9 @@ from CovidLungQuantLib.training.data import (
     TrainingCase,
     training_case,
 )
+from CovidLungQuantLib.training.distillation import check_grid, taught_probabilities
 from CovidLungQuantLib.training.imagenet import start_from_imagenet
-from CovidLungQuantLib.training.losses import segmentation_loss
+from CovidLungQuantLib.training.losses import distillation_loss, segmentation_loss
 from CovidLungQuantLib.training.run_folder import claim_run_folder, resume, save_checkpoint
 from CovidLungQuantLib.training.schedule import learning_rate, make_optimizer, make_scheduler
 from CovidLungQuantLib.training.synthetic_lesions import LesionRanges
@@ -39,10 +40,17 @@ from CovidLungQuantLib.training.workers import Workers
 class _LossOf(nn.Module):
     """A network with its loss, so that a distributed wrapper sees both as one module."""
 
-    def __init__(self, network: LesionNetwork, config: TrainingConfig) -> None:
+    def __init__(
+        self,
+        network: LesionNetwork,
+        config: TrainingConfig,
+        distil_from: Sequence[LesionNetwork] = (),
+    ) -> None:
         super().__init__()
         self.network = network
         self.config = config
+        # A tuple, so that the teachers are no part of the module that learns.
+        self.distil_from = tuple(distil_from)
 
     def forward(self, slices: Tensor, targets: Tensor, windows: Tensor | None) -> Tensor:
         """Loss of a `Batch`; without windows, of the main branch alone."""
@@ -56,6 +64,11 @@ class _LossOf(nn.Module):
                 output = self.network(slices, windows)
                 logits, branches = output.logits, output.branches
         loss = self._loss(logits, targets)
+        if self.distil_from:
+            taught = taught_probabilities(self.distil_from, slices, windows)
+            loss = torch.lerp(
+                loss, distillation_loss(logits.float(), taught), self.config.distil_weight
+            )
         if self.config.branch_weight:
             for branch in branches:
                 loss = loss + self.config.branch_weight * self._loss(branch, targets)
@@ -77,6 +90,8 @@ def train(
     device: str = "cpu",
     healthy_scans: Sequence[HealthyScan] = (),
     taught_scans: Sequence[TaughtScan] = (),
+    distil_from: Sequence[LesionNetwork] = (),
+    distil_names: Sequence[str] = (),
 ) -> LesionNetwork:
     """Train a network; resumes where `run_folder` has a checkpoint of the same training.
 
@@ -95,12 +110,17 @@ def train(
         device: "cpu", "cuda", "cuda:1" …
         healthy_scans: scans without lesions, to learn from as they are and with painted lesions.
         taught_scans: scans without labels, to learn from as other networks see them.
+        distil_from: networks on the same grid whose answers are learned beside the labels; they are
+            moved to the device.
+        distil_names: what the configuration calls them.
 
     Raises:
         BadInputError: `config` has a value that nobody can train with, `run_folder` holds a run of
-            other options or scans, or `start_from` has other sizes than the network.
+            other options or scans, `start_from` has other sizes than the network, or one of
+            `distil_from` another grid.
     """
     check_training(config)
+    check_grid(config.network, distil_from)
     run_folder = Path(run_folder)
     workers = Workers(device)
     network = _new_network(config, start_from, imagenet_weights)
@@ -111,12 +131,15 @@ def train(
             "healthy": [scan.name for scan in healthy_scans],
             "unlabelled": [scan.name for scan in taught_scans],
         }
+        if distil_names:
+            names["distilled from"] = list(distil_names)
         claim_run_folder(run_folder, training_values(config), names)
     network.to(workers.device)
     optimizer = make_optimizer(network, config)
     scheduler: Any = make_scheduler(optimizer, config)
     first_epoch = resume(run_folder, network, optimizer, scheduler)
-    loss_of = workers.wrap(_LossOf(network, config), config.main_branch_epochs > 0)
+    distil_from = [teacher.to(workers.device).eval() for teacher in distil_from]
+    loss_of = workers.wrap(_LossOf(network, config, distil_from), config.main_branch_epochs > 0)
     validation = [training_case(scan, config.network) for scan in validation_scans]
     cases = CaseVariants(
         [*scans, *taught_scans],
@@ -207,13 +230,13 @@ def _step(
     random: np.random.Generator,
 ) -> float:
     """One optimiser step; returns the loss."""
-    drawing = (config.lesion_share, config.augmentation, random)
+    device = next(loss_of.parameters()).device
+    drawing = (config.lesion_share, config.augmentation, random, device)
     if epoch < config.main_branch_epochs:
         batch = draw_slices(cases, config.samples_per_batch * config.targets_per_sample, *drawing)
     else:
         batch = draw_windows(cases, config.samples_per_batch, config.targets_per_sample, *drawing)
-    device = next(loss_of.parameters()).device
-    loss = loss_of(*(part if part is None else part.to(device) for part in batch))
+    loss = loss_of(*batch)
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(loss_of.parameters(), 10.0)

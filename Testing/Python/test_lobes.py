@@ -108,7 +108,7 @@ def test_a_visible_fissure_is_followed(offset_mm):
     hu, lung, prior, depth_mm = cube_with_sheet(offset_mm, 90.0)
     strengths = sheet_strengths(hu, lung, prior[None])
     surface = find_fissure(strengths[0], np.zeros_like(hu), prior, lung)
-    found_mm = surface.depth_below_grid_mm(lung.shape)
+    found_mm = surface.depth_below_grid_mm(lung)
     assert np.abs(found_mm - depth_mm)[lung].mean() < 1.0
     assert np.abs(found_mm - depth_mm)[lung].max() < 4.0
 
@@ -117,7 +117,7 @@ def test_without_a_fissure_the_prior_decides():
     hu, lung, prior, _ = cube_with_sheet(12.0, 0.0)
     strengths = sheet_strengths(hu, lung, prior[None])
     surface = find_fissure(strengths[0], np.zeros_like(hu), prior, lung)
-    error_mm = surface.depth_below_grid_mm(lung.shape) - 4.0 * prior
+    error_mm = surface.depth_below_grid_mm(lung) - 4.0 * prior
     assert np.abs(error_mm)[lung].mean() < 2.0
 
 
