@@ -17,15 +17,9 @@ from CovidLungQuantLib.models.polling import polled
 from CovidLungQuantLib.progress import ProgressCallback, polling
 
 # On a CPU a batch should stay in its cache, on a GPU it should give every core something to do.
-WINDOWS_PER_BATCH = {"cpu": 4, "cuda": 64, "mps": 8}
+WINDOWS_PER_BATCH = {"cpu": 2, "cuda": 64, "mps": 8}
 
 LoadSlices = Callable[[list[int], str], Tensor]
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether this CPU computes with bfloat16 itself, which is then about twice as fast."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -92,7 +86,7 @@ class WindowRunner:
 
     def _run_batch(self, load_slices: LoadSlices, windows: np.ndarray) -> Tensor:
         places = self._see(windows, load_slices)
-        with self._attending():
+        with self._precision():
             logits = [
                 self.network.attend(seen, places).logits
                 for seen in self._seen.views(self.network.Seen)
@@ -114,19 +108,13 @@ class WindowRunner:
             some = new[start : start + self.batch_size]
             slices = load_slices(some, self.device)
             views = [slices, slices.flip(-1)] if self.mirror else [slices]
-            with self._seeing():
+            with self._precision():
                 self._seen.keep(some, [self.network.see_slices(view) for view in views])
         return torch.from_numpy(self._seen.places(windows)).to(self.device)
 
-    def _seeing(self) -> torch.autocast:
+    def _precision(self) -> torch.autocast:
         """Half precision on CUDA, for the network alone."""
         return torch.autocast(self.device, dtype=torch.float16, enabled=self.device == "cuda")
-
-    def _attending(self) -> torch.autocast:
-        """As `_seeing`; on a CPU made for it in bfloat16, for which single slices are too fine."""
-        if self.device == "cpu":
-            return torch.autocast("cpu", dtype=torch.bfloat16, enabled=cpu_has_bfloat16())
-        return self._seeing()
 
     def _check_finite(self, probabilities: Tensor) -> None:
         # NaN compares as false, which would pass for normal lung. One sum finds it anywhere.

@@ -160,7 +160,7 @@ def with_little_memory(most_windows: int):
 def test_short_memory_halves_the_batch_says_so_and_changes_nothing_else():
     hu, anatomy = small_scan()
     plenty = segment_lesions(hu, SPACING_MM, anatomy, small_model(), "cpu")
-    little = segment_lesions(hu, SPACING_MM, anatomy, with_little_memory(2), "cpu")
+    little = segment_lesions(hu, SPACING_MM, anatomy, with_little_memory(1), "cpu")
     assert [warning.code for warning in little.warnings] == ["smaller_batches"]
     assert plenty.warnings == ()
     assert np.count_nonzero(plenty.labels != little.labels) <= 3

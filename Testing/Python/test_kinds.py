@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from CovidLungQuantLib.anatomy.lung_anatomy import LungAnatomy
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.lesions import kinds_on_gpu
 from CovidLungQuantLib.lesions.kinds import (
     ARTERY_MARGIN_HU,
     HIGH_OPACITY_ABOVE_HU,
@@ -138,3 +140,18 @@ def test_choices_that_cannot_be_followed_are_refused(
 ):
     with pytest.raises(BadInputError, match=part):
         check_kinds(kinds, artery_hu)
+
+
+def test_a_gpu_without_room_leaves_the_kinds_to_the_cpu(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def no_room(*_arguments: object) -> None:
+        asked.append("cuda")
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(kinds_on_gpu, "classify_on_gpu", no_room)
+    hu, labels = patches(-500, -200)
+    found = classify_by_density(labels, hu, SPACING_MM, device="cuda")
+    assert asked == ["cuda"]
+    assert np.array_equal(found, classify_by_density(labels, hu, SPACING_MM))
+    assert kinds_of_patches(found) == [2, 3]

@@ -365,7 +365,22 @@ class ConvLSTMAttentionNetwork(nn.Module):
     def attend(self, seen: SliceOutput, windows: Tensor) -> BranchOutput:
         """Segment the middle slice of each window; `windows` are indices into `seen`."""
         main = seen.main[windows[:, self.config.window_length // 2]]
-        hidden = self.convlstm(seen.gates, windows)
-        attention = self.attention_segmentation_head(hidden)
-        alpha = self.attention_head(hidden).sigmoid()
+        with self._attention_precision():
+            hidden = self.convlstm(seen.gates, windows)
+            attention = self.attention_segmentation_head(hidden)
+            alpha = self.attention_head(hidden).sigmoid()
         return BranchOutput(main * alpha + attention * (1.0 - alpha), main, attention, alpha)
+
+    def _attention_precision(self) -> torch.autocast:
+        """On CPUs that compute with bfloat16 themselves the attention branch does, but in training.
+
+        It takes half the time and changes less than 0.003 % of the lungs' voxels; the main branch
+        would change ten times as many.
+        """
+        is_worth_it = not self.training and not torch.is_grad_enabled() and _cpu_has_bfloat16()
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_worth_it)
+
+
+def _cpu_has_bfloat16() -> bool:
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in names)
