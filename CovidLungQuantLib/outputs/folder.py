@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -143,6 +143,7 @@ def write_results(
     progress: ProgressCallback = no_progress,
     dicom_source: Sequence[Path] = (),
     pdf: bool = False,
+    further: Callable[[Path], Sequence[str]] = lambda folder: (),
 ) -> list[Path]:
     """Write what a run found, its table, result and report (and the scene) into `folder`.
 
@@ -158,6 +159,8 @@ def write_results(
         dicom_source: DICOM files of the scan's slices in their order; where given, the result is
             written as DICOM SEG and SR too, which needs highdicom.
         pdf: write the report as PDF too; needs WeasyPrint.
+        further: writes further files of `files.names.OUTPUT_FILES` into the folder it is given and
+            returns their names.
 
     Returns:
         the paths of the files.
@@ -169,6 +172,7 @@ def write_results(
     check_output_folder(folder, overwrite, scene)
     with filled_folder(folder, overwrite) as unfinished:
         names = _write_files(unfinished, quantification, scene, progress, dicom_source, pdf)
+        names += further(unfinished)
     return [Path(folder).absolute() / name for name in names]
 
 
