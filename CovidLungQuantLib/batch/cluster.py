@@ -18,6 +18,7 @@ DASHBOARD_PORT = 8787
 CONNECT_S = 20.0
 # What a scan of 512 × 512 × 300 voxels may take.
 USUAL_MEMORY_BYTES = 4 << 30
+QUIET_WORKER = "CovidLungQuantLib.batch.quiet_worker"
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -146,6 +147,7 @@ def local_cluster(workers: Workers) -> Iterator[Cluster]:
                     "memory_limit": workers.memory_bytes,
                     "local_directory": folder,
                     "dashboard": False,
+                    "preload": [QUIET_WORKER],
                     "silence_logs": logging.CRITICAL,
                     "env": {**threads, **_gpu_environment(workers, index)},
                 },

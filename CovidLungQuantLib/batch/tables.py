@@ -115,7 +115,7 @@ def write_tables(places: Places, tables: CohortTables, parquet: bool = True) -> 
     from CovidLungQuantLib.batch import places as names
 
     region_columns = (SCAN_COLUMN, PATIENT_COLUMN, DAYS_COLUMN, *column_keys())
-    figures = set(figure_columns())
+    figures = {DAYS_COLUMN, *figure_columns()}
     for csv_file, parquet_file, columns, rows in (
         (names.COHORT_FILE, names.COHORT_PARQUET_FILE, tables.columns, tables.scans),
         (names.REGIONS_FILE, names.REGIONS_PARQUET_FILE, region_columns, tables.regions),
