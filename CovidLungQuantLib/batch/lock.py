@@ -20,11 +20,13 @@ from types import TracebackType
 from typing import Any
 
 from CovidLungQuantLib.errors import BadInputError
+from CovidLungQuantLib.files.tables import replace_text
 
 BEAT_S = 5.0
 # Without a touch for this long, a batch on another computer is taken for dead.
 DEAD_AFTER_S = 90.0
 ATTEMPTS = 5
+STOPPING = "stopping"
 
 
 class BatchLock:
@@ -77,18 +79,32 @@ class BatchLock:
         """Let go of the lock, if it is still ours."""
         self._stop.set()
         self._thread.join(BEAT_S)
-        if holds(self.file, self.token):
+        if self._is_ours():
             with suppress(OSError):
                 self.file.unlink()
 
-    def _made(self) -> bool:
-        """Whether the lock file could be made, which only one process can at a time."""
-        content = {
+    def stop_workers(self) -> None:
+        """Let workers see, within seconds, that what they do is not wanted any more."""
+        with suppress(OSError):
+            if self._is_ours():
+                content = json.dumps({**self._content(), STOPPING: True})
+                replace_text(self.file, content)
+
+    def _is_ours(self) -> bool:
+        held = holder(self.file)
+        return held is not None and held.get("token") == self.token
+
+    def _content(self) -> dict[str, Any]:
+        return {
             "token": self.token,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "began": process_start(os.getpid()),
         }
+
+    def _made(self) -> bool:
+        """Whether the lock file could be made, which only one process can at a time."""
+        content = self._content()
         partial = self.file.with_name(f".{self.file.name}.{self.token}")
         partial.write_text(json.dumps(content), encoding="utf-8")
         try:
@@ -144,9 +160,9 @@ def holder(file: Path) -> dict[str, Any] | None:
 
 
 def holds(file: Path, token: str) -> bool:
-    """Tell whether a lock is held with a token."""
+    """Tell whether a lock is held with a token by a batch that still wants results."""
     held = holder(file)
-    return held is not None and held.get("token") == token
+    return held is not None and held.get("token") == token and not held.get(STOPPING)
 
 
 def is_alive(held: dict[str, Any], file: Path) -> bool:

@@ -17,6 +17,7 @@ from CovidLungQuantLib.batch.cluster import (
     local_cluster,
     plan_workers,
 )
+from CovidLungQuantLib.batch.lock import BatchLock
 from CovidLungQuantLib.batch.overview import write_overview
 from CovidLungQuantLib.batch.places import BATCH_FILE, Places
 from CovidLungQuantLib.batch.plan import Identified
@@ -49,6 +50,8 @@ from CovidLungQuantLib.progress import ProgressCallback, no_progress
 TABLES_EVERY_S = 300.0
 # How often a scan is handed out again whose worker went before it had begun.
 MOST_UNBEGUN = 20
+# Longer than computers usually remember what a share's folder does not hold.
+LONGEST_ON_SHARE_S = 90.0
 
 
 class Measuring:
@@ -61,9 +64,9 @@ class Measuring:
         identified: Identified,
         model: LoadedModel,
         root: Path,
-        token: str,
+        lock: BatchLock,
     ) -> None:
-        self.batch, self.places, self.plan = batch, places, identified.plan
+        self.batch, self.places, self.plan, self.lock = batch, places, identified.plan, lock
         self.tell: Callable[[Standing], None] = lambda standing: None
         self.say: Callable[[str], None] = lambda sentence: None
         self.progress: ProgressCallback = no_progress
@@ -78,7 +81,7 @@ class Measuring:
                 options=batch.options,
                 model_sha256=model.sha256,
                 out=places.out,
-                token=token,
+                token=lock.token,
                 root=root,
                 attempt=crashes_of(places, scan.scan_id) + 1,
                 keep_identifiers=batch.keep_identifiers,
@@ -136,7 +139,11 @@ class Measuring:
             cluster = self._cluster(stack)
             if cluster.dashboard:
                 self.say(f"Dask's dashboard is at {cluster.dashboard}")
-            run_on_dask(cluster.client, self.tasks, self._handle, self._look, cluster.is_local)
+            try:
+                run_on_dask(cluster.client, self.tasks, self._handle, self._look, cluster.is_local)
+            except BaseException:
+                self.lock.stop_workers()
+                raise
 
     def _cluster(self, stack: ExitStack) -> Cluster:
         """The workers that are asked for, until the stack is closed."""
@@ -183,7 +190,7 @@ class Measuring:
         self.peak_mib = max(self.peak_mib, outcome.peak_mib)
         if outcome.kind == STOP:
             raise BatchStopped(outcome.sentence)
-        if self.places.is_finished(task.scan_id):
+        if self._has_appeared(task.scan_id, outcome):
             self.finished += 1
         elif outcome.kind == WORKER_LOST:
             return self._after_lost_worker(task)
@@ -198,6 +205,15 @@ class Measuring:
             self._set_aside(task, outcome.kind, outcome.sentence)
         self._tell()
         return None
+
+    def _has_appeared(self, scan_id: str, outcome: Outcome) -> bool:
+        """Whether a result is seen here; that of another computer may take a while on a share."""
+        deadline = time.monotonic() + LONGEST_ON_SHARE_S
+        while not self.places.is_finished(scan_id):
+            if outcome.kind != FINISHED or time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
+        return True
 
     def _after_lost_worker(self, task: ScanTask) -> ScanTask | None:
         marker = running_marker(self.places, task.scan_id, task.attempt)

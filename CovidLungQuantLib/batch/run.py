@@ -60,7 +60,7 @@ def run_batch(
         lost: list[bool] = []
         with BatchLock(places.lock, lambda: lost.append(True)) as lock:
             identified = begin(batch, places, found, model, say)
-            measuring = Measuring(batch, places, identified, model, found.root, lock.token)
+            measuring = Measuring(batch, places, identified, model, found.root, lock)
             measuring.tell, measuring.say, measuring.progress = tell, say, progress
             measuring.has_lost_lock = lambda: bool(lost)
             return measuring.to_the_end()

@@ -35,7 +35,7 @@ from CovidLungQuantLib.quantification import Options, Quantification
 
 # Kinds of outcomes beside those of failures.
 FINISHED, WORKER_LOST, STOP = "finished", "worker lost", "stop"
-SECONDS_BETWEEN_LOOKS = 5.0
+SECONDS_BETWEEN_LOOKS = 2.0
 PROBE_BYTES = 1 << 16
 
 

@@ -95,3 +95,12 @@ def test_the_lock_is_touched_and_its_loss_is_told(file: Path, monkeypatch: pytes
             time.sleep(0.01)
     # It is another's now.
     assert holder(file) == {"token": "another"}
+
+
+def test_workers_see_that_a_batch_stops_and_others_still_see_it_alive(file: Path):
+    with BatchLock(file) as lock:
+        lock.stop_workers()
+        assert not holds(file, lock.token)
+        with pytest.raises(BadInputError):
+            BatchLock(file).__enter__()
+    assert not file.exists()

@@ -30,7 +30,7 @@ FULL_DEVICE = Path("/dev/full")
 COMMANDS = (
     "segment batch view measure evaluate agreement follow-up lobes enhance phantom export train"
 )
-COMMANDS += " training-set fine-tune info"
+COMMANDS += " train training-set fine-tune info"
 
 
 @pytest.fixture(scope="module")
