@@ -108,7 +108,8 @@ def names_of_path(path: Path, root: Path) -> list[str]:
     except ValueError:
         parts = path.parts[1:]
     resolved = path.resolve()
-    names = {*parts, path.name, resolved.name, str(path), str(resolved)}
+    names = {*parts, path.name, resolved.name}
+    names |= {str(place) for place in (path, path.parent, resolved, resolved.parent)}
     for name in (path.name, resolved.name):
         while Path(name).suffix:
             name = Path(name).stem

@@ -399,7 +399,7 @@ def test_an_unexpected_error_costs_one_scan_and_tells_no_name(
     def failing(ct: object, *arguments: object) -> object:
         calls.append(ct)
         if len(calls) == 1:
-            raise ZeroDivisionError(f"in {source}/scan-0.nrrd and scan-1.nrrd\nmore")
+            raise ZeroDivisionError(f"in {source}/header.txt\nmore")
         return run(ct, *arguments)
 
     monkeypatch.setattr(scan_task, "quantify", failing)
