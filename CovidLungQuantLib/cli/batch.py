@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from CovidLungQuantLib.cli.arguments import given_path, memory_size, scan_path
@@ -152,13 +153,19 @@ def _run(batch: Batch) -> BatchResult:
     from CovidLungQuantLib.batch.run import run_batch
 
     last: list[Standing] = []
-    with shown_progress() as progress, CountedScans() as counted:
+    said: list[str] = []
+    with ExitStack() as looking, CountedScans() as counted:
+        progress = looking.enter_context(shown_progress())
 
         def tell(standing: Standing) -> None:
+            looking.close()
             last[:] = [standing]
             counted.show(standing.finished + standing.failed, standing.total, _notes(standing))
 
         def say(sentence: str) -> None:
+            # Above the bar, not within it.
+            looking.close()
+            said.append(sentence)
             print(printable(sentence), flush=True)
 
         try:
@@ -166,12 +173,11 @@ def _run(batch: Batch) -> BatchResult:
                 batch, tell, say, lambda fraction, text: None if last else progress(fraction, text)
             )
         except KeyboardInterrupt:
-            if not last:
+            if not last and not said:
+                # Scans were looked for, and nothing was written yet.
                 raise
-            raise Cancelled(
-                f"Stopped; {last[0].finished} of {last[0].total} scans are finished, and the same "
-                "command goes on."
-            ) from None
+            done = f"{last[0].finished} of {last[0].total} scans are" if last else "no scan is"
+            raise Cancelled(f"Stopped; {done} finished, and the same command goes on.") from None
 
 
 def _notes(standing: Standing) -> str:
