@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -186,8 +187,6 @@ def write_plan(places: Places, plan: Plan) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    import json
-
     content = {
         "format": FORMAT,
         "settings": plan.settings,
@@ -218,8 +217,3 @@ def take_up(places: Places, earlier: Plan | None, plan: Plan) -> int:
         forget_scan(places, scan_id)
     write_plan(places, plan)
     return len(changed)
-
-
-def with_settings(plan: Plan, **settings: Any) -> Plan:
-    """Return the plan with other settings."""
-    return replace(plan, settings={**plan.settings, **settings})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from CovidLungQuantLib.batch.batch import Batch, BatchResult, BatchStopped, Standing
@@ -27,6 +26,8 @@ from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.files.disk import DISK_FULL_ERRORS
 from CovidLungQuantLib.lesions.lesion_model import LoadedModel, load_model
 from CovidLungQuantLib.models.registry import model_path
+from CovidLungQuantLib.outputs.folder import check_scene_possible
+from CovidLungQuantLib.outputs.pdf import check_pdf_possible
 from CovidLungQuantLib.pipeline import check_options
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 
@@ -78,14 +79,9 @@ def _checked(batch: Batch) -> tuple[Batch, LoadedModel]:
     source, out = (Path(p).expanduser().absolute() for p in (batch.source, batch.out))
     check_options(batch.options)
     if batch.pdf:
-        from CovidLungQuantLib.outputs.pdf import check_pdf_possible
-
         check_pdf_possible()
-    if batch.scene and find_spec("slicer") is None:
-        raise BadInputError(
-            "A scene file needs the package slicer-core; install it with “pip install "
-            "slicer-core” or leave --scene out."
-        )
+    if batch.scene:
+        check_scene_possible()
     if batch.workers != 0 or batch.scheduler is not None:
         check_dask()
     if batch.id_column is not None and source.suffix.lower() != LIST_SUFFIX:

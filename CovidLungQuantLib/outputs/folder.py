@@ -72,11 +72,8 @@ def check_output_folder(
     Raises:
         BadInputError: with what is in the way, or if a scene is wanted and slicer-core is missing.
     """
-    if scene and find_spec("slicer") is None:
-        raise BadInputError(
-            "A scene file needs the package slicer-core; install it with "
-            "“pip install slicer-core” or leave --scene out."
-        )
+    if scene:
+        check_scene_possible()
     folder = Path(folder).absolute()
     _check_name(folder)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
@@ -105,6 +102,15 @@ def check_output_folder(
     if not existing_parent.is_dir() or not os.access(existing_parent, os.W_OK | os.X_OK):
         raise BadInputError(
             f"Nothing can be written in {existing_parent}; choose an output folder elsewhere."
+        )
+
+
+def check_scene_possible() -> None:
+    """Refuse a scene where slicer-core is missing; raises BadInputError."""
+    if find_spec("slicer") is None:
+        raise BadInputError(
+            "A scene file needs the package slicer-core; install it with "
+            "“pip install slicer-core” or leave --scene out."
         )
 
 

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 from small_model import small_model
 
 from CovidLungQuantLib.batch.places import (
@@ -27,6 +27,9 @@ from CovidLungQuantLib.ct import CTVolume
 from CovidLungQuantLib.files.images import write_image
 from CovidLungQuantLib.lesions.lesion_model import save_model
 from CovidLungQuantLib.phantom import chest_phantom
+
+if TYPE_CHECKING:
+    import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "CovidLungQuantLib.cli", "batch"]
@@ -132,6 +135,8 @@ def environment() -> dict[str, str]:
 
 def worker_processes(pid: int) -> list[psutil.Process]:
     """Processes below another one that run scans."""
+    import psutil
+
     try:
         children = psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -193,6 +198,8 @@ def started(*commands: Sequence[str], folder: Path) -> Iterator[list[subprocess.
 
 
 def _descendants(pid: int) -> list[psutil.Process]:
+    import psutil
+
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
