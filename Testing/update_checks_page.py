@@ -35,6 +35,7 @@ DOORS = {
     "The command line": ("cli",),
     "Where results go": ("outputs",),
     "Many scans": ("cohort",),
+    "A batch": ("batch",),
     "Training sets and training": ("training",),
     "In Slicer": ("mrml",),
     "In the browser": ("viewer",),

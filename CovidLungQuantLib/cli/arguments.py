@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -21,6 +22,13 @@ MOST_TEXT_BYTES = 64 << 20
 # No network that a scan is segmented with is so large.
 MOST_MODEL_BYTES = 8 << 30
 GIB, MIB = 1 << 30, 1 << 20
+MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]i?B?)", re.ASCII | re.IGNORECASE)
+MEMORY_UNITS = {
+    f"{letter}{end}": (1000 if end == "b" else 1024) ** power
+    for power, letter in enumerate("kmgt", start=1)
+    for end in ("", "b", "i", "ib")
+}
+LEAST_MEMORY_BYTES = 512 * MIB
 
 
 def given_text(text: str) -> str:
@@ -89,6 +97,24 @@ def finite_number(text: str) -> float:
     if not math.isfinite(value):
         raise BadInputError(f"“{shortened(text)}” is no number to compute with; give another.")
     return value
+
+
+def memory_size(text: str) -> int:
+    """An amount of memory, such as 4GiB or 6000MB, in bytes.
+
+    Raises:
+        BadInputError: it is none, or too little for a scan.
+    """
+    match = MEMORY.fullmatch(text.strip())
+    if match is None:
+        raise BadInputError(f"“{shortened(text)}” is no amount of memory; write it as 4GiB.")
+    size = int(float(match[1]) * MEMORY_UNITS[match[2].lower()])
+    if size < LEAST_MEMORY_BYTES:
+        raise BadInputError(
+            f"“{shortened(text)}” of memory is too little for a scan; give at least "
+            f"{LEAST_MEMORY_BYTES // MIB} MiB."
+        )
+    return size
 
 
 def _check_size(text: str, most_bytes: int) -> None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from CovidLungQuantLib.cli.arguments import given_path, given_text, name_or_path
+from CovidLungQuantLib.cli.arguments import finite_number, given_path, given_text, name_or_path
 from CovidLungQuantLib.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -121,6 +121,50 @@ def add_lobe_option(parser: argparse.ArgumentParser) -> None:
         metavar="{automatic,none,FILE}",
         help="lobes for the scores: found (automatic, the default), left out (none), or a label "
         "map or .seg.nrrd of the five lobes from this or another tool",
+    )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add what changes how a scan is segmented; `results.run_options` reads them."""
+    parser.add_argument(
+        "--kinds",
+        default="density",
+        metavar="{density,thresholds,artery,network}",
+        help="how GGO is told from high opacity inside lesions: density (high opacity above "
+        "−350 HU), thresholds (Pan et al. 2021: also normal lung below −750 HU), artery (relative "
+        "to the pulmonary artery, Bartoli et al. 2022), network (its own classes); default density",
+    )
+    parser.add_argument(
+        "--artery-hu",
+        type=finite_number,
+        metavar="HU",
+        help="density of the pulmonary artery for --kinds artery (default: measured)",
+    )
+    parser.add_argument(
+        "--airways-and-vessels",
+        "--vessels",
+        default="none",
+        metavar="{none,find,remove}",
+        help="find airways and vessels as segments of their own; remove also takes those in normal "
+        "lung out of GGO and high opacity, while a vessel inside a lesion belongs to it (default: "
+        "none)",
+    )
+    parser.add_argument(
+        "--enhance",
+        action="store_true",
+        help="enhance the lung, as the command enhance does, with sub-visual lesions apart; finds "
+        "airways and vessels, too",
+    )
+    parser.add_argument(
+        "--mirror",
+        action="store_true",
+        help="show the network the mirror image, too, and take the mean; takes twice its time",
+    )
+    parser.add_argument(
+        "--probability",
+        action="store_true",
+        help="also write the network's lesion probability as probability.nrrd, codes 0 to 255: "
+        "lesion against the likelier of background and normal lung, 0 outside the lungs",
     )
 
 

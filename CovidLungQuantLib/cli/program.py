@@ -24,6 +24,7 @@ from CovidLungQuantLib.printable import printable
 # Help names these first; the file of another command needs no entry.
 ORDER = (
     "segment",
+    "batch",
     "view",
     "measure",
     "evaluate",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,7 @@ from CovidLungQuantLib.progress import ProgressCallback
 # Part of the bar at which reading ends and writing begins.
 READ_UNTIL = 0.05
 WRITE_FROM = 0.9
+SECONDS_BETWEEN_LINES = 20.0
 
 
 @contextmanager
@@ -33,6 +35,56 @@ def shown_progress() -> Iterator[ProgressCallback]:
                 bar.set_description_str(printable(message))
 
         yield show
+
+
+class CountedScans:
+    """How many scans of a batch are done, with the time left; a context manager.
+
+    A bar where stderr is a terminal; elsewhere a line now and then, and at whatever is new.
+    """
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._begun: tuple[float, int] | None = None
+        self._said: tuple[int, str] = (-1, "")
+        self._said_at = -SECONDS_BETWEEN_LINES
+
+    def __enter__(self) -> CountedScans:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, done: int, total: int, notes: str) -> None:
+        """Show how many are done, and notes such as how many have failed."""
+        now = time.monotonic()
+        if self._begun is None:
+            # Those of an earlier run took no time of this one.
+            self._begun = now, done
+        rate = (done - self._begun[1]) / max(now - self._begun[0], 1e-9)
+        is_known = rate > 0 and done < total
+        left = f"left {tqdm.format_interval((total - done) / rate)}" if is_known else ""
+        text = ", ".join(part for part in (printable(notes), left) if part)
+        if sys.stderr.isatty():
+            self._show_bar(done, total, text)
+        else:
+            self._print_line(now, done, total, notes, text)
+
+    def _show_bar(self, done: int, total: int, text: str) -> None:
+        if self._bar is None:
+            self._bar = tqdm(
+                total=total, bar_format="{bar}| {n_fmt}/{total_fmt} scans{postfix} [{elapsed}]"
+            )
+        self._bar.n = done
+        self._bar.set_postfix_str(text)
+
+    def _print_line(self, now: float, done: int, total: int, notes: str, text: str) -> None:
+        before, notes_before = self._said
+        is_due = now - self._said_at >= SECONDS_BETWEEN_LINES or done in (total, 0)
+        if notes != notes_before or (done != before and is_due):
+            print(f"{done}/{total} scans{', ' if text else ''}{text}", file=sys.stderr, flush=True)
+            self._said, self._said_at = (done, notes), now
 
 
 class LineProgress:

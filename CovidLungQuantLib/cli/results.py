@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from CovidLungQuantLib.ct import CTVolume
     from CovidLungQuantLib.lesions.enhancement import Enhancement
     from CovidLungQuantLib.pipeline import Quantification
+    from CovidLungQuantLib.quantification import Options
 
 
 LOBE_OPTIONS = ("automatic", "none")
@@ -36,6 +37,23 @@ LOBE_OPTIONS = ("automatic", "none")
 def lobe_option(lobes: str) -> str:
     """What to do about lobes where no file of them is given."""
     return lobes if lobes in LOBE_OPTIONS else LOBE_OPTIONS[0]
+
+
+def run_options(chosen: argparse.Namespace) -> Options:
+    """What `options.add_run_options` and those for device, model and lobes were given."""
+    from CovidLungQuantLib.quantification import Options
+
+    return Options(
+        device=chosen.device,
+        model=chosen.model,
+        kinds=chosen.kinds,
+        artery_hu=chosen.artery_hu,
+        lobes=lobe_option(chosen.lobes),
+        airways_and_vessels=chosen.airways_and_vessels,
+        enhance=chosen.enhance,
+        mirror=chosen.mirror,
+        keep_probability=chosen.probability,
+    )
 
 
 def given_lobes(lobes: str, ct: CTVolume) -> np.ndarray | None:

@@ -21,6 +21,7 @@ _PICTURE_SMOOTHING_MM = 1.0
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY = 0
+_PNG_COLOR = 2
 _PNG_PALETTE = 3
 _PNG_FILTER_NONE = 0
 _PNG_FILTER_UP = 2
@@ -65,6 +66,11 @@ def encode_grey_png(grey: np.ndarray) -> bytes:
     # Each row as its difference from the row above, which compresses better.
     rows[1:] -= grey[:-1]
     return _png(rows, _PNG_GREY, _PNG_FILTER_UP, b"")
+
+
+def encode_color_png(picture: np.ndarray) -> bytes:
+    """Return a uint8 picture (row, column, red-green-blue) as a PNG file."""
+    return _png(picture, _PNG_COLOR, _PNG_FILTER_NONE, b"")
 
 
 def encode_labels_png(labels: np.ndarray) -> bytes:
@@ -140,9 +146,9 @@ def box_around_lungs(
 
 
 def _png(rows: np.ndarray, colour_type: int, row_filter: int, chunks: bytes) -> bytes:
-    height, width = rows.shape
+    height, width = rows.shape[:2]
     header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
-    filtered = np.insert(rows, 0, row_filter, axis=1)
+    filtered = np.insert(rows.reshape(height, -1), 0, row_filter, axis=1)
     return (
         _PNG_SIGNATURE
         + _png_chunk(b"IHDR", header)

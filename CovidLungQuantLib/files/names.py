@@ -17,6 +17,8 @@ PDF_FILE = "report.pdf"
 SCENE_FILE = "scene.mrb"
 DICOM_SEGMENTATION_FILE = "segmentation.dcm"
 DICOM_MEASUREMENTS_FILE = "measurements.dcm"
+# In the results of a batch.
+THUMBNAIL_FILE = "thumbnail.png"
 OUTPUT_FILES = (
     SEGMENTATION_FILE,
     LOBES_FILE,
@@ -32,6 +34,7 @@ OUTPUT_FILES = (
     SCENE_FILE,
     DICOM_SEGMENTATION_FILE,
     DICOM_MEASUREMENTS_FILE,
+    THUMBNAIL_FILE,
 )
 
 # An annotated case: one folder with the scan, the reader's labels and what is known about them.

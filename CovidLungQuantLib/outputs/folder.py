@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,11 +72,8 @@ def check_output_folder(
     Raises:
         BadInputError: with what is in the way, or if a scene is wanted and slicer-core is missing.
     """
-    if scene and find_spec("slicer") is None:
-        raise BadInputError(
-            "A scene file needs the package slicer-core; install it with "
-            "“pip install slicer-core” or leave --scene out."
-        )
+    if scene:
+        check_scene_possible()
     folder = Path(folder).absolute()
     _check_name(folder)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
@@ -105,6 +102,15 @@ def check_output_folder(
     if not existing_parent.is_dir() or not os.access(existing_parent, os.W_OK | os.X_OK):
         raise BadInputError(
             f"Nothing can be written in {existing_parent}; choose an output folder elsewhere."
+        )
+
+
+def check_scene_possible() -> None:
+    """Refuse a scene where slicer-core is missing; raises BadInputError."""
+    if find_spec("slicer") is None:
+        raise BadInputError(
+            "A scene file needs the package slicer-core; install it with "
+            "“pip install slicer-core” or leave --scene out."
         )
 
 
@@ -143,6 +149,7 @@ def write_results(
     progress: ProgressCallback = no_progress,
     dicom_source: Sequence[Path] = (),
     pdf: bool = False,
+    further: Callable[[Path], Sequence[str]] = lambda folder: (),
 ) -> list[Path]:
     """Write what a run found, its table, result and report (and the scene) into `folder`.
 
@@ -158,6 +165,8 @@ def write_results(
         dicom_source: DICOM files of the scan's slices in their order; where given, the result is
             written as DICOM SEG and SR too, which needs highdicom.
         pdf: write the report as PDF too; needs WeasyPrint.
+        further: writes further files of `files.names.OUTPUT_FILES` into the folder it is given and
+            returns their names.
 
     Returns:
         the paths of the files.
@@ -169,6 +178,7 @@ def write_results(
     check_output_folder(folder, overwrite, scene)
     with filled_folder(folder, overwrite) as unfinished:
         names = _write_files(unfinished, quantification, scene, progress, dicom_source, pdf)
+        names += further(unfinished)
     return [Path(folder).absolute() / name for name in names]
 
 

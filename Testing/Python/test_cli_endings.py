@@ -27,8 +27,10 @@ ROOT = Path(cli.__file__).parents[2]
 START = "covidlungquant: "
 COMMAND = [sys.executable, "-m", "CovidLungQuantLib.cli"]
 FULL_DEVICE = Path("/dev/full")
-COMMANDS = "segment view measure evaluate agreement follow-up lobes enhance phantom export train"
-COMMANDS += " training-set fine-tune info"
+COMMANDS = (
+    "segment batch view measure evaluate agreement follow-up lobes enhance phantom export train"
+)
+COMMANDS += " train training-set fine-tune info"
 
 
 @pytest.fixture(scope="module")

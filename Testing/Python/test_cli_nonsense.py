@@ -50,6 +50,9 @@ SLOTS = [
     *(Slot(("segment", NONSENSE, *OUT), "either", end) for end in (".nrrd", ".nii.gz", ".mha")),
     Slot(("segment", NONSENSE, *OUT), "either", ".dcm"),
     Slot(("segment", "ct.nrrd", "--model", NONSENSE, *OUT), suffix=".pt"),
+    Slot(("batch", NONSENSE, *OUT, "--workers", "0"), "cohort", ""),
+    Slot(("batch", NONSENSE, *OUT, "--workers", "0"), "cohort", ".csv"),
+    Slot(("batch", "cases", *OUT, "--workers", "0", "--model", NONSENSE), suffix=".pt"),
     *(Slot(("measure", "ct.nrrd", NONSENSE, *OUT), "file", end) for end in (".seg.nrrd", ".nii")),
     Slot(("measure", NONSENSE, "labels.nrrd", *OUT), "either"),
     Slot(("measure", "ct.nrrd", "labels.nrrd", "--lobes", NONSENSE, *OUT)),
@@ -89,6 +92,7 @@ SLOTS = [
 OUTPUT_SLOTS = [
     Slot(("segment", "ct.nrrd", "--model", "small.pt", "-o", NONSENSE), "out", ""),
     Slot(("measure", "ct.nrrd", "labels.nrrd", "-o", NONSENSE), "out", ""),
+    Slot(("batch", "cases", "--model", "small.pt", "--workers", "0", "-o", NONSENSE), "out", ""),
     Slot(("view", "ct.nrrd", "--no-browser", "-o", NONSENSE), "out", ""),
     Slot(("evaluate", "labels.nrrd", "labels.nrrd", "--no-figures", "-o", NONSENSE), "out", ""),
     Slot(("agreement", "table.csv", "--no-figures", "-o", NONSENSE), "out", ""),
@@ -167,13 +171,14 @@ def nonsense_for(slot: Slot) -> dict[str, Callable[[Path], Path | str]]:
         "folder": FILES | FOLDERS,
         "either": FILES | FOLDERS,
         "case": FILES | FOLDERS,
+        "cohort": FILES | FOLDERS,
         "out": {"text": FILES["text"], "folder of garbage": FOLDERS["folder of garbage"]},
         "set": {"text": FILES["text"]},
     }[slot.kind]
     if slot.kind not in ("out", "set"):
         kinds = kinds | MISSING
-    if slot.kind == "case":
-        # Where the sound labels.nrrd lies is the folder of a case.
+    if slot.kind in ("case", "cohort"):
+        # Where the sound files lie is the folder of a case, and of scans.
         del kinds["this folder"]
     return kinds | NEITHER
 

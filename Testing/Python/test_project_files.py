@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "research/README.md", "Docs/tutorial.md")
-PAGES += ("Docs/scripting.md", "Docs/architecture.md", "Docs/checks.md")
+PAGES += ("Docs/scripting.md", "Docs/architecture.md", "Docs/checks.md", "Docs/batch.md")
 
 
 def text_of(name: str) -> str:

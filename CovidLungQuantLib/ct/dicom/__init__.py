@@ -9,7 +9,14 @@ folder holds, `one_scan` asks whether the slices are those of one scan, `places`
 from __future__ import annotations
 
 from CovidLungQuantLib.ct.dicom.headers import is_dicom, is_named_dicom
-from CovidLungQuantLib.ct.dicom.reading import list_series, read_dicom
+from CovidLungQuantLib.ct.dicom.reading import list_series, read_dicom, read_dicom_files
 from CovidLungQuantLib.ct.dicom.stacks import SeriesInfo
 
-__all__ = ["SeriesInfo", "is_dicom", "is_named_dicom", "list_series", "read_dicom"]
+__all__ = [
+    "SeriesInfo",
+    "is_dicom",
+    "is_named_dicom",
+    "list_series",
+    "read_dicom",
+    "read_dicom_files",
+]

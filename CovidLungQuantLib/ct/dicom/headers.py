@@ -46,6 +46,7 @@ TAGS = {
     "image_type": (0x00080008, "CS"),
     "storage_class": (0x00080016, "UI"),
     "instance_uid": (0x00080018, "UI"),
+    "study_date": (0x00080020, "DA"),
     "modality": (0x00080060, "CS"),
     "series_description": (0x0008103E, "LO"),
     "patient_name": (0x00100010, "PN"),

@@ -29,6 +29,7 @@ from CovidLungQuantLib.ct.dicom.stacks import (
     SeriesInfo,
     Stack,
     is_directory_file,
+    read_files,
     read_folder,
     titles,
 )
@@ -78,6 +79,23 @@ def read_dicom(path: Path, series: str | int | None = None) -> CTAndFiles:
     if path.is_file() and not is_directory_file(path):
         return _read_stack(folder, _stack_of_file(folder, path))
     return _read_best(folder)
+
+
+def read_dicom_files(files: Sequence[Path], name: str) -> CTAndFiles:
+    """Read the best CT series among files that may lie in several folders, as of one study.
+
+    Args:
+        files: of the study.
+        name: what to call the scan, also in messages; names of folders are not told.
+
+    Returns:
+        as of `read_dicom`.
+
+    Raises:
+        BadInputError: as of `read_dicom`.
+        OSError: a file cannot be opened.
+    """
+    return _read_best(read_files(files, name))
 
 
 def _read_best(folder: Folder) -> CTAndFiles:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -168,24 +168,43 @@ def read_folder(path: Path) -> Folder:
         check_regular_file(path, "file or folder")
     root = path.parent if path.is_file() else path
     is_alone = path.is_file() and not is_directory_file(path)
-    slices: list[SliceHeader] = []
-    damaged: list[DamagedFile] = []
     try:
-        for file in sorted(root.iterdir() if is_alone else _files_under(root)):
-            if file.name.startswith(".") or is_directory_file(file) or not file.is_file():
-                continue
-            found = read_headers(file)
-            if isinstance(found, DamagedFile):
-                damaged.append(found)
-            else:
-                slices += found
+        return read_files(sorted(root.iterdir() if is_alone else files_under(root)), root.name)
     except OSError as error:
         raise BadInputError(
             f'"{root.name}" cannot be read ({error.strerror}); check that you may open it.'
         ) from error
+
+
+def read_files(files: Iterable[Path], name: str) -> Folder:
+    """Read the headers of all DICOM images among files.
+
+    Args:
+        files: in their order; hidden ones and DICOMDIR are passed over.
+        name: how messages call what they lie in.
+
+    Raises:
+        BadInputError: none is a DICOM image.
+        OSError: a file cannot be opened.
+    """
+    slices: list[SliceHeader] = []
+    damaged: list[DamagedFile] = []
+    for file in files:
+        if not may_be_image(file):
+            continue
+        found = read_headers(file)
+        if isinstance(found, DamagedFile):
+            damaged.append(found)
+        else:
+            slices += found
     if not slices:
-        raise BadInputError(_nothing_found_message(root.name, damaged))
-    return Folder(root.name, _stacks(slices), tuple(damaged))
+        raise BadInputError(_nothing_found_message(name, damaged))
+    return Folder(name, _stacks(slices), tuple(damaged))
+
+
+def may_be_image(file: Path) -> bool:
+    """Tell by its name and kind whether a file is looked into at all."""
+    return not file.name.startswith(".") and not is_directory_file(file) and file.is_file()
 
 
 def titles(stacks: Sequence[Stack]) -> str:
@@ -193,10 +212,14 @@ def titles(stacks: Sequence[Stack]) -> str:
     return ", ".join(stack.full_title for stack in stacks)
 
 
-def _files_under(root: Path) -> Iterator[Path]:
+def files_under(root: Path, most_files: int = MOST_FILES) -> Iterator[Path]:
     """All files below a folder; links to folders are followed, each folder once.
 
     A link to a folder around the given one leads out of the scan, and is not followed.
+
+    Raises:
+        BadInputError: there are more than `most_files`.
+        OSError: the folder itself cannot be read.
     """
 
     def complain(error: OSError) -> None:
@@ -216,9 +239,9 @@ def _files_under(root: Path) -> Iterator[Path]:
                 new.append(name)
         folders[:] = new
         count += len(files)
-        if count > MOST_FILES:
+        if count > most_files:
             raise BadInputError(
-                f'"{root.name}" holds more than {MOST_FILES} files; give the folder of one CT scan.'
+                f'"{root.name}" holds more than {most_files} files; give the folder of one CT scan.'
             )
         yield from (Path(folder, name) for name in files)
 
