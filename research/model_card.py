@@ -26,6 +26,7 @@ from research.card_sections import (
     other_models_section,
     pictures_section,
     read_table,
+    retrained_section,
     robustness_section,
     slices_section,
 )
@@ -76,6 +77,7 @@ def model_card(
     ablations: Path | None = None,
     false_positives: Sequence[Path] = (),
     slices_table: Path | None = None,
+    retrained: Path | None = None,
 ) -> str:
     """The card as Markdown.
 
@@ -91,12 +93,14 @@ def model_card(
         ablations: table from `research.ablation`.
         false_positives: tables from `research.false_positives`.
         slices_table: from `research.slice_figures`.
+        retrained: folder of the tables of `other_models.RETRAINED_MODELS`.
     """
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     others = other_models_section(other_tables, rows, FORMER_MODELS.get(model.name, ()))
     sections = (
         pictures_section(pictures),
         slices_section(slices_table),
+        retrained_section(retrained),
         false_positives_section(false_positives),
         ablation_section(ablations),
         robustness_section(robustness_table),
@@ -167,6 +171,9 @@ def _parser() -> argparse.ArgumentParser:
         "--main-branch-run", type=Path, help="run folder of the U-Net the training started from"
     )
     parser.add_argument("--slices", type=Path, help="from research.slice_figures")
+    parser.add_argument(
+        "--retrained", type=Path, help="folder of the tables of networks that were retrained"
+    )
     parser.add_argument("--robustness", type=Path, help="from research.robustness")
     parser.add_argument(
         "--pictures", default="", help="path of the worst slices' picture in the repository"
@@ -196,6 +203,7 @@ def main() -> None:
         arguments.ablations,
         arguments.false_positives,
         arguments.slices,
+        arguments.retrained,
     )
     arguments.model.with_suffix(".md").write_text(card, encoding="utf-8")
 

@@ -14,6 +14,14 @@ OTHER_MODELS = {
     "(recipe `unet`)",
 }
 
+# Networks that learned from the rebuilt scans and found no more; by the name of their tables.
+RETRAINED_MODELS = {
+    "unet-distilled": "the U-Net (recipe `unet-varied`, 90 epochs, 12 painted copies), distilled "
+    "from one of 48 channels (`unet-wide`, 100 epochs)",
+    "convlstm-attention-distilled": "that U-Net as the main branch (recipe `attention-varied`, "
+    "14 epochs), distilled from the same",
+}
+
 
 @dataclass(frozen=True)
 class FormerModel:

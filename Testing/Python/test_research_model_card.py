@@ -179,6 +179,7 @@ CARDS = {
             "convlstm-attention-4.with-covid03.comparison.json",
         ],
         "slices_table": "convlstm-attention-4.slices.csv",
+        "retrained": ".",
         "ablations": "unet-1.ablation.csv",
         "false_positives": [
             "convlstm-attention-4.false-positives.csv",
