@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from CovidLungQuantLib.progress import Poll, no_poll
+
 Shape = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 
@@ -56,11 +58,15 @@ class CoarseGrid:
         """Volume of one coarse voxel in millilitres."""
         return float(np.prod(self.spacing_mm)) / 1000.0
 
-    def reduce(self, fine: np.ndarray) -> np.ndarray:
-        """Mean of each block, float32; one slab at a time, so that memory stays small."""
+    def reduce(self, fine: np.ndarray, poll: Poll = no_poll) -> np.ndarray:
+        """Mean of each block, float32; one slab at a time, so that memory stays small.
+
+        `poll` is called between slabs; it may raise `Cancelled`.
+        """
         coarse = np.empty(self.shape, np.float32)
         _, step_y, step_x = self.factors
         for index, slab in enumerate(self._slabs(fine)):
+            poll()
             total = slab[0].astype(np.float32)
             for plane in slab[1:]:
                 total += plane

@@ -108,8 +108,7 @@ def find_body_and_air(
     """
     poll = polling(progress, 0.0, "Finding the body")
     grid = CoarseGrid.of(hu.shape, spacing_mm, COARSE_IN_PLANE_MM, COARSE_SLICE_MM)
-    coarse = grid.reduce(hu)
-    poll()
+    coarse = grid.reduce(hu, poll)
     coarse = _smooth(coarse, grid.spacing_mm)
     poll()
     body = _find_body(coarse, grid.spacing_mm, poll)
@@ -164,6 +163,7 @@ def _find_body(hu: np.ndarray, spacing_mm: Spacing, poll: Poll) -> np.ndarray:
     body = largest_component(dense & dilate_in_planes(core, TABLE_THICKNESS_MM / 2, spacing_mm))
     poll()
     for plane in body:
+        poll()
         _close_cut_sides(plane)
     return fill_holes_in_planes(body)
 

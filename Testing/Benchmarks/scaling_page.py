@@ -194,6 +194,11 @@ def _draw(path: Path, results: Results) -> None:
                 gib = [value / 1024 for value in mib]
                 by_memory.plot(counts, gib, marker="o", label=f"{name}, {DEVICE_NAMES[device]}")
     by_time.set(xscale="log", yscale="log", xlabel="slices", ylabel="seconds")
+    measured = sorted(
+        {count for device in results.devices for count in results.slices_of(device, WHOLE)}
+    )
+    by_time.set_xticks(measured, [str(count) for count in measured])
+    by_time.minorticks_off()
     by_memory.set(xlabel="slices", ylabel="GiB, whole run", ylim=(0, None))
     for axes in (by_time, by_memory):
         axes.grid(alpha=0.3)
