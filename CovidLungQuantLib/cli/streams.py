@@ -34,6 +34,7 @@ PLAIN_LETTERS = {
     "ρ": "rho",
     "α": "alpha",
     "ε": "epsilon",
+    "χ": "chi",
 }
 
 

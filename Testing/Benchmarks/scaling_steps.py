@@ -120,7 +120,9 @@ def steps(slice_count: int, device: str) -> dict[str, Figures]:
         lobes = segment_lobes(ct.hu, anatomy.lungs, spacing_mm).lobes
     with measured("lesions", device, figures):
         found = segment_lesions(ct.hu, spacing_mm, anatomy, model, device)
-        kinds = tell_kinds_apart(found.labels, ct.hu, spacing_mm, anatomy, DENSITY, None)
+        kinds = tell_kinds_apart(
+            found.labels, ct.hu, spacing_mm, anatomy, DENSITY, None, device=found.device
+        )
     with measured("measuring", device, figures):
         measure(ct, kinds.labels, lobes=lobes)
     return figures

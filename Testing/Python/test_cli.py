@@ -610,4 +610,4 @@ def test_a_new_command_is_one_file(
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     names = re.findall(r"^    ([a-z-]+)", capsys.readouterr().out, re.MULTILINE)
-    assert names[:2] == ["segment", "view"] and names[-1] == "greet"
+    assert names[:2] == ["segment", "batch"] and names[-1] == "greet"

@@ -191,7 +191,7 @@ def test_pipes_that_are_closed_and_disks_that_are_full_in_a_process_of_its_own(p
 
     full = run("CLQ agreement table.csv --no-figures -o full > /dev/full")
     assert full.returncode == 3 and len(full.stderr.splitlines()) == 1, full.stderr
-    assert full.stderr.startswith(START) and len(list(Path("full").iterdir())) == 3
+    assert full.stderr.startswith(START) and len(list(Path("full").iterdir())) == 5
     piped = run("CLQ agreement table.csv --no-figures -o piped | true; echo ${PIPESTATUS[0]}")
     assert (piped.stdout, piped.stderr) == ("0\n", "")
     closed = run("CLQ agreement table.csv --no-figures -o closed >&- 2>&- <&-")

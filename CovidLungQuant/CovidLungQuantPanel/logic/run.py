@@ -9,6 +9,7 @@ from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error
 from CovidLungQuantLib.mrml.scene_result import with_model_of, write_numbers, write_result
 from CovidLungQuantLib.mrml.segmentation import note_edits, segmentation_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node, geometry_of
+from CovidLungQuantLib.quantification import AUTOMATIC_LOBES
 from CovidLungQuantPanel.logic.library import loadPipeline
 from CovidLungQuantPanel.logic.options import optionsWith
 
@@ -63,7 +64,7 @@ class RunLogic:
                 result,
                 ct,
                 lambda report: pipeline.measure(
-                    ct, labels, report, lobes, pipeline.AUTOMATIC_LOBES, airwaysAndVessels
+                    ct, labels, report, lobes, AUTOMATIC_LOBES, airwaysAndVessels
                 ),
                 progress,
             )
