@@ -35,6 +35,7 @@ PLAIN_LETTERS = {
     "α": "alpha",
     "ε": "epsilon",
     "χ": "chi",
+    "⁻": "-",
 }
 
 
