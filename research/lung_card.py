@@ -15,7 +15,8 @@ from statistics import mean
 from CovidLungQuantLib.anatomy.lung_agreement import (
     SMALLEST_ADDED_ML,
     SMALLEST_REMOVED_ML,
-    SURE_OUT_SHARE,
+    SMALL_PART_ML,
+    SURE_OF_SMALL_SHARE,
     SURE_SHARE,
     THICKNESS_MM,
 )
@@ -62,8 +63,8 @@ A 3D U-Net ({channels} channels, {parameters:,} parameters) that sees the whole 
 grid of {GRID_MM:g} mm: left lung, right lung, large airways, pneumothorax, gas of stomach and bowel,
 and the rest. The lungs of a result are those found by their air, with borders on the scan's own
 grid; this network decides only where the two differ by a part thicker than {THICKNESS_MM:g} mm of which it
-is sure: at least {SMALLEST_ADDED_ML:g} mL with a mean share of {SURE_SHARE:g} are taken in, at least {SMALLEST_REMOVED_ML:g} mL with {SURE_OUT_SHARE:g} taken out
-(`anatomy/lung_agreement.py`). Every such decision is a warning with its millilitres, and is drawn in the
+is sure (mean share {SURE_SHARE:g}; {SURE_OF_SMALL_SHARE:g} where less than {SMALL_PART_ML:g} mL would be taken out): at least {SMALLEST_ADDED_ML:g} mL are
+taken in, at least {SMALLEST_REMOVED_ML:g} mL taken out (`anatomy/lung_agreement.py`). Every such decision is a warning with its millilitres, and is drawn in the
 report.
 
 SHA-256 of `{name}.pt`: `{sha256}`

@@ -42,9 +42,11 @@ THICKNESS_MM = 12.0
 SMALLEST_ADDED_ML = 30.0
 SMALLEST_REMOVED_ML = 5.0
 # The network must be this sure, on average, of a part it takes in or out; of what it would take in
-# with less it warns. Lungs with little tissue, cut by a coarse slice, pass for bare air at 0.8.
+# with less it warns. Of a small part that it takes out it must be surer: bits of lungs with little
+# tissue, cut by a coarse slice, pass for bare air.
 SURE_SHARE = 0.8
-SURE_OUT_SHARE = 0.9
+SMALL_PART_ML = 50.0
+SURE_OF_SMALL_SHARE = 0.9
 SUSPECTED_SHARE = 0.65
 # Thin parts are taken out where they are this far from what the network takes for lung, though it
 # is only half sure there (thin edges of the lungs fill their cells in part only).
@@ -54,7 +56,8 @@ FAR_SURE_SHARE = 0.95
 # No lung is as dense as fat, with air or without.
 FAT_HU = (-140.0, -50.0)
 # What is as dense as aerated lung is never taken out: only bare gas, up to so much denser than the
-# air of the trachea, and tissue.
+# air of the trachea, and tissue; unless the network is certain, as of a bowel with gas and stool.
+CERTAIN_SHARE = 0.98
 BARE_GAS_HU = 60.0
 TISSUE_HU = -500.0
 NOMINAL_AIR_HU = -1000.0
@@ -173,9 +176,11 @@ def _parts_to_take_out(coarse: _Coarse, air_hu: float) -> tuple[np.ndarray, np.n
     """Cells that are no lung, and the share of each cell that is none."""
     no_lung = 1 - coarse.seen
     only_filled = (no_lung > 0.5) & (coarse.filled > 0.5)
-    less = _large_parts(only_filled, no_lung, SMALLEST_REMOVED_ML, SURE_OUT_SHARE)
+    less = _large_parts(only_filled, no_lung, SMALLEST_REMOVED_ML, SURE_OF_SMALL_SHARE)
+    less |= _large_parts(only_filled, no_lung, SMALL_PART_ML, SURE_SHARE)
     less |= _far_parts(coarse.filled, coarse.seen)
-    less = _without(less, coarse.hu, (air_hu + BARE_GAS_HU, TISSUE_HU))
+    certain = _large_parts(less, no_lung, SMALLEST_REMOVED_ML, CERTAIN_SHARE)
+    less = certain | _without(less, coarse.hu, (air_hu + BARE_GAS_HU, TISSUE_HU))
     gas = _same_gas(less, coarse.filled, coarse.hu < air_hu + SAME_GAS_HU)
     return less | gas, np.where(gas, np.float32(1.0), no_lung)
 
