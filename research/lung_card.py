@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import mean
 
 from CovidLungQuantLib.anatomy.lung_agreement import (
+    SMALL_PART_ML,
     SMALLEST_ADDED_ML,
     SMALLEST_REMOVED_ML,
-    SMALL_PART_ML,
     SURE_OF_SMALL_SHARE,
     SURE_SHARE,
     THICKNESS_MM,
