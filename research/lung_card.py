@@ -64,8 +64,8 @@ grid of {GRID_MM:g} mm: left lung, right lung, large airways, pneumothorax, gas 
 and the rest. The lungs of a result are those found by their air, with borders on the scan's own
 grid; this network decides only where the two differ by a part thicker than {THICKNESS_MM:g} mm of which it
 is sure (mean share {SURE_SHARE:g}; {SURE_OF_SMALL_SHARE:g} where less than {SMALL_PART_ML:g} mL would be taken out): at least {SMALLEST_ADDED_ML:g} mL are
-taken in, at least {SMALLEST_REMOVED_ML:g} mL taken out (`anatomy/lung_agreement.py`). Every such decision is a warning with its millilitres, and is drawn in the
-report.
+taken in, at least {SMALLEST_REMOVED_ML:g} mL taken out (`anatomy/lung_agreement.py`). Every such decision is a
+warning with its millilitres, and is drawn in the report.
 
 SHA-256 of `{name}.pt`: `{sha256}`
 
