@@ -62,7 +62,7 @@ def test_the_card_has_means_and_worst_of_each_change(tmp_path: Path, monkeypatch
     assert "| one | 5000 | 0.900 | 0.980 | 0 | 300 | 0.0 |" in card
     assert "| 45 % from behind | 2 | 60 (50) | -39.0 (-40.0) | 98 (90) | -1.0 (-4.0) |" in card
     assert "| left pneumothorax | 1 | 400 | 400 (400) | 30 (30) |" in card
-    assert "2 scans; 7 steps of 2 samples" in card
+    assert "2 scans; 7 steps of 4 samples" in card
     sha256 = model.with_suffix(".pt.sha256").read_text(encoding="utf-8").split()[0]
     assert sha256 in card
 
