@@ -67,6 +67,10 @@ def write_cohort(folder: Path, count: int) -> Path:
     return folder
 
 
+def _heeding_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class BatchProcess:
     """`covidlungquant batch` in a process group of its own.
 
@@ -85,6 +89,8 @@ class BatchProcess:
                 [*COMMAND, str(source), "-o", str(out), *map(str, options)],
                 stdout=stream,
                 stderr=subprocess.STDOUT,
+                # Ctrl-C arrives also where the tests run in the background of a shell.
+                preexec_fn=_heeding_interrupts,
                 cwd=ROOT,
                 env=environment(),
                 start_new_session=True,

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from small_chest import a_quantification
 
-from CovidLungQuantLib.cohort.reader_tables import _read_rows
+from CovidLungQuantLib.files.cohort_tables import read_delimited
 from CovidLungQuantLib.files.tables import (
     cell_text,
     none_for_nan,
@@ -107,5 +107,5 @@ def test_a_table_of_this_software_is_read_with_its_own_texts(tmp_path):
     write_csv(
         tmp_path / "a.csv", [{"case": "=a", "software": -1.5}, {"case": "'=b", "software": 2}]
     )
-    _, rows = _read_rows(tmp_path / "a.csv")
+    _, rows = read_delimited(tmp_path / "a.csv")
     assert [row["case"] for _, row in rows] == ["=a", "'=b"]
