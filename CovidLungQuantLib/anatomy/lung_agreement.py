@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from CovidLungQuantLib.anatomy.lung_network import (
     CELL_ML,
-    GAS_CLASS,
     GRID_MM,
     LUNG_CLASSES,
     onto_grid,
@@ -57,8 +56,7 @@ FAR_SURE_SHARE = 0.95
 # No lung is as dense as fat, with air or without.
 FAT_HU = (-140.0, -50.0)
 # What is as dense as aerated lung is never taken out: only bare gas, up to so much denser than the
-# air of the trachea, and tissue; and a bowel with gas and stool, of which the network is certain.
-CERTAIN_SHARE = 0.98
+# air of the trachea, and tissue.
 BARE_GAS_HU = 60.0
 TISSUE_HU = -500.0
 NOMINAL_AIR_HU = -1000.0
@@ -129,7 +127,6 @@ def join_lungs(
         hu=coarse_hu,
         seen=shares[list(LUNG_CLASSES)].sum(axis=0),
         filled=onto_grid(lungs > 0, spacing_mm, poll).numpy(),
-        bowel=shares[GAS_CLASS],
     )
     joined = lungs.copy()
     added, suspected = np.zeros(lungs.shape, bool), np.zeros_like(lungs)
@@ -158,15 +155,11 @@ def join_lungs(
 
 @dataclass(frozen=True, eq=False)
 class _Coarse:
-    """On the grid of the network: HU, share of lung by the network, and by the threshold.
-
-    `bowel` is the share of gas in stomach and bowel, by the network.
-    """
+    """On the grid of the network: HU, share of lung by the network, and by the threshold."""
 
     hu: np.ndarray
     seen: np.ndarray
     filled: np.ndarray
-    bowel: np.ndarray
 
 
 def _parts_to_take_in(coarse: _Coarse, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -185,9 +178,7 @@ def _parts_to_take_out(coarse: _Coarse, air_hu: float) -> tuple[np.ndarray, np.n
     less = _large_parts(only_filled, no_lung, SMALLEST_REMOVED_ML, SURE_OF_SMALL_SHARE)
     less |= _large_parts(only_filled, no_lung, SMALL_PART_ML, SURE_SHARE)
     less |= _far_parts(coarse.filled, coarse.seen)
-    bowel = less & (coarse.bowel > 0.5)
-    certain = _large_parts(bowel, no_lung, SMALLEST_REMOVED_ML, CERTAIN_SHARE)
-    less = certain | _without(less, coarse.hu, (air_hu + BARE_GAS_HU, TISSUE_HU))
+    less = _without(less, coarse.hu, (air_hu + BARE_GAS_HU, TISSUE_HU))
     gas = _same_gas(less, coarse.filled, coarse.hu < air_hu + SAME_GAS_HU)
     return less | gas, np.where(gas, np.float32(1.0), no_lung)
 

@@ -116,15 +116,6 @@ def test_of_a_small_part_to_take_out_the_network_must_be_surer():
     assert taken_out == {"small": False, "large": True}
 
 
-@pytest.mark.parametrize(("share", "is_taken_out"), [(0.95, False), (1.0, True)])
-def test_a_bowel_as_dense_as_lung_is_taken_out_where_the_network_is_certain(share, is_taken_out):
-    shares, box = shares_of(classes()), np.s_[4:16, 6:24, 30:42]
-    shares[(LEFT_LUNG_VALUE, *box)], shares[(GAS_CLASS, *box)] = 1 - share, share
-    found = found_by_air(classes())
-    hu = np.where(found.lungs > 0, -850, 40).astype(np.int16)
-    assert join_lungs(hu, found, shares, SPACING_MM).removed.any() == is_taken_out
-
-
 @pytest.mark.parametrize("what", [GAS_CLASS, PNEUMOTHORAX_CLASS, ELSEWHERE_CLASS])
 def test_what_is_no_lung_is_taken_out_and_named(what):
     seen = classes()
