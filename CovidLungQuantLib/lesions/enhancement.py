@@ -52,8 +52,6 @@ SMALLEST_RING_WIDTH_MM = 1.5
 LESION_RIM_MM = 3.0
 LUNG_BORDER_MM = 2.0
 SMALLEST_PARENCHYMA_ML = 1.0
-# What is near is looked for in so many slices between two polls.
-SLICES_AT_ONCE = 16
 
 # Values farther from the median than this, in SD of the low side, are left out of it.
 TRIMMED_BEYOND_SD = 3.0
@@ -242,7 +240,8 @@ def assumed_parenchyma(
 
     All arrays bool (z, y, x). `poll` is called in between and may raise `Cancelled`.
     """
-    near_lesion = _dilated(lesion, LESION_RIM_MM, spacing_mm, poll)
+    near_lesion = dilate(lesion, LESION_RIM_MM, spacing_mm)
+    poll()
     parenchyma = lungs & ~airways_and_vessels & ~near_lesion
     sampling = spacing_mm[1::-1]
     for plane, lung in zip(parenchyma, lungs, strict=True):
@@ -250,18 +249,6 @@ def assumed_parenchyma(
         if plane.any():
             plane &= ndimage.distance_transform_edt(lung, sampling=sampling) > border_mm
     return parenchyma
-
-
-def _dilated(mask: np.ndarray, radius_mm: float, spacing_mm: Spacing, poll: Poll) -> np.ndarray:
-    """As `dilate`, a few slices after the other, with `poll` in between."""
-    dilated = np.zeros_like(mask)
-    reach = int(np.ceil(radius_mm / spacing_mm[2]))
-    for start in range(0, len(mask), SLICES_AT_ONCE):
-        poll()
-        stop, first = start + SLICES_AT_ONCE, max(start - reach, 0)
-        near = dilate(mask[first : stop + reach], radius_mm, spacing_mm)
-        dilated[start:stop] = near[start - first :][:SLICES_AT_ONCE]
-    return dilated
 
 
 def rings_around(
@@ -409,7 +396,8 @@ def _find_sub_visual(
 ) -> np.ndarray:
     """See `SUB_VISUAL_RULE`; bool (z, y, x)."""
     # Around them and at the border voxels are shared, and smoothing would spread that.
-    rims = _dilated(airways_and_vessels, AIRWAY_AND_VESSEL_RIM_MM, spacing_mm, poll)
+    rims = dilate(airways_and_vessels, AIRWAY_AND_VESSEL_RIM_MM, spacing_mm)
+    poll()
     counted = assumed_parenchyma(lungs, lesion, rims, spacing_mm, SUB_VISUAL_BORDER_MM, poll)
     if not counted.any():
         return counted

@@ -115,8 +115,7 @@ def train_on_dataset(
         device,
         [read_healthy_scan(path) for path in healthy],
         [read_taught_scan(path, teaching, device) for path in unlabelled],
-        [model.network for model in distilled],
-        [f"{model.name} {model.sha256}" for model in distilled],
+        {f"{model.name} {model.sha256}": model.network for model in distilled},
     )
     if not is_first_process():
         return None

@@ -6,8 +6,9 @@ run go on where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -90,8 +91,7 @@ def train(
     device: str = "cpu",
     healthy_scans: Sequence[HealthyScan] = (),
     taught_scans: Sequence[TaughtScan] = (),
-    distil_from: Sequence[LesionNetwork] = (),
-    distil_names: Sequence[str] = (),
+    distil_from: Mapping[str, LesionNetwork] = MappingProxyType({}),
 ) -> LesionNetwork:
     """Train a network; resumes where `run_folder` has a checkpoint of the same training.
 
@@ -110,9 +110,8 @@ def train(
         device: "cpu", "cuda", "cuda:1" …
         healthy_scans: scans without lesions, to learn from as they are and with painted lesions.
         taught_scans: scans without labels, to learn from as other networks see them.
-        distil_from: networks on the same grid whose answers are learned beside the labels; they are
-            moved to the device.
-        distil_names: what the configuration calls them.
+        distil_from: networks on the same grid, by the name the configuration calls them, whose
+            answers are learned beside the labels; they are moved to the device.
 
     Raises:
         BadInputError: `config` has a value that nobody can train with, `run_folder` holds a run of
@@ -120,7 +119,8 @@ def train(
             `distil_from` another grid.
     """
     check_training(config)
-    check_grid(config.network, distil_from)
+    teachers = list(distil_from.values())
+    check_grid(config.network, teachers)
     run_folder = Path(run_folder)
     workers = Workers(device)
     network = _new_network(config, start_from, imagenet_weights)
@@ -131,15 +131,15 @@ def train(
             "healthy": [scan.name for scan in healthy_scans],
             "unlabelled": [scan.name for scan in taught_scans],
         }
-        if distil_names:
-            names["distilled from"] = list(distil_names)
+        if distil_from:
+            names["distilled from"] = list(distil_from)
         claim_run_folder(run_folder, training_values(config), names)
     network.to(workers.device)
     optimizer = make_optimizer(network, config)
     scheduler: Any = make_scheduler(optimizer, config)
     first_epoch = resume(run_folder, network, optimizer, scheduler)
-    distil_from = [teacher.to(workers.device).eval() for teacher in distil_from]
-    loss_of = workers.wrap(_LossOf(network, config, distil_from), config.main_branch_epochs > 0)
+    teachers = [teacher.to(workers.device).eval() for teacher in teachers]
+    loss_of = workers.wrap(_LossOf(network, config, teachers), config.main_branch_epochs > 0)
     validation = [training_case(scan, config.network) for scan in validation_scans]
     cases = CaseVariants(
         [*scans, *taught_scans],

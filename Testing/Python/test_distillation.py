@@ -84,7 +84,9 @@ def test_a_network_comes_closer_to_its_teacher_and_leaves_it_as_it_was(tmp_path)
         return float((taught_probabilities([network.eval()], slices, None) - expected).abs().mean())
 
     alone = train([scan_with_lesion()], config, tmp_path / "alone")
-    taught = train([scan_with_lesion()], config, tmp_path / "taught", distil_from=[teacher])
+    taught = train(
+        [scan_with_lesion()], config, tmp_path / "taught", distil_from={"teacher": teacher}
+    )
     assert distance(taught) < 0.5 * distance(alone)
     for name, value in teacher.state_dict().items():
         assert torch.equal(value, before[name]), name
