@@ -42,6 +42,7 @@ from CovidLungQuantLib.progress import (
     polling,
     subrange,
 )
+from CovidLungQuantLib.threads import computing_threads
 
 Spacing = tuple[float, float, float]
 
@@ -141,7 +142,8 @@ class _ShapePrior:
             (part.stop - part.start) * step_mm
             for part, step_mm in zip(box, reversed(spacing_mm), strict=True)
         ]
-        with torch.inference_mode():
+        # A small network: more threads would save little, and split sums in other ways.
+        with torch.inference_mode(), computing_threads(1):
             maps = network.of_lung(lung_value)(occupancy[None], torch.tensor([size_mm]))
         if not bool(torch.isfinite(maps.sum())):
             raise BadInputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -11,14 +12,30 @@ NORM_GROUPS = 4
 LARGEST_CHANNELS = 1024
 
 
+class SteadyGroupNorm(nn.GroupNorm):
+    """Group norm whose result does not depend on how many threads compute it.
+
+    With the channels last, PyTorch adds up each thread's part: a border that lies on the edge moves
+    by a voxel on a computer with more cores. With the channels first one thread adds up a group.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalised maps (batch, channels, z, y, x), in the memory format they came in."""
+        has_channels_last = maps.is_contiguous(memory_format=torch.channels_last_3d)
+        normalised = super().forward(maps.contiguous())
+        if has_channels_last:
+            return normalised.contiguous(memory_format=torch.channels_last_3d)
+        return normalised
+
+
 def convolution_block(channels_in: int, channels_out: int) -> nn.Sequential:
     """Two convolutions of 3×3×3, each normalised and rectified."""
     return nn.Sequential(
         nn.Conv3d(channels_in, channels_out, 3, padding=1, bias=False),
-        nn.GroupNorm(NORM_GROUPS, channels_out),
+        SteadyGroupNorm(NORM_GROUPS, channels_out),
         nn.LeakyReLU(0.1),
         nn.Conv3d(channels_out, channels_out, 3, padding=1, bias=False),
-        nn.GroupNorm(NORM_GROUPS, channels_out),
+        SteadyGroupNorm(NORM_GROUPS, channels_out),
         nn.LeakyReLU(0.1),
     )
 

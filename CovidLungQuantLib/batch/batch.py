@@ -21,6 +21,8 @@ class Batch:
         options: of every run.
         workers: processes; 0 measures in this one, without Dask; None decides by the computer.
         memory_bytes: limit of a worker; None shares what there is.
+        threads: that each worker computes with; None goes on as the batch was begun, or shares the
+            cores (one with a scheduler).
         scheduler: address of a Dask scheduler that runs already; None starts workers here.
         key: file of the key of the identifiers; None is beside the output folder.
         id_column: column of the list whose text identifies patients in all output.
@@ -35,6 +37,7 @@ class Batch:
     options: Options = field(default_factory=Options)
     workers: int | None = None
     memory_bytes: int | None = None
+    threads: int | None = None
     scheduler: str | None = None
     key: Path | None = None
     id_column: str | None = None

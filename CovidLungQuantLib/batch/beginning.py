@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from CovidLungQuantLib.batch.batch import Batch
+from CovidLungQuantLib.batch.cluster import available_cores, gpu_count, plan_workers
 from CovidLungQuantLib.batch.found_scan import FoundScans
 from CovidLungQuantLib.batch.identifiers import Identifiers, read_or_make_key
 from CovidLungQuantLib.batch.places import WHO_IS_WHO_SUFFIX, Places
 from CovidLungQuantLib.batch.plan import (
     Identified,
+    Plan,
     check_plan,
     make_plan,
     read_plan,
@@ -43,10 +45,11 @@ def begin(
         scene=batch.scene,
         pdf=batch.pdf,
     )
+    threads = _threads(batch, earlier, len(found.scans))
     identified = make_plan(
         found.scans,
         identifiers,
-        {**settings, "id_column": batch.id_column},
+        {**settings, "id_column": batch.id_column, "threads": threads},
         keep_identifiers=batch.keep_identifiers,
         chosen_patients=batch.id_column is not None,
     )
@@ -82,6 +85,24 @@ def _identifiers(
     if is_new:
         say(f"The key of the identifiers is {key}; keep it, and keep it to yourself.")
     return identifiers, key
+
+
+def _threads(batch: Batch, earlier: Plan | None, scan_count: int) -> int:
+    """Threads of a worker: as asked for, as when the batch was begun, or a share of the cores.
+
+    On another number a border that lies on the edge could move by a voxel, so it stays the same
+    however many workers there are when a batch goes on.
+    """
+    if batch.threads is not None:
+        return batch.threads
+    if earlier is not None:
+        return earlier.settings["threads"]
+    if batch.scheduler is not None:
+        return 1
+    if batch.workers == 0:
+        return available_cores()
+    gpus = gpu_count(batch.options.device)
+    return plan_workers(batch.workers, batch.memory_bytes, scan_count, gpus).threads
 
 
 def _write_who_is_who(file: Path, identified: Identified) -> None:

@@ -73,6 +73,7 @@ def plan_workers(
     memory_bytes: int | None,
     scan_count: int,
     gpu_count: int = 0,
+    threads: int | None = None,
     cores: int | None = None,
     total_bytes: int | None = None,
 ) -> Workers:
@@ -83,6 +84,7 @@ def plan_workers(
         memory_bytes: limit of a worker; None shares what there is.
         scan_count: more workers than scans are of no use.
         gpu_count: 0 where the CPU computes.
+        threads: of a worker; None shares the cores.
         cores: of the processor; None looks.
         total_bytes: of memory; None looks.
 
@@ -93,7 +95,8 @@ def plan_workers(
     total_bytes = total_bytes or _total_memory()
     if count is None:
         by_memory = total_bytes // (memory_bytes or USUAL_MEMORY_BYTES)
-        count = gpu_count or min(cores, max(1, by_memory))
+        by_cores = cores // (threads or 1)
+        count = gpu_count or max(1, min(by_cores, by_memory))
         count = max(1, min(count, scan_count))
     if gpu_count and count > gpu_count:
         raise BadInputError(
@@ -102,7 +105,7 @@ def plan_workers(
         )
     return Workers(
         count=count,
-        threads=max(1, cores // count),
+        threads=threads or max(1, cores // count),
         memory_bytes=memory_bytes or total_bytes // count,
         gpus=_visible_gpus()[:count] if gpu_count else (),
     )

@@ -80,6 +80,7 @@ class Measuring:
                 scan=identified.found[scan.scan_id],
                 options=batch.options,
                 model_sha256=model.sha256,
+                threads=self.plan.settings["threads"],
                 out=places.out,
                 token=lock.token,
                 root=root,
@@ -154,13 +155,15 @@ class Measuring:
             self.batch.memory_bytes,
             len(self.tasks),
             gpu_count(self.batch.options.device),
+            self.plan.settings["threads"],
         )
         self.memory_bytes = workers.memory_bytes
         threads = f"{workers.threads} thread{'s' if workers.threads > 1 else ''}"
+        place = "a GPU of its own and " if workers.gpus else ""
         memory_gib = workers.memory_bytes / 2**30
         self.say(
-            f"Workers: {workers.count}, each with at most {memory_gib:.1f} GiB of memory and "
-            f"{'a GPU of its own' if workers.gpus else threads}."
+            f"Workers: {workers.count}, each with at most {memory_gib:.1f} GiB of memory, "
+            f"{place}{threads}."
         )
         return stack.enter_context(local_cluster(workers))
 

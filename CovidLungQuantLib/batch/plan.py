@@ -173,6 +173,8 @@ def read_plan(places: Places) -> Plan | None:
         if content["format"] != FORMAT:
             raise KeyError
         scans = tuple(PlannedScan(**scan) for scan in content["scans"])
+        if type(content["settings"]["threads"]) is not int:
+            raise TypeError
         return Plan(content["settings"], content["key_check"], scans)
     except (BadInputError, KeyError, TypeError) as error:
         raise BadInputError(

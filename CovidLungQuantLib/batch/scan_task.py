@@ -6,7 +6,6 @@ sets it aside, what would befall every scan stops the batch.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import platform
 import sys
@@ -28,10 +27,12 @@ from CovidLungQuantLib.errors import BadInputError, Cancelled, OutOfResourcesErr
 from CovidLungQuantLib.files.disk import DISK_FULL_ERRORS
 from CovidLungQuantLib.files.names import THUMBNAIL_FILE
 from CovidLungQuantLib.lesions.lesion_model import load_model
+from CovidLungQuantLib.memory import give_back_memory
 from CovidLungQuantLib.outputs.folder import write_results
 from CovidLungQuantLib.pipeline import quantify
 from CovidLungQuantLib.progress import ProgressCallback, no_progress
 from CovidLungQuantLib.quantification import Options, Quantification
+from CovidLungQuantLib.threads import computing_threads
 
 # Kinds of outcomes beside those of failures.
 FINISHED, WORKER_LOST, STOP = "finished", "worker lost", "stop"
@@ -52,6 +53,7 @@ class ScanTask:
         token: of its lock, while it runs.
         root: folder without which no scan can be read.
         attempt: from 1.
+        threads: to compute with; results may depend on it in the last digit.
         keep_identifiers: leave names in results and sentences.
         scene: write scene.mrb, too.
         pdf: write the report as PDF, too.
@@ -66,6 +68,7 @@ class ScanTask:
     token: str
     root: Path
     attempt: int = 1
+    threads: int = 1
     keep_identifiers: bool = False
     scene: bool = False
     pdf: bool = False
@@ -113,11 +116,14 @@ def measure_scan(task: ScanTask, progress: ProgressCallback = no_progress) -> Ou
     except OSError as error:
         return Outcome(STOP, _not_written(task, error))
     try:
-        return _measured(task, _while_wanted(task, places, progress))
+        with computing_threads(task.threads):
+            return _measured(task, _while_wanted(task, places, progress))
     finally:
         with suppress(OSError):
             marker.unlink()
-        _release_memory()
+        # A worker stays as small as its largest scan.
+        gc.collect()
+        give_back_memory()
 
 
 def running_marker(places: Places, scan_id: str, attempt: int) -> Path:
@@ -285,11 +291,3 @@ def peak_mib() -> float:
 
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used / (1024.0**2 if sys.platform == "darwin" else 1024.0)
-
-
-def _release_memory() -> None:
-    """Give memory back to the system, so that a worker stays as small as its largest scan."""
-    gc.collect()
-    if sys.platform.startswith("linux"):
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)

@@ -83,6 +83,13 @@ def _add_cluster_options(parser: argparse.ArgumentParser) -> None:
         "(default: one a GPU, or as many as cores and memory allow)",
     )
     parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="that each worker computes with (default: the cores shared by the workers, one with "
+        "--scheduler; kept when the batch goes on, as figures may depend on it in the last digit)",
+    )
+    parser.add_argument(
         "--memory-limit",
         type=memory_size,
         metavar="SIZE",
@@ -126,6 +133,7 @@ def run(chosen: argparse.Namespace) -> None:
         out=chosen.output,
         options=run_options(_checked(chosen)),
         workers=chosen.workers,
+        threads=chosen.threads,
         memory_bytes=chosen.memory_limit,
         scheduler=chosen.scheduler,
         key=chosen.key,
@@ -145,6 +153,8 @@ def _checked(chosen: argparse.Namespace) -> argparse.Namespace:
         )
     if chosen.workers is not None and chosen.workers < 0:
         raise BadInputError("The number of --workers is below 0; give 0 or more.")
+    if chosen.threads is not None and chosen.threads < 1:
+        raise BadInputError("The number of --threads is below 1; give 1 or more.")
     return chosen
 
 

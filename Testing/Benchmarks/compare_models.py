@@ -70,7 +70,7 @@ def measure_in_turns(prepared: Path, models: list[Path]) -> list[dict[str, objec
     for _ in range(ROUNDS):
         for model in models:
             command = [sys.executable, __file__, str(prepared), str(model), "--one"]
-            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            said = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
             figures = said.split()
             if model not in best or float(figures[2]) < float(best[model][2]):
                 best[model] = figures

@@ -119,6 +119,7 @@ def main() -> None:
         source = write_cohort(folder / "in", chosen.data, chosen.count)
         shared = ["--model", str(write_small_model(folder)), "--device", "cpu", "--lobes", "none"]
         shared += ["--key", str(folder / "cohort.key"), "--memory-limit", "2GiB"]
+        shared += ["--threads", "1"]
         two = [*shared, "--workers", "2"]
         found: dict[str, object] = {"scans": chosen.count, "load before": os.getloadavg()[0]}
         seconds = timed_run(source, folder / "two", two)

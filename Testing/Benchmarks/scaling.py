@@ -106,7 +106,7 @@ def measured_apart(what: str, count: int, device: str, seconds_each: int) -> dic
         [sys.executable, str(STEPS_FILE), what, str(count), device],
         check=True,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         timeout=seconds_each,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from batch_runs import COARSE, ROOT, environment, small_chest, write_small_model
 from dicom_series import write_series
 from sentences import is_one_sentence
@@ -227,6 +229,7 @@ def test_another_batch_in_the_same_folder_is_refused(
         (replace(batch, options=replace(options, kinds="thresholds")), "kinds “density”"),
         (replace(batch, options=replace(options, model=None)), "begun with model"),
         (replace(batch, keep_identifiers=True), "keep identifiers"),
+        (replace(batch, threads=77), "not “77”"),
         (replace(batch, key=other_key), "The key is not the one"),
         (replace(batch, key=tmp_path / "missing.key"), "is not there"),
         (replace(batch, source=one_scan(tmp_path / "in")), "4 are not in the input"),
@@ -237,6 +240,25 @@ def test_another_batch_in_the_same_folder_is_refused(
         assert is_one_sentence(str(refusal.value)), str(refusal.value)
     assert {f: f.read_bytes() for f in out.rglob("*") if f.is_file()} == before
     assert not (tmp_path / "missing.key").exists()
+
+
+def test_the_number_of_threads_stays_whatever_the_number_of_workers(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source = one_scan(tmp_path / "in")
+    batch = Batch(source, tmp_path / "out", options, workers=0, threads=3)
+    seen = []
+
+    def measured(*_arguments: object) -> None:
+        seen.append(torch.get_num_threads())
+        raise BadInputError("This scan is not measured here; take another.")
+
+    monkeypatch.setattr(scan_task, "quantify", measured)
+    run_batch(batch)
+    run_batch(replace(batch, threads=None, retry_failed=True))
+    assert seen == [3, 3] and torch.get_num_threads() != 3
+    settings = json.loads((tmp_path / "out" / "batch.json").read_text(encoding="utf-8"))["settings"]
+    assert settings["threads"] == 3
 
 
 def test_a_folder_with_other_files_is_left_alone(source: Path, options: Options, tmp_path: Path):
@@ -445,6 +467,8 @@ def test_workers_share_cores_memory_and_gpus(monkeypatch: pytest.MonkeyPatch):
     assert planned(4, **machine) == (4, 4, 16)
     assert planned(None, memory=8 * GIB, **machine) == (8, 2, 8)
     assert planned(None, cores=16, total_bytes=2 * GIB) == (1, 16, 2)
+    assert planned(None, threads=5, **machine) == (3, 5, 21)
+    assert planned(None, threads=32, **machine) == (1, 32, 64)
     assert plan_workers(None, None, 3, **machine).count == 3
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     two_gpus = plan_workers(None, None, 100, gpu_count=2, **machine)
@@ -457,6 +481,7 @@ def test_workers_share_cores_memory_and_gpus(monkeypatch: pytest.MonkeyPatch):
     ("line", "part"),
     [
         ("--workers -1", "below 0"),
+        ("--threads 0", "below 1"),
         ("--memory-limit lots", "no amount of memory"),
         ("--memory-limit 100MiB", "too little"),
         ("--lobes lobes.nrrd", "many scans"),
@@ -488,7 +513,11 @@ def test_help_and_other_commands_do_not_load_dask_or_torch():
         "print(sorted({'torch', 'dask', 'distributed', 'pyarrow', 'pandas'} & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment(), cwd=ROOT
+        [sys.executable, "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        env=environment(),
+        cwd=ROOT,
     )
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 

@@ -55,7 +55,9 @@ def test_a_living_process_is_respected_and_a_killed_one_is_not(file: Path):
 
 
 def test_another_computer_is_alive_while_it_touches_its_lock(file: Path):
-    file.write_text(json.dumps({"token": "x", "host": "elsewhere", "pid": 1, "began": "1"}))
+    file.write_text(
+        json.dumps({"token": "x", "host": "elsewhere", "pid": 1, "began": "1"}), encoding="utf-8"
+    )
     with pytest.raises(BadInputError, match="on elsewhere, which gave a sign of life 0 s ago"):
         BatchLock(file).__enter__()
     long_ago = time.time() - 2 * DEAD_AFTER_S
@@ -66,13 +68,13 @@ def test_another_computer_is_alive_while_it_touches_its_lock(file: Path):
 
 def test_a_number_that_another_process_has_by_now_is_not_taken_for_the_batch(file: Path):
     held = {"token": "x", "host": lock_module.socket.gethostname(), "pid": os.getpid()}
-    file.write_text(json.dumps({**held, "began": "another time"}))
+    file.write_text(json.dumps({**held, "began": "another time"}), encoding="utf-8")
     with BatchLock(file) as lock:
         assert holds(file, lock.token)
 
 
 def test_a_lock_cut_off_within_is_no_hindrance_once_it_is_old(file: Path):
-    file.write_text('{"tok')
+    file.write_text('{"tok', encoding="utf-8")
     with pytest.raises(BadInputError):
         BatchLock(file).__enter__()
     os.utime(file, (1, 1))
@@ -89,7 +91,7 @@ def test_the_lock_is_touched_and_its_loss_is_told(file: Path, monkeypatch: pytes
         while file.stat().st_mtime < 2:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        file.write_text(json.dumps({"token": "another"}))
+        file.write_text(json.dumps({"token": "another"}), encoding="utf-8")
         while not lost:
             assert time.monotonic() < deadline
             time.sleep(0.01)

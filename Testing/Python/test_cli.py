@@ -470,7 +470,11 @@ def test_version_and_info_in_a_process_of_their_own():
 
     def shown_by(*arguments: str) -> str:
         return subprocess.run(
-            [*command, *arguments], capture_output=True, text=True, check=True, cwd=PROJECT_ROOT
+            [*command, *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+            cwd=PROJECT_ROOT,
         ).stdout
 
     assert shown_by("--version") == f"covidlungquant {__version__}\n"
@@ -530,7 +534,7 @@ def test_ctrl_c_cancels_and_leaves_no_trace(
         env={**os.environ, "PYTHONPATH": PYTHONPATH},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert process.stdout.readline() == "writing\n"
     time.sleep(0.2)

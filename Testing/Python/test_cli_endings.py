@@ -185,7 +185,7 @@ def test_pipes_that_are_closed_and_disks_that_are_full_in_a_process_of_its_own(p
             ["bash", "-c", shell.replace("CLQ", " ".join(COMMAND))],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=120,
         )
 
@@ -379,7 +379,7 @@ def test_a_package_that_is_missing_is_named(package: str, place: Path):
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=120,
     )
     sentence = done.stderr.splitlines()[-1]
@@ -398,7 +398,7 @@ def test_ctrl_c_while_libraries_are_loaded_is_one_sentence(number: int, loaded: 
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert process.stdout.readline() == "loading\n"
     time.sleep(0.05)

@@ -265,7 +265,7 @@ def test_a_scan_that_is_not_there_is_told_before_any_library_is_loaded(command: 
         "print(code, [name for name in ('SimpleITK', 'torch') if name in sys.modules])\n"
     )
     process = subprocess.run(
-        [sys.executable, "-c", statements], capture_output=True, text=True, check=True
+        [sys.executable, "-c", statements], capture_output=True, encoding="utf-8", check=True
     )
     assert process.stdout == "2 []\n"
     assert process.stderr.endswith('There is no file or folder "no-such-scan"; check the path.\n')

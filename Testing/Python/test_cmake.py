@@ -122,7 +122,9 @@ def built(tmp_path_factory):
         (slicer / name).write_text(text, encoding="utf-8")
     configure = [cmake, "-S", ROOT, "-B", folder / "build", f"-DSlicer_DIR={slicer}"]
     options = ["-DBUILD_TESTING=ON", f"-DCMAKE_INSTALL_PREFIX={folder / 'install'}"]
-    done = subprocess.run([*configure, *options], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*configure, *options], capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
     subprocess.run([cmake, "--install", folder / "build"], capture_output=True, check=True)
     return folder / "install", done.stdout
@@ -172,7 +174,7 @@ def test_the_installed_library_passes_its_own_test(built):
             ROOT / "Testing",
         ],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -72,13 +72,15 @@ def test_semicolons_and_decimal_commas(tmp_path: Path):
 
 
 def test_a_word_among_numbers_is_named_with_its_line(csv_path: Path):
-    csv_path.write_text(TEXT.replace("s4,3,0,severe,12", "s4,3,0,severe,about 12"))
+    csv_path.write_text(
+        TEXT.replace("s4,3,0,severe,12", "s4,3,0,severe,about 12"), encoding="utf-8"
+    )
     with pytest.raises(BadInputError, match=r"“about 12” in line 6, column lesion_percent"):
         read_cohort_table(csv_path).numbers("lesion_percent")
 
 
 def test_infinity_is_no_number(csv_path: Path):
-    csv_path.write_text(TEXT.replace("s4,3,0,severe,12", "s4,3,0,severe,inf"))
+    csv_path.write_text(TEXT.replace("s4,3,0,severe,12", "s4,3,0,severe,inf"), encoding="utf-8")
     with pytest.raises(BadInputError, match="no number"):
         read_cohort_table(csv_path).numbers("lesion_percent")
 

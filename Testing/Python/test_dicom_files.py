@@ -254,7 +254,7 @@ def test_an_outside_validator_finds_nothing_wrong(
     result_of(tmp_path / "out", quantification, files)
     for name in (DICOM_SEGMENTATION_FILE, DICOM_MEASUREMENTS_FILE):
         done = subprocess.run(
-            [VALIDATOR, "-new", str(tmp_path / "out" / name)], capture_output=True, text=True
+            [VALIDATOR, "-new", str(tmp_path / "out" / name)], capture_output=True, encoding="utf-8"
         )
         said = [line for line in done.stderr.splitlines() if line]
         assert done.returncode == 0 and said
@@ -268,7 +268,7 @@ def what_the_validator_says(folder: Path) -> list[str]:
     wrong = []
     for name in (DICOM_SEGMENTATION_FILE, DICOM_MEASUREMENTS_FILE):
         done = subprocess.run(
-            [VALIDATOR, "-new", str(folder / name)], capture_output=True, text=True
+            [VALIDATOR, "-new", str(folder / name)], capture_output=True, encoding="utf-8"
         )
         said = [line for line in done.stderr.splitlines() if line]
         wrong += [line for line in said if not any(part in line for part in SOUND)]

@@ -292,7 +292,7 @@ def test_a_command_that_cannot_be_followed_is_explained(
     tmp_path: Path, arguments: list[str], says: str, capsys, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    Path("cases.csv").write_text("scan,segmentation\na,b\n")
+    Path("cases.csv").write_text("scan,segmentation\na,b\n", encoding="utf-8")
     assert main(["export", *arguments, "-o", "set"]) == 2
     assert says in capsys.readouterr().err
 

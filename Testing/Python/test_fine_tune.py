@@ -321,7 +321,7 @@ def test_an_interrupted_command_leaves_nothing(dataset: Path, models: Path):
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     while "Training" not in (line := process.stderr.readline()):
         assert line, process.communicate()

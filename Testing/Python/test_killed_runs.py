@@ -35,7 +35,7 @@ def test_a_whole_run_may_die_at_any_moment(tmp_path: Path):
         cwd=Path(__file__).parent,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=500,
     )
     assert done.stdout == "8\n", done.stderr

@@ -220,7 +220,7 @@ def test_a_scene_of_any_name_is_read_by_a_fresh_process(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", READ_IN_A_FRESH_PROCESS, tmp_path / "expected.npz", *paths],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     counts = done.stdout.split()

@@ -101,8 +101,10 @@ def test_volumes_become_tables_of_readers(list_path: Path):
 
 
 def test_a_reading_that_is_missing_leaves_its_pairs_out(list_path: Path):
-    lines = list_path.read_text().splitlines()
-    list_path.write_text("\n".join(line for line in lines if "bert-1/p2" not in line))
+    lines = list_path.read_text(encoding="utf-8").splitlines()
+    list_path.write_text(
+        "\n".join(line for line in lines if "bert-1/p2" not in line), encoding="utf-8"
+    )
     found = compare_segmentations(read_segmentation_list(list_path))
     inter = next(
         item for item in found.overlaps if item.first == "bert" and item.structure == GGO.name
@@ -121,7 +123,7 @@ def test_a_reading_that_is_missing_leaves_its_pairs_out(list_path: Path):
     ],
 )
 def test_a_list_that_cannot_be_used(list_path: Path, line: str, part: str):
-    list_path.write_text(f"{list_path.read_text()}\n{line}\n")
+    list_path.write_text(f"{list_path.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
     with pytest.raises(BadInputError, match=part):
         read_segmentation_list(list_path)
 
@@ -130,7 +132,9 @@ def test_lesions_of_unknown_class_are_refused(list_path: Path):
     labels = labels_of(0, 4)
     labels[labels == 3] = 4
     write_image(list_path.parent / "anna-1" / "open.nrrd", labels, a_ct().geometry)
-    list_path.write_text(list_path.read_text().replace("anna-1/p0", "anna-1/open"))
+    list_path.write_text(
+        list_path.read_text(encoding="utf-8").replace("anna-1/p0", "anna-1/open"), encoding="utf-8"
+    )
     with pytest.raises(BadInputError, match="lesion"):
         compare_segmentations(read_segmentation_list(list_path))
 

@@ -142,7 +142,7 @@ def test_what_the_panel_imports_needs_no_template_engine():
         f"import CovidLungQuantLib.{name}\n" for name in modules.split(", ")
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
 

@@ -34,7 +34,7 @@ def test_an_unknown_name_is_missing_as_usual():
 
 def test_importing_the_package_loads_nothing_that_computes():
     loaded = subprocess.run(
-        [sys.executable, "-c", WHAT_IS_LOADED], capture_output=True, text=True, check=True
+        [sys.executable, "-c", WHAT_IS_LOADED], capture_output=True, encoding="utf-8", check=True
     ).stdout.split()
     assert "CovidLungQuantLib" in loaded
     assert not {"torch", "numpy", "scipy", "SimpleITK"} & set(loaded)

@@ -104,7 +104,7 @@ def test_tables_that_cannot_be_exported(
     text: str,
     part: str,
 ):
-    cohort.write_text(text.replace("RESULT", str(result)))
+    cohort.write_text(text.replace("RESULT", str(result)), encoding="utf-8")
     assert cli.main(["radiomics", str(cohort), "-o", str(tmp_path / "out")]) == 2
     assert not (tmp_path / "out").exists()
     assert re.search(part, capsys.readouterr().err)

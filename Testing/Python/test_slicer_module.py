@@ -946,7 +946,7 @@ def run_in_stand_in(module_file: Path, statements: str) -> str:
         "sys.stdout.flush(); os._exit(0)\n"
     )
     process = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=sys.prefix
+        [sys.executable, "-c", script], capture_output=True, encoding="utf-8", cwd=sys.prefix
     )
     assert process.returncode == 0, process.stderr
     return process.stdout.strip()

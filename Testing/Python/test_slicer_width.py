@@ -42,7 +42,7 @@ def test_so_it_does_on_a_screen_at_150_percent(
         cwd=PROJECT_ROOT,
         env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     ).stdout
     # As "segmented: 382 px", and what is cut off.

@@ -189,7 +189,7 @@ def test_parquet_gives_the_same_curves(serial: Path, tmp_path: Path):
 def test_help_loads_no_statistics():
     loaded = "import sys; from CovidLungQuantLib.cli import program; print(*sys.modules)"
     modules = subprocess.run(
-        [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
+        [sys.executable, "-c", loaded], capture_output=True, encoding="utf-8", check=True
     ).stdout.split()
     assert "CovidLungQuantLib.cli.prognosis" in modules
     assert not {"pandas", "statsmodels", "pingouin", "matplotlib"} & set(modules)

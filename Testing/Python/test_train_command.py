@@ -244,7 +244,9 @@ def test_two_processes_train_one_network(tmp_path):
     command += ["--standalone", "-m", "CovidLungQuantLib.cli", "train", str(dataset)]
     command += ["--config", str(config_file), "--device", "cpu", "-o", str(tmp_path / "run")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
     log = [json.loads(line) for line in (tmp_path / "run" / LOG_FILE_NAME).open()]
     assert [record["epoch"] for record in log] == [0, 1, 2]

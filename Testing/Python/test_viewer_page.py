@@ -72,7 +72,7 @@ class Viewer:
             env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         line = self.process.stdout.readline()
         if not line:
@@ -262,7 +262,7 @@ def test_what_cannot_be_opened_ends_the_command_with_a_sentence(tmp_path):
         cwd=PROJECT_ROOT,
         env=ENVIRONMENT,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=120,
     )
     assert done.returncode == 2

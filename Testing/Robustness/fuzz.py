@@ -132,7 +132,10 @@ def _outcomes_of_workers(name: str, chosen: argparse.Namespace, folder: Path) ->
         command = [sys.executable, "-m", "Testing.Robustness.fuzz", "--worker", "--door", name]
         command += ["--seed", str(chosen.seed), "--first", str(first), "--count", str(end - first)]
         with subprocess.Popen(
-            [*command, "--keep", str(folder)], stdout=subprocess.PIPE, text=True, errors="replace"
+            [*command, "--keep", str(folder)],
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
         ) as worker:
             for line in worker.stdout:
                 if line.startswith(FOUND_MARK):
