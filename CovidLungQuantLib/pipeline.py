@@ -8,6 +8,7 @@ correction only `measure` runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -80,6 +81,7 @@ def quantify(
     options: Options | None = None,
     progress: ProgressCallback = no_progress,
     lobes: np.ndarray | None = None,
+    show_lungs: Callable[[np.ndarray], None] | None = None,
 ) -> Quantification:
     """Segment the lungs, lobes and lesions of `ct` and measure them.
 
@@ -90,6 +92,8 @@ def quantify(
         lobes: lobes the user already has, uint8 (z, y, x) on the scan's grid, values of
             `labels.LOBES`; they are cut to the lungs and filled up. None finds them as `options`
             say.
+        show_lungs: called once with the lungs, long before the rest is there: uint8 (z, y, x) on
+            the scan's grid, `labels.LEFT_LUNG_VALUE` and `RIGHT_LUNG_VALUE`, 0 elsewhere.
 
     Raises:
         BadInputError: no lungs found, unknown model, lobes that leave a lung uncovered, or options
@@ -103,7 +107,7 @@ def quantify(
     progress(0.0, "Loading the model")
     with timed(timings, "model"):
         model = load_model(options.model)
-    found = _find(ct, options, model, lobes, timings, progress)
+    found = _find(ct, options, model, lobes, timings, progress, show_lungs)
     with timed(timings, "measuring"):
         measured = _measured(
             ct,
@@ -147,6 +151,7 @@ def _find(
     given_lobes: np.ndarray | None,
     timings: dict[str, float],
     progress: ProgressCallback,
+    show_lungs: Callable[[np.ndarray], None] | None,
 ) -> _Found:
     """Lungs, lobes and lesions; what they were made from is not kept, since it fills memory."""
     progress(0.01, "Checking how the patient lies")
@@ -155,6 +160,8 @@ def _find(
     with timed(timings, "lungs"):
         orientation_warnings = check_chest_orientation(upright.hu, spacing_mm)
         anatomy = segment_lungs(upright.hu, spacing_mm, subrange(progress, 0.02, 0.2))
+    if show_lungs is not None:
+        show_lungs(restore_orientation(anatomy.lungs, orientation))
     with timed(timings, "lobes"):
         found_lobes = _lobes_of(
             upright,

@@ -21,7 +21,12 @@ import numpy as np
 
 from CovidLungQuantLib.labels import GGO, NORMAL_LUNG, is_lesion
 from CovidLungQuantLib.lesions.local_fix import LocalFix
-from CovidLungQuantLib.mrml.nodes import hierarchy_item, no_new_nodes_on_error, place_beside, remove
+from CovidLungQuantLib.mrml.nodes import (
+    add_passing_node,
+    no_new_nodes_on_error,
+    place_beside,
+    remove_with_display,
+)
 from CovidLungQuantLib.mrml.segments import make_segments, replace_segments, set_display
 from CovidLungQuantLib.mrml.volumes import RAS_TO_LPS, geometry_of, node_to_world
 
@@ -60,7 +65,7 @@ def start_marking(scene: Any, is_lesion: bool) -> Any:
     tag = LESION_MARKS if is_lesion else OTHER_MARKS
     node = _singleton(scene, tag, MARKS_CLASS)
     if node is None:
-        node = _made(scene, tag, MARKS_CLASS, _NAMES[tag])
+        node = add_passing_node(scene, MARKS_CLASS, _NAMES[tag], tag)
         _color(node, tag)
     selection = scene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
     selection.SetReferenceActivePlaceNodeClassName(MARKS_CLASS)
@@ -84,7 +89,7 @@ def stop_marking(scene: Any) -> None:
 def begin_stroke(scene: Any, is_lesion: bool, place: tuple[float, float, float]) -> Any:
     """Begin to draw a stroke at a place in the world's RAS; return its node."""
     tag = LESION_MARKS if is_lesion else OTHER_MARKS
-    node = _made(scene, None, STROKE_CLASS, f"{_NAMES[tag]}, stroke")
+    node = add_passing_node(scene, STROKE_CLASS, f"{_NAMES[tag]}, stroke")
     node.SetAttribute(STROKE_ATTRIBUTE, tag)
     node.SetCurveTypeToLinear()
     node.SetLocked(True)
@@ -158,7 +163,7 @@ def show_preview(scene: Any, volume_node: Any, fix: LocalFix) -> Any:
     node = _singleton(scene, PREVIEW, "vtkMRMLSegmentationNode")
     with no_new_nodes_on_error(scene):
         if node is None:
-            node = _made(scene, PREVIEW, "vtkMRMLSegmentationNode", "Preview of the fix")
+            node = add_passing_node(scene, "vtkMRMLSegmentationNode", "Preview of the fix", PREVIEW)
             place_beside(scene, node, volume_node)
         modify_state = node.StartModify()
         try:
@@ -187,9 +192,7 @@ def clear_marks(scene: Any) -> None:
     stop_marking(scene)
     for node in (*mark_nodes(scene), preview_of(scene)):
         if node is not None:
-            displays = map(node.GetNthDisplayNode, range(node.GetNumberOfDisplayNodes()))
-            for part in (*displays, node):
-                remove(scene, part)
+            remove_with_display(scene, node)
 
 
 def _places(node: Any | None) -> list[tuple[float, float, float]]:
@@ -219,19 +222,6 @@ def _color(node: Any, tag: str) -> None:
     display.SetColor(_COLORS[tag])
     display.SetPointLabelsVisibility(False)
     display.SetSaveWithScene(False)
-
-
-def _made(scene: Any, tag: str | None, class_name: str, name: str) -> Any:
-    """Add a node that is not saved; a singleton where there is a tag."""
-    node = scene.CreateNodeByClass(class_name)
-    node.UnRegister(None)
-    node.SetName(name)
-    if tag is not None:
-        node.SetSingletonTag(tag)
-    node.SetSaveWithScene(False)
-    node = scene.AddNode(node)
-    hierarchy_item(scene, node)
-    return node
 
 
 def _singleton(scene: Any, tag: str, class_name: str) -> Any | None:

@@ -137,6 +137,38 @@ def node_in_role(
     return node
 
 
+def add_passing_node(
+    scene: Any, class_name: str, name: str, tag: str | None = None, *, is_offered: bool = True
+) -> Any:
+    """Add a node that is there for a while: it is not saved with the scene.
+
+    Args:
+        scene: the MRML scene.
+        class_name: of the node.
+        name: of the node.
+        tag: of a singleton; None adds one of several.
+        is_offered: in lists of nodes to choose from.
+    """
+    node = scene.CreateNodeByClass(class_name)
+    node.UnRegister(None)
+    node.SetName(name)
+    if tag is not None:
+        node.SetSingletonTag(tag)
+    # Before it is in the scene: lists take it up at once.
+    node.SetHideFromEditors(not is_offered)
+    node.SetSaveWithScene(False)
+    node = scene.AddNode(node)
+    hierarchy_item(scene, node)
+    return node
+
+
+def remove_with_display(scene: Any, node: Any) -> None:
+    """Take a node and what displays it out of the scene."""
+    displays = map(node.GetNthDisplayNode, range(node.GetNumberOfDisplayNodes()))
+    for part in (*displays, node):
+        remove(scene, part)
+
+
 def set_aside(scene: Any, node: Any, volume_node: Any, role: str) -> None:
     """Keep a node that the newest run has no successor for, but as one of an earlier run.
 

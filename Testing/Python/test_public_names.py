@@ -18,6 +18,13 @@ import CovidLungQuantLib
 print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
 """
 
+IS_COMPILER_LOADED = """
+import sys
+from CovidLungQuantLib.lesions.lesion_model import load_model
+load_model()
+print("torch._dynamo" in sys.modules)
+"""
+
 
 def test_the_names_are_the_librarys():
     assert read_ct is reading.read_ct
@@ -38,3 +45,13 @@ def test_importing_the_package_loads_nothing_that_computes():
     ).stdout.split()
     assert "CovidLungQuantLib" in loaded
     assert not {"torch", "numpy", "scipy", "SimpleITK"} & set(loaded)
+
+
+def test_loading_a_model_does_not_load_the_compiler_of_torch():
+    loaded = subprocess.run(
+        [sys.executable, "-c", IS_COMPILER_LOADED],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert loaded.stdout.split() == ["False"]

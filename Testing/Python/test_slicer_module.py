@@ -37,11 +37,13 @@ from CovidLungQuantLib.labels import DISCLAIMER, LOBES
 from CovidLungQuantLib.lesions.kinds import KIND_CHOICES
 from CovidLungQuantLib.models.registry import available_models
 from CovidLungQuantLib.mrml.lobes import lobes_from_node, lobes_of
+from CovidLungQuantLib.mrml.lungs_so_far import LUNGS_SO_FAR, lungs_so_far
 from CovidLungQuantLib.mrml.nodes import (
     CHART_REFERENCE_ROLE,
     LOBES_REFERENCE_ROLE,
     MACHINE_REFERENCE_ROLE,
 )
+from CovidLungQuantLib.mrml.segments import segment_mask
 from CovidLungQuantLib.mrml.table import record_from_node
 from CovidLungQuantLib.mrml.volumes import ct_from_node
 from CovidLungQuantLib.pipeline import measure, quantify
@@ -71,6 +73,8 @@ def nodes_of(class_name: str) -> list[Any]:
 def scene_state() -> dict[str, tuple[str, int]]:
     """Every node but the module's parameters with its name and time of change.
 
+    Of the subject hierarchy the number of items counts: what a run shows for a while has one.
+
     Views that are still being laid out, as after a start or a run, are waited for.
     """
     state, before = _scene_now(), None
@@ -84,7 +88,10 @@ def _scene_now() -> dict[str, tuple[str, int]]:
     count = slicer.mrmlScene.GetNumberOfNodes()
     nodes = [slicer.mrmlScene.GetNthNode(index) for index in range(count)]
     return {
-        node.GetID(): (node.GetName(), node.GetMTime())
+        node.GetID(): (
+            node.GetName(),
+            node.GetNumberOfItems() if node.IsA("vtkMRMLSubjectHierarchyNode") else node.GetMTime(),
+        )
         for node in nodes
         if not node.IsA("vtkMRMLScriptedModuleNode")
     }
@@ -264,6 +271,50 @@ def test_progress_is_reported_while_the_worker_computes_elsewhere(
     assert computed_in[0] is not threading.main_thread()
     assert fractions == sorted(fractions)
     assert 0.0 < fractions[-1] <= 1.0
+
+
+def test_the_lungs_are_shown_while_lesions_are_looked_for_in_a_new_scan(
+    panel: Any, chest: Any, model_path: str
+) -> None:
+    shown: list[tuple[int, str]] = []
+
+    def progress(fraction: float, message: str) -> None:
+        node = lungs_so_far(slicer.mrmlScene)
+        if node is not None:
+            mask = segment_mask(node, LUNGS_SO_FAR.segment_id, chest, [])
+            shown.append((int(mask.sum()), message))
+
+    segmentation, table = panel.logic.segment(
+        chest, model=model_path, device="cpu", progress=progress
+    )
+    assert len({count for count, _ in shown}) == 1
+    found: list[np.ndarray] = []
+    options = Options(device="cpu", model=model_path)
+    quantify(ct_from_node(chest), options, show_lungs=found.append)
+    assert [count for count, _ in shown[:1]] == [int((lungs > 0).sum()) for lungs in found]
+    assert lungs_so_far(slicer.mrmlScene) is None
+
+    shown.clear()
+    panel.logic.segment(
+        chest, segmentation, table, model=model_path, device="cpu", progress=progress
+    )
+    assert shown == []
+
+
+def test_lungs_that_are_shown_go_when_the_run_is_cancelled(panel: Any, chest: Any) -> None:
+    def cancel_once_shown() -> None:
+        if lungs_so_far(slicer.mrmlScene) is None:
+            QTimer.singleShot(5, cancel_once_shown)
+        else:
+            seen.append(panel.ui.cancelButton.enabled)
+            press(panel.ui.cancelButton)
+
+    seen: list[bool] = []
+    during_the_run(cancel_once_shown)
+    press(panel.ui.segmentButton)
+    assert seen == [True]
+    assert nodes_of("vtkMRMLSegmentationNode") == []
+    assert panel.ui.statusLabel.text == "Cancelled; the scene is as it was."
 
 
 def test_while_a_run_is_on_only_cancel_can_be_pressed(panel: Any, chest: Any) -> None:

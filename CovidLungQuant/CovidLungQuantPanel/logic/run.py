@@ -5,6 +5,7 @@ from dataclasses import replace
 from slicer.i18n import tr as _
 
 from CovidLungQuantLib.errors import Cancelled, CovidLungQuantError
+from CovidLungQuantLib.mrml.lungs_so_far import remove_lungs_so_far, show_lungs_so_far
 from CovidLungQuantLib.mrml.nodes import no_new_nodes_on_error
 from CovidLungQuantLib.mrml.scene_result import with_model_of, write_numbers, write_result
 from CovidLungQuantLib.mrml.segmentation import note_edits, segmentation_from_node
@@ -36,11 +37,15 @@ class RunLogic:
             lobes, warnings = None, ()
             if result.present().given_lobes is not None:
                 lobes, warnings = result.read_lobes()
+            # Over a result that is there already they would only be in the way.
+            isNew = result.present().segmentation is None
             quantification = _compute(
                 worker,
                 result,
                 ct,
-                lambda report: pipeline.quantify(ct, options, report, lobes),
+                lambda report, show: pipeline.quantify(
+                    ct, options, report, lobes, show if isNew else None
+                ),
                 progress,
             )
         quantification = _withWarnings(quantification, warnings)
@@ -63,7 +68,7 @@ class RunLogic:
                 worker,
                 result,
                 ct,
-                lambda report: pipeline.measure(
+                lambda report, _show: pipeline.measure(
                     ct, labels, report, lobes, AUTOMATIC_LOBES, airwaysAndVessels
                 ),
                 progress,
@@ -81,10 +86,15 @@ class RunLogic:
 
 
 def _compute(worker, result, ct, work, progress):
-    """Let `worker` work on `ct`, which was read from a volume that has to stay as it is."""
+    """Let `worker` work on `ct`, which was read from a volume that has to stay as it is.
+
+    :param work: called in the worker's thread with its progress callback, and with a function that
+        takes lungs to be shown until the work is done.
+    """
     volumeNode = result.volume
     volumeGone = _("Stopped: the volume is no longer in the scene.")
     modifiedBefore = volumeNode.GetImageData().GetMTime()
+    found = []
 
     def isGone():
         return result.present().volume is None
@@ -92,8 +102,13 @@ def _compute(worker, result, ct, work, progress):
     def look():
         if isGone():
             worker.cancel(volumeGone)
+        elif found:
+            show_lungs_so_far(result.scene, volumeNode, found.pop())
 
-    computed = worker.compute(work, progress, look)
+    try:
+        computed = worker.compute(lambda report: work(report, found.append), progress, look)
+    finally:
+        remove_lungs_so_far(result.scene)
     if isGone():
         raise Cancelled(volumeGone)
     if not _isSame(volumeNode, ct, modifiedBefore):

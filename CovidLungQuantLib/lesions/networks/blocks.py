@@ -19,7 +19,8 @@ def convolution_segment(in_channels: int, out_channels: int, kernel_size: int) -
 
 def initialise(module: nn.Module) -> None:
     """He initialisation (He et al. 2015), as in the paper."""
-    if isinstance(module, nn.Conv2d):
+    # Without memory there is nothing to fill, and PyTorch would load its compiler for it (1.4 s).
+    if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
         nn.init.kaiming_normal_(module.weight, nonlinearity="leaky_relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
