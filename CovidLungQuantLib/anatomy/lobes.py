@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from CovidLungQuantLib.anatomy.fissures import (
 )
 from CovidLungQuantLib.anatomy.lobe_network import LobeNetwork, occupancy_on_grid
 from CovidLungQuantLib.anatomy.lobe_weights import shipped_lobe_network
-from CovidLungQuantLib.anatomy.morphology import bounding_box, component_sizes
+from CovidLungQuantLib.anatomy.morphology import bounding_box, boxes_of_values, component_sizes
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
@@ -178,11 +179,11 @@ def _each_lung(
     lungs: np.ndarray,
 ) -> Iterator[tuple[int, tuple[slice, ...], np.ndarray]]:
     """Value, bounding box and mask in it of each lung that is there."""
+    boxes = boxes_of_values(lungs, max(RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE))
     for lung_value in (RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE):
-        lung = lungs == lung_value
-        if lung.any():
-            box = bounding_box(lung)
-            yield lung_value, box, np.ascontiguousarray(lung[box])
+        box = boxes[lung_value - 1]
+        if box is not None:
+            yield lung_value, box, lungs[box] == lung_value
 
 
 def _box_of_main_part(lung: np.ndarray) -> tuple[slice, ...]:
@@ -242,18 +243,20 @@ def _cubic_hu(hu: np.ndarray, shape: list[int], ratios: np.ndarray, poll: Poll) 
     sigma_z, sigma_y, sigma_x = (PRE_SMOOTHING * ratio if ratio > 1 else 0.0 for ratio in ratios)
     if sigma_z:
         hu = ndimage.gaussian_filter1d(hu, sigma_z, axis=0, output=np.float32)
-    planes = np.empty((len(hu), *shape[1:]))
-    for plane, resampled in zip(hu, planes, strict=True):
-        poll()
-        smooth = ndimage.gaussian_filter(plane.astype(np.float32), (sigma_y, sigma_x))
-        resampled[:] = _linear(_linear(smooth, 0, shape[1], ratios[1]), 1, shape[2], ratios[2])
+
+    # One cubic plane needs two of these, and so may the next.
+    @lru_cache(maxsize=2)
+    def resampled(number: int) -> np.ndarray:
+        smooth = ndimage.gaussian_filter(hu[number].astype(np.float32), (sigma_y, sigma_x))
+        return _linear(_linear(smooth, 0, shape[1], ratios[1]), 1, shape[2], ratios[2])
+
     cubic_hu = np.empty(shape, np.float32)
     for index, cubic_plane in enumerate(cubic_hu):
         poll()
         low, share = divmod(index * ratios[0], 1)
-        cubic_plane[:] = planes[int(low)]
+        cubic_plane[:] = resampled(int(low))
         if share:
-            cubic_plane[:] = (1 - share) * planes[int(low)] + share * planes[int(low) + 1]
+            cubic_plane[:] = (1 - share) * resampled(int(low)) + share * resampled(int(low) + 1)
     return cubic_hu
 
 

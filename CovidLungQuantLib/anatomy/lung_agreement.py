@@ -35,6 +35,7 @@ from CovidLungQuantLib.labels import (
 from CovidLungQuantLib.progress import Poll, no_poll
 
 Spacing = tuple[float, float, float]
+Box = tuple[slice, ...]
 
 CELL_MM = (GRID_MM, GRID_MM, GRID_MM)
 # Differences thinner than this, or smaller than these volumes, are left to the border by HU.
@@ -94,7 +95,8 @@ class JoinedLungs:
         """
         if not (self.added.any() or self.removed.any() or self.suspected.any()):
             return None
-        decisions = self.added.astype(np.uint8) * np.uint8(AIRLESS_LUNG.value)
+        decisions = np.zeros(self.lungs.shape, np.uint8)
+        decisions[self.added] = AIRLESS_LUNG.value
         decisions[self.removed > 0] = LEFT_OUT.value
         decisions[self.suspected > 0] = SUSPECTED_LUNG.value
         return decisions
@@ -129,28 +131,39 @@ def join_lungs(
         filled=onto_grid(lungs > 0, spacing_mm, poll).numpy(),
     )
     joined = lungs.copy()
-    added, suspected = np.zeros(lungs.shape, bool), np.zeros_like(lungs)
-    allowed = onto_grid(found.body & ~found.airways, spacing_mm, poll).numpy() > 0.5
+    # Only boxes of these are written to: the rest of their memory is never there.
+    added = np.zeros(lungs.shape, bool)
+    suspected, removed = (np.zeros(lungs.shape, np.uint8) for _ in range(2))
+    # In the body and not in the airways.
+    allowed = onto_grid(found.body > found.airways, spacing_mm, poll).numpy() > 0.5
     more, perhaps = _parts_to_take_in(coarse, allowed)
     poll()
-    if more.any() or perhaps.any():
-        sides = _sides(shares)
-        free = (lungs == 0) & found.body & ~found.airways
-        added = _on_scan(more, coarse.seen, lungs.shape, poll) & free
-        joined[added] = _nearest_cells(sides, added)
-        free &= ~added
-        free &= _on_scan(perhaps, coarse.seen, lungs.shape, poll)
-        suspected[free] = _nearest_cells(sides, free)
-        del free
-    removed = np.zeros_like(lungs)
+    sides = _sides(shares)
+    if more.any():
+        box, drawn = _on_scan(more, coarse.seen, lungs.shape, poll)
+        drawn &= _free(found, box)
+        added[box] = drawn
+        joined[box][drawn] = _nearest_cells(sides, drawn, box, lungs.shape)
+    if perhaps.any():
+        box, drawn = _on_scan(perhaps, coarse.seen, lungs.shape, poll)
+        drawn &= _free(found, box) & ~added[box]
+        suspected[box][drawn] = _nearest_cells(sides, drawn, box, lungs.shape)
     less, no_lung = _parts_to_take_out(coarse, _air_hu(hu, found.airways))
     if less.any():
-        gone = _on_scan(less, no_lung, lungs.shape, poll) & (lungs > 0)
-        _add_slivers(gone, joined, spacing_mm, poll)
+        room = _sliver_room(spacing_mm)
+        box, drawn = _on_scan(less, no_lung, lungs.shape, poll, room)
+        drawn &= lungs[box] > 0
+        _add_slivers(drawn, joined[box], spacing_mm, poll)
         poll()
-        removed[gone] = _nearest_cells(_most_likely_other(shares), gone) + 1
-        joined[gone] = 0
+        others = _nearest_cells(_most_likely_other(shares), drawn, box, lungs.shape)
+        removed[box][drawn] = others + 1
+        joined[box][drawn] = 0
     return JoinedLungs(joined, added, removed, suspected)
+
+
+def _free(found: BodyAndAir, box: Box) -> np.ndarray:
+    """What of a box is in the body, and neither lung nor airway yet."""
+    return (found.lungs[box] == 0) & (found.body[box] > found.airways[box])
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,8 +263,7 @@ def _add_slivers(gone: np.ndarray, lungs: np.ndarray, spacing_mm: Spacing, poll:
     """Add to what is taken out, in place, thin sheets of lung left along it: its rim, not lung."""
     if not gone.any():
         return
-    steps = [int(np.ceil(2 * SLIVER_REACH_MM / size_mm)) for size_mm in reversed(spacing_mm)]
-    box = bounding_box(gone, tuple(steps))
+    box = bounding_box(gone, _sliver_room(spacing_mm))
     left = (lungs[box] > 0) & ~gone[box]
     core = erode(left, SLIVER_MM / 2, spacing_mm)
     poll()
@@ -260,20 +272,42 @@ def _add_slivers(gone: np.ndarray, lungs: np.ndarray, spacing_mm: Spacing, poll:
     gone[box] |= left & ~thick & dilate(gone[box], SLIVER_REACH_MM, spacing_mm)
 
 
+def _sliver_room(spacing_mm: Spacing) -> tuple[int, int, int]:
+    """Voxels (z, y, x) around what is taken out, to look for its rim."""
+    z, y, x = (int(np.ceil(2 * SLIVER_REACH_MM / size_mm)) for size_mm in reversed(spacing_mm))
+    return z, y, x
+
+
 def _on_scan(
-    parts: np.ndarray, share: np.ndarray, shape: tuple[int, ...], poll: Poll
-) -> np.ndarray:
-    """Parts of the grid on the voxels of the scan, with the border where `share` is a half."""
-    result = np.zeros(shape, bool)
-    if not parts.any():
-        return result
+    parts: np.ndarray,
+    share: np.ndarray,
+    shape: tuple[int, ...],
+    poll: Poll,
+    room: tuple[int, int, int] = (0, 0, 0),
+) -> tuple[Box, np.ndarray]:
+    """Parts of the grid on the voxels of the scan, with the border where `share` is a half.
+
+    Args:
+        parts: bool, cells of the grid; not all False.
+        share: of the grid.
+        shape: of the scan.
+        poll: called between slices; may raise `Cancelled`.
+        room: voxels more on all sides, as far as the scan goes.
+
+    Returns:
+        box of the scan in which they lie, and bool (z, y, x) in it.
+    """
     reach = ndimage.binary_dilation(parts, np.ones((3, 3, 3)))
     soft = torch.from_numpy(np.where(reach, share, 0.0).astype(np.float32))
     box = bounding_box(reach, (1, 1, 1))
     inside = tuple(
-        slice(part.start * size // cells, -(-part.stop * size // cells))
-        for part, size, cells in zip(box, shape, parts.shape, strict=True)
+        slice(
+            max(0, part.start * size // cells - more),
+            min(size, -(-part.stop * size // cells) + more),
+        )
+        for part, size, cells, more in zip(box, shape, parts.shape, room, strict=True)
     )
+    result = np.zeros([part.stop - part.start for part in inside], bool)
     places = [
         (torch.arange(part.start, part.stop) + 0.5) / size * 2 - 1
         for part, size in zip(inside, shape, strict=True)
@@ -286,8 +320,8 @@ def _on_scan(
         values = functional.grid_sample(
             soft[None, None], plane[None, None], padding_mode="border", align_corners=False
         )
-        result[inside][index] = values[0, 0, 0].numpy() > 0.5
-    return result
+        result[index] = values[0, 0, 0].numpy() > 0.5
+    return inside, result
 
 
 def _sides(shares: np.ndarray) -> np.ndarray:
@@ -308,13 +342,15 @@ def _most_likely_other(shares: np.ndarray) -> np.ndarray:
     return likeliest
 
 
-def _nearest_cells(cells: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Values of the cells in which the True voxels of the scan lie, in the voxels' order."""
+def _nearest_cells(
+    cells: np.ndarray, where: np.ndarray, box: Box, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Values of the cells in which the True voxels of a box of the scan lie, in their order."""
     places = np.nonzero(where)
     return cells[
         tuple(
-            place * count // size
-            for place, count, size in zip(places, cells.shape, where.shape, strict=True)
+            (place + part.start) * count // size
+            for place, part, count, size in zip(places, box, cells.shape, shape, strict=True)
         )
     ]
 

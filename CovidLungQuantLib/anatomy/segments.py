@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from CovidLungQuantLib.anatomy.morphology import bounding_box
+from CovidLungQuantLib.anatomy.morphology import boxes_of_values
 from CovidLungQuantLib.labels import LOBES, LUNG_SEGMENTS, RIGHT_LUNG_VALUE, Lobe
 from CovidLungQuantLib.progress import Poll, no_poll
 
@@ -65,12 +65,12 @@ def divide_into_segments(lobes: np.ndarray, poll: Poll = no_poll) -> np.ndarray:
         uint8 (z, y, x), values of `labels.LUNG_SEGMENTS`; above 0 exactly where `lobes` is.
     """
     segments = np.zeros(lobes.shape, np.uint8)
+    boxes = boxes_of_values(lobes, len(LOBES))
     for lobe in LOBES:
-        inside = lobes == lobe.value
-        if inside.any():
-            box = bounding_box(inside)
+        box = boxes[lobe.value - 1]
+        if box is not None:
             poll()
-            _divide_lobe(inside[box], lobe, segments[box], poll)
+            _divide_lobe(lobes[box] == lobe.value, lobe, segments[box], poll)
     return segments
 
 

@@ -129,6 +129,9 @@ def find_body_and_air(
     )
     air, airways = (_placed(part, box, grid.shape) for part in (air, airways))
     native_airways = grid.enlarge(airways)
+    # Memory that is never written to costs nothing, and most of this is nothing.
+    airways_box = bounding_box(native_airways)
+    native_airways = _placed(native_airways[airways_box], airways_box, hu.shape)
     if air.sum() * grid.voxel_volume_ml < SMALLEST_AIR_ML:
         return BodyAndAir(np.zeros(hu.shape, np.uint8), native_body, native_airways)
     poll()

@@ -55,17 +55,16 @@ def dense_lung_beside_lesions(
     Returns:
         bool (z, y, x) on the same device, without voxels of `lesion`.
     """
-    found = torch.zeros_like(lungs)
     box = box_of(lungs)
     if box is None or not has_any(lesion):
-        return found
+        return torch.zeros_like(lungs)
     poll()
-    dense = torch.zeros_like(lungs)
-    dense[box] = _dense_parts(hu[box], lungs[box] & ~lesion[box], spacing_mm, poll)
-    box = box_of(dense)
-    if box is None:
-        return found
-    dense, lesion = dense[box].contiguous(), lesion[box]
+    lesion = lesion[box]
+    dense = _dense_parts(hu[box], lungs[box], lesion, spacing_mm, poll)
+    inner = box_of(dense)
+    if inner is None:
+        return torch.zeros_like(lungs)
+    dense, lesion = dense[inner].contiguous(), lesion[inner]
     voxels, part = connected_parts(dense)
     poll()
     masks = _near_and_border(lesion, dense, spacing_mm, poll)
@@ -75,7 +74,8 @@ def dense_lung_beside_lesions(
     poll()
     kept = bordering >= (BORDERING_SHARE * border_size.double()).clamp(min=1.0)
     dense.view(-1)[voxels] = kept[part]
-    found[box] = dense
+    found = torch.zeros_like(lungs)
+    found[box][inner] = dense
     return found
 
 
@@ -95,16 +95,20 @@ def _near_and_border(
 
 
 def _dense_parts(
-    hu: Tensor, where: Tensor, spacing_mm: tuple[float, float, float], poll: Poll
+    hu: Tensor,
+    lungs: Tensor,
+    lesion: Tensor,
+    spacing_mm: tuple[float, float, float],
+    poll: Poll,
 ) -> Tensor:
-    """Dense parts inside `where`, without narrow ones; slice by slice."""
+    """Dense parts of the lungs beside lesions, without narrow ones; slice by slice."""
     rows, columns = (_odd(DENSITY_SQUARE_MM / spacing_mm[axis]) for axis in (1, 0))
     fitting = disc(NARROW_MM, spacing_mm[1], spacing_mm[0])
-    dense = torch.zeros_like(where)
-    for slab in slabs(where):
+    dense = torch.zeros_like(lungs)
+    for slab in slabs(lungs):
         poll()
         sums = sums_in_rectangles(hu[slab].float().clamp_(max=HIGHEST_HU), (rows, columns))
-        candidate = (sums > DENSE_HU * rows * columns) & where[slab]
+        candidate = (sums > DENSE_HU * rows * columns) & lungs[slab] & ~lesion[slab]
         if has_any(candidate):
             dense[slab] = opened(candidate, fitting)
     return dense
