@@ -8,12 +8,13 @@ slices as are wanted, all of them over its full height: a chest in thinner slice
 
 from __future__ import annotations
 
+import copy
 import json
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -188,7 +189,7 @@ class _Stopwatch:
 
 
 def _literal(inner: Any) -> Any:
-    """A network that gives each window to `inner` by itself, as the paper describes it."""
+    """A network that gives each window to `inner` by itself, in float32, as the paper has it."""
     from torch import Tensor, nn
 
     class Slices(NamedTuple):
@@ -200,8 +201,10 @@ def _literal(inner: Any) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.config = inner.config
+            plain = copy.deepcopy(inner).eval()
+            plain._attention_precision = nullcontext
             # Out of sight of what makes networks fast.
-            self.hidden = (inner.eval(),)
+            self.hidden = (plain,)
 
         def to(self, *arguments: Any, **options: Any) -> Any:
             self.hidden[0].to(*arguments, **options)
