@@ -179,6 +179,7 @@ def timecourse(
             f"{table.name} has none of the columns {', '.join(DEFAULT_MEASURES)}; name what to "
             "follow with --measures."
         )
+    table, placeless = _with_place(table, options)
     days, patients, groups = _keys(table, options)
     names = tuple(sorted(set(groups.tolist())))
     values = {measure: table.numbers(measure).to_numpy() for measure in measures}
@@ -213,7 +214,7 @@ def timecourse(
             row for measure in measures for row in visit_rows(scans[measure], measure, options)
         ),
         patients=tuple(row for measure in measures for row in _patients(scans[measure], measure)),
-        warnings=tuple(_warnings(table, days, patients, missing, curves)),
+        warnings=(*placeless, *_warnings(table, days, patients, missing, curves)),
     )
 
 
@@ -228,6 +229,26 @@ def visit_rows(scans: Scans, measure: str, options: TimecourseOptions) -> list[V
     return rows
 
 
+def _with_place(
+    table: CohortTable, options: TimecourseOptions
+) -> tuple[CohortTable, tuple[str, ...]]:
+    """The rows that have a day and a group, and what to say of those that lack one."""
+    said = []
+    for column in filter(None, (options.days, options.group)):
+        known = table.texts(column).notna()
+        if not known.any():
+            raise BadInputError(
+                f"Column {column} of {table.name} is empty in every row; fill it in, or name "
+                "another column."
+            )
+        if not known.all():
+            said.append(
+                f"{int((~known).sum())} of {len(known)} scans have no {column} and are left out."
+            )
+            table = table.where(known)
+    return table, tuple(said)
+
+
 def _keys(
     table: CohortTable, options: TimecourseOptions
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -239,16 +260,12 @@ def _keys(
         if options.group is None
         else table.texts(options.group)
     )
-    for what, column, name in (
-        ("day", days, options.days),
-        ("patient", patients, options.patient),
-        ("group", groups, options.group),
-    ):
-        absent = column.index[column.isna()]
-        if len(absent):
-            raise table.refuse(
-                absent[0], f"the {what} is missing (column {name}); add it or remove the row"
-            )
+    absent = patients.index[patients.isna()]
+    if len(absent):
+        raise table.refuse(
+            absent[0],
+            f"the patient is missing (column {options.patient}); add it or remove the row",
+        )
     negative = days.index[days < 0]
     if len(negative):
         raise table.refuse(

@@ -32,8 +32,8 @@ LUNGS_SO_FAR = replace(
     value=1,
     segment_id="LungsSoFar",
     name="Lungs, searched for lesions",
-    color=(0.75, 0.75, 0.75),
-    opacity=0.35,
+    color=(0.45, 0.80, 0.75),
+    opacity=0.7,
 )
 
 

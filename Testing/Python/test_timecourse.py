@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,11 +130,9 @@ def test_missing_values_are_counted_and_left_out_where_they_are(serial: Path):
     ("cells", "part"),
     [
         ({"days_from_onset": "-2"}, r"In line 4 of serial.csv the day is negative \(-2"),
-        ({"days_from_onset": ""}, "In line 4 of serial.csv the day is missing"),
         ({"days_from_onset": "soon"}, "“soon” in line 4, column days_from_onset"),
         ({"patient_id": ""}, "In line 4 of serial.csv the patient is missing"),
         ({"group": "severe"}, r"In line \d of serial.csv patient m001 is in group"),
-        ({"group": ""}, "In line 4 of serial.csv the group is missing"),
         ({"lesion_percent": "much"}, "“much” in line 4, column lesion_percent"),
     ],
 )
@@ -144,12 +143,27 @@ def test_an_entry_that_cannot_be_used_is_named_with_its_line(
         timecourse(read_cohort_table(changed(serial, **cells)), QUICK)
 
 
+@pytest.mark.parametrize("column", ["days_from_onset", "group"])
+def test_a_scan_without_day_or_group_is_left_out_and_said(serial: Path, column: str):
+    table = read_cohort_table(serial)
+    without = timecourse(table.where(table.frame.index != 4), QUICK)
+    found = timecourse(read_cohort_table(changed(serial, **{column: ""})), QUICK)
+    count = len(table.frame)
+    assert found.warnings[0] == f"1 of {count} scans have no {column} and are left out."
+    assert found.warnings[1:] == without.warnings
+    for curve, same in zip(found.curves, without.curves, strict=True):
+        np.testing.assert_array_equal(curve.cubic.curve, same.cubic.curve)
+
+
 def test_other_tables_that_are_refused(serial: Path, tmp_path: Path):
     table = read_cohort_table(serial)
     with pytest.raises(BadInputError, match="no column “onset”"):
         timecourse(table, TimecourseOptions(days="onset"))
     with pytest.raises(BadInputError, match=r"names .* groups; give a column"):
         timecourse(table, TimecourseOptions(group="patient_id"))
+    frame = table.frame.assign(days_from_onset="")
+    with pytest.raises(BadInputError, match=r"Column days_from_onset .* is empty in every row"):
+        timecourse(replace(table, frame=frame), QUICK)
     few = tmp_path / "few.csv"
     write_csv(few, serial_scans(1, {"moderate": 8, "severe": 2}))
     with pytest.raises(BadInputError, match=r"Group severe .* of 2 patients"):
