@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import locale
 import re
 import struct
+from collections.abc import Iterator
 from itertools import permutations, product
 from pathlib import Path
 
@@ -189,6 +191,15 @@ def test_compressed_slices_give_the_same_voxels(tmp_path: Path, syntax: pydicom.
     assert ct.geometry.spacing_mm == SPACING_MM
 
 
+@pytest.fixture
+def same_locale() -> Iterator[None]:
+    """The locale as it was: GDCM's JPEG encoder leaves C behind, in which UTF-8 is not read."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
+
+
+@pytest.mark.usefixtures("same_locale")
 def test_jpeg_lossless_slices_give_the_same_voxels(tmp_path: Path) -> None:
     hu = chest_hu()
     packed = tmp_path / "packed"
