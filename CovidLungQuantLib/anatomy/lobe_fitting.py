@@ -6,9 +6,9 @@ import numpy as np
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.grids import CoarseGrid
-from CovidLungQuantLib.anatomy.morphology import boxes_of_values
+from CovidLungQuantLib.anatomy.sides import each_lung
 from CovidLungQuantLib.errors import BadInputError
-from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, LOBES, LUNG_REGIONS, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.labels import LOBES
 from CovidLungQuantLib.progress import Poll, no_poll
 
 Spacing = tuple[float, float, float]
@@ -39,12 +39,7 @@ def fit_lobes_to_lungs(
         BadInputError: a lung has lobes in less than half of its voxels.
     """
     fitted = np.zeros(lobes.shape, np.uint8)
-    boxes = boxes_of_values(lungs, max(LUNG_REGIONS))
-    for lung_value in (RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE):
-        box = boxes[lung_value - 1]
-        if box is None:
-            continue
-        lung = lungs[box] == lung_value
+    for lung_value, box, lung in each_lung(lungs):
         values = [lobe.value for lobe in LOBES if lobe.lung_value == lung_value]
         is_its_lobe = np.zeros(np.iinfo(np.uint8).max + 1, bool)
         is_its_lobe[values] = True

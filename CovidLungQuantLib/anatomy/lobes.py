@@ -5,7 +5,6 @@ Arrays are (z, y, x) and upright: x grows to the patient's Left, y to Posterior,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -22,7 +21,8 @@ from CovidLungQuantLib.anatomy.fissures import (
 )
 from CovidLungQuantLib.anatomy.lobe_network import LobeNetwork, occupancy_on_grid
 from CovidLungQuantLib.anatomy.lobe_weights import shipped_lobe_network
-from CovidLungQuantLib.anatomy.morphology import bounding_box, boxes_of_values, component_sizes
+from CovidLungQuantLib.anatomy.morphology import bounding_box, component_sizes
+from CovidLungQuantLib.anatomy.sides import each_lung
 from CovidLungQuantLib.ct import ScanWarning
 from CovidLungQuantLib.errors import BadInputError
 from CovidLungQuantLib.labels import (
@@ -83,7 +83,7 @@ def lobes_from_lungs(
     """
     network = network or shipped_lobe_network()
     lobes = np.zeros(lungs.shape, np.uint8)
-    for lung_value, box, lung in _each_lung(lungs):
+    for lung_value, box, lung in each_lung(lungs):
         prior = _ShapePrior.of(lung, spacing_mm, network, lung_value)
         drawn = np.zeros(lung.shape, np.uint8)
         for index, plane in enumerate(lung):
@@ -112,7 +112,7 @@ def segment_lobes(
     network = network or shipped_lobe_network()
     lobes = np.zeros(lungs.shape, np.uint8)
     parts = {RIGHT_LUNG_VALUE: (0.0, 0.55), LEFT_LUNG_VALUE: (0.55, 1.0)}
-    for lung_value, box, lung in _each_lung(lungs):
+    for lung_value, box, lung in each_lung(lungs):
         message = f"Finding the lobes of the {LUNG_NAMES[lung_value]} lung"
         part = subrange(progress, *parts[lung_value])
         poll = polling(part, 0.0, message)
@@ -173,17 +173,6 @@ def _interpolation(places: np.ndarray, part: slice, cells: int) -> np.ndarray:
     matrix[rows, low] = 1 - (position - low)
     matrix[rows, low + 1] = position - low
     return matrix
-
-
-def _each_lung(
-    lungs: np.ndarray,
-) -> Iterator[tuple[int, tuple[slice, ...], np.ndarray]]:
-    """Value, bounding box and mask in it of each lung that is there."""
-    boxes = boxes_of_values(lungs, max(RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE))
-    for lung_value in (RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE):
-        box = boxes[lung_value - 1]
-        if box is not None:
-            yield lung_value, box, lungs[box] == lung_value
 
 
 def _box_of_main_part(lung: np.ndarray) -> tuple[slice, ...]:
@@ -254,9 +243,10 @@ def _cubic_hu(hu: np.ndarray, shape: list[int], ratios: np.ndarray, poll: Poll) 
     for index, cubic_plane in enumerate(cubic_hu):
         poll()
         low, share = divmod(index * ratios[0], 1)
-        cubic_plane[:] = resampled(int(low))
+        plane = resampled(int(low))
         if share:
-            cubic_plane[:] = (1 - share) * resampled(int(low)) + share * resampled(int(low) + 1)
+            plane = (1 - share) * plane + share * resampled(int(low) + 1)
+        cubic_plane[:] = plane
     return cubic_hu
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
 from CovidLungQuantLib.anatomy.grids import CoarseGrid
-from CovidLungQuantLib.anatomy.morphology import bounding_box
-from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, RIGHT_LUNG_VALUE
+from CovidLungQuantLib.anatomy.morphology import bounding_box, boxes_of_values
+from CovidLungQuantLib.labels import LEFT_LUNG_VALUE, LUNG_REGIONS, RIGHT_LUNG_VALUE
 from CovidLungQuantLib.progress import Poll, no_poll
 
 Spacing = tuple[float, float, float]
@@ -19,6 +21,21 @@ SMALLEST_LUNG_SHARE = 0.08
 # ... and their centres are this share of the mask's width apart.
 SMALLEST_SEPARATION = 0.3
 EROSION_STEPS_MM = (0.0, 2.0, 4.0, 6.0, 8.0, 11.0, 14.0, 18.0, 22.0)
+
+
+def each_lung(
+    lungs: np.ndarray,
+) -> Iterator[tuple[int, tuple[slice, ...], np.ndarray]]:
+    """Value, bounding box and mask in it, bool (z, y, x), of each lung that is there.
+
+    Args:
+        lungs: uint8 (z, y, x), `LEFT_LUNG_VALUE` and `RIGHT_LUNG_VALUE`, 0 elsewhere.
+    """
+    boxes = boxes_of_values(lungs, max(LUNG_REGIONS))
+    for lung_value in (RIGHT_LUNG_VALUE, LEFT_LUNG_VALUE):
+        box = boxes[lung_value - 1]
+        if box is not None:
+            yield lung_value, box, lungs[box] == lung_value
 
 
 def split_left_right(mask: np.ndarray, spacing_mm: Spacing, poll: Poll = no_poll) -> np.ndarray:

@@ -179,7 +179,7 @@ def timecourse(
             f"{table.name} has none of the columns {', '.join(DEFAULT_MEASURES)}; name what to "
             "follow with --measures."
         )
-    table, placeless = _with_place(table, options)
+    table, without = _with_day_and_group(table, options)
     days, patients, groups = _keys(table, options)
     names = tuple(sorted(set(groups.tolist())))
     values = {measure: table.numbers(measure).to_numpy() for measure in measures}
@@ -214,7 +214,7 @@ def timecourse(
             row for measure in measures for row in visit_rows(scans[measure], measure, options)
         ),
         patients=tuple(row for measure in measures for row in _patients(scans[measure], measure)),
-        warnings=(*placeless, *_warnings(table, days, patients, missing, curves)),
+        warnings=(*without, *_warnings(table, days, patients, missing, curves)),
     )
 
 
@@ -229,7 +229,7 @@ def visit_rows(scans: Scans, measure: str, options: TimecourseOptions) -> list[V
     return rows
 
 
-def _with_place(
+def _with_day_and_group(
     table: CohortTable, options: TimecourseOptions
 ) -> tuple[CohortTable, tuple[str, ...]]:
     """The rows that have a day and a group, and what to say of those that lack one."""

@@ -166,7 +166,7 @@ def _ratio_table(results: Results, device: str) -> Iterator[str]:
             yield ""
             yield (
                 "Read literally, all slices of a window go through the network anew, in float32. "
-                f"Both ways give the same label to "
+                "Both ways give the same label to "
                 f"{found['agreement_percent']:.3f} % of the voxels in the lungs. The networks of "
                 "others have random weights: only their time counts."
             )
